@@ -1,0 +1,1 @@
+//! Opsledger: what acts and what faces people.

@@ -1,0 +1,2 @@
+//! Figures against peers.
+fn main() {}
