@@ -1,1 +1,24 @@
-//! The log itself.
+//! The log itself: what an event is, its exact bytes, the hash chain over them, and the stores
+//! that keep them.
+//!
+//! This crate knows no process, no socket and no terminal. It reads the wall clock in one place
+//! ([`clock`]) and everything else takes time as an argument, so that a replay is byte-for-byte
+//! the same as the first run.
+//!
+//! ```text
+//! Draft ──> chain::BatchBuilder ──> Batch ──> store::LogWriter::append ──> durable
+//!           (seq, time, hash)       (bytes)    (fencing, expected head)
+//! ```
+//!
+//! The bytes are specified in `FORMAT.md` beside this crate, precisely enough to write an
+//! independent verifier from it.
+
+pub mod chain;
+pub mod clock;
+pub mod codec;
+pub mod envelope;
+pub mod event;
+pub mod hash;
+pub mod ids;
+pub mod store;
+pub mod time;

@@ -1,0 +1,358 @@
+//! A block: some events in order, with the chain hash at its two edges.
+//!
+//! ```text
+//!  0  u32   count of events, at least 1      16  [32]  hash before the first event
+//!  4  u32   zero                             48  [32]  hash of the last event
+//!  8  u64   seq of the first event           80  count times: u32 length + encoded event
+//! ```
+//! Integers are little endian. Hashes inside a block are not stored: they follow from the edge.
+//! Because both edges are, each block can be checked without the others, and a run of checked
+//! blocks whose edges meet is a checked chain.
+
+use crate::chain::{Batch, ChainKey, Links};
+use crate::codec::{self, DecodeError, MAX_EVENT};
+use crate::envelope::EventRef;
+use crate::hash::Hash;
+use crate::ids::{Seq, Term};
+use crate::time::Timestamp;
+
+/// Bytes in front of the first event.
+pub const BLOCK_HEADER: usize = 80;
+/// A block is closed before it grows beyond this, unless one event alone is larger. Just under
+/// 64 KiB: the store rounds values up to powers of two.
+pub const BLOCK_CAP: usize = 64 * 1024 - 512;
+
+/// What is wrong with a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BlockFault {
+    /// Its bytes end too early, or go on too long.
+    #[error("its length does not fit its contents (byte {0})")]
+    Length(usize),
+    /// A reserved field is set, or it holds no event.
+    #[error("its header is malformed")]
+    Header,
+    /// It stands in the place of another.
+    #[error("it begins with seq {found} where seq {expected} belongs")]
+    Place {
+        /// The seq that belongs here.
+        expected: Seq,
+        /// The seq it says.
+        found: Seq,
+    },
+    /// An event in it does not decode.
+    #[error("seq {seq}: {error}")]
+    Event {
+        /// The event.
+        seq: Seq,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// An event in it has another position.
+    #[error("seq {expected} holds an event that says seq {found}")]
+    Seq {
+        /// Where it stands.
+        expected: Seq,
+        /// What it says.
+        found: Seq,
+    },
+    /// A term went down.
+    #[error("seq {seq} is of term {found}, after term {before}")]
+    Term {
+        /// The event.
+        seq: Seq,
+        /// The term before it.
+        before: Term,
+        /// Its term.
+        found: Term,
+    },
+    /// Time ran backwards.
+    #[error("seq {seq} was recorded before the event in front of it")]
+    Time {
+        /// The event.
+        seq: Seq,
+    },
+    /// The edge does not meet the block before.
+    #[error("the hash before seq {seq} should be {expected}, found {found}")]
+    Edge {
+        /// First seq of the block.
+        seq: Seq,
+        /// What the block before ends with.
+        expected: Hash,
+        /// What this block says.
+        found: Hash,
+    },
+    /// The events do not hash to what the block says.
+    #[error("the events up to seq {seq} hash to {found}, the block says {expected}")]
+    Chain {
+        /// Last seq of the block.
+        seq: Seq,
+        /// What the block says.
+        expected: Hash,
+        /// What its events hash to.
+        found: Hash,
+    },
+}
+
+/// A structurally sound block: its frames fill its bytes exactly. Hashes are checked by
+/// [`Block::check`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Block {
+    /// Takes a block's bytes after checking that its frames fill them.
+    ///
+    /// # Errors
+    /// [`BlockFault::Length`] or [`BlockFault::Header`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, BlockFault> {
+        if bytes.len() < BLOCK_HEADER {
+            return Err(BlockFault::Length(bytes.len()));
+        }
+        let (count, zero) = (read_u32(&bytes, 0), read_u32(&bytes, 4));
+        let first = read_u64(&bytes, 8);
+        if count == 0 || zero != 0 || first == 0 || first.checked_add(u64::from(count)).is_none() {
+            return Err(BlockFault::Header);
+        }
+        let mut at = BLOCK_HEADER;
+        for _ in 0..count {
+            if bytes.len() - at < 4 {
+                return Err(BlockFault::Length(at));
+            }
+            let len = read_u32(&bytes, at) as usize;
+            if len > MAX_EVENT || bytes.len() - at - 4 < len {
+                return Err(BlockFault::Length(at));
+            }
+            at += 4 + len;
+        }
+        if at != bytes.len() {
+            return Err(BlockFault::Length(at));
+        }
+        Ok(Self { bytes, count })
+    }
+
+    /// Seq of the first event.
+    pub fn first(&self) -> Seq {
+        Seq(read_u64(&self.bytes, 8))
+    }
+
+    /// Seq of the last event.
+    pub fn last(&self) -> Seq {
+        Seq(self.first().0 + u64::from(self.count) - 1)
+    }
+
+    /// How many events it has.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The hash before its first event.
+    pub fn prev_hash(&self) -> Hash {
+        read_hash(&self.bytes, 16)
+    }
+
+    /// The hash of its last event.
+    pub fn last_hash(&self) -> Hash {
+        read_hash(&self.bytes, 48)
+    }
+
+    /// The block's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its encoded events, in order.
+    pub fn iter(&self) -> BlockIter<'_> {
+        BlockIter {
+            rest: &self.bytes[BLOCK_HEADER..],
+        }
+    }
+
+    /// Its events and their seq, decoded.
+    pub fn events(&self) -> impl Iterator<Item = Result<EventRef<'_>, BlockFault>> {
+        let first = self.first().0;
+        self.iter().zip(first..).map(|(bytes, seq)| {
+            codec::decode(bytes).map_err(|error| BlockFault::Event {
+                seq: Seq(seq),
+                error,
+            })
+        })
+    }
+
+    /// Checks everything that can be checked of one block alone: every event decodes and stands
+    /// at its seq, terms and times do not go down, and the events hash from one edge to the other.
+    /// Returns its own two ends, for checking how blocks join.
+    ///
+    /// # Errors
+    /// The first [`BlockFault`].
+    pub fn check(&self, key: &ChainKey) -> Result<Checked, BlockFault> {
+        let mut links = Links::new(*key, self.prev_hash());
+        let mut seq = self.first();
+        let mut ends: Option<Checked> = None;
+        for bytes in self.iter() {
+            let header = codec::decode(bytes)
+                .map_err(|error| BlockFault::Event { seq, error })?
+                .header;
+            if header.seq != seq {
+                return Err(BlockFault::Seq {
+                    expected: seq,
+                    found: header.seq,
+                });
+            }
+            let edge = Edge {
+                term: header.term,
+                recorded_at: header.recorded_at,
+            };
+            let ends = ends.get_or_insert(Checked {
+                first: edge,
+                last: edge,
+            });
+            ends.last.meets(edge, seq)?;
+            ends.last = edge;
+            links.next(bytes);
+            seq = seq.next();
+        }
+        if links.last() != self.last_hash() {
+            return Err(BlockFault::Chain {
+                seq: self.last(),
+                expected: self.last_hash(),
+                found: links.last(),
+            });
+        }
+        ends.ok_or(BlockFault::Header)
+    }
+}
+
+/// What the order of terms and times needs to know of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Its term.
+    pub term: Term,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+impl Edge {
+    /// Whether `next`, at `seq`, may follow this one.
+    ///
+    /// # Errors
+    /// [`BlockFault::Term`] or [`BlockFault::Time`].
+    pub fn meets(self, next: Self, seq: Seq) -> Result<(), BlockFault> {
+        if next.term < self.term {
+            return Err(BlockFault::Term {
+                seq,
+                before: self.term,
+                found: next.term,
+            });
+        }
+        if next.recorded_at < self.recorded_at {
+            return Err(BlockFault::Time { seq });
+        }
+        Ok(())
+    }
+}
+
+/// The two ends of a block that checked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Its first event.
+    pub first: Edge,
+    /// Its last event.
+    pub last: Edge,
+}
+
+/// Iterates over a block's encoded events.
+#[derive(Debug, Clone)]
+pub struct BlockIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for BlockIter<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        // Lengths were checked by `Block::parse`, so both splits succeed until the end.
+        let (len, rest) = self.rest.split_at_checked(4)?;
+        let (event, rest) = rest.split_at_checked(read_u32(len, 0) as usize)?;
+        self.rest = rest;
+        Some(event)
+    }
+}
+
+/// Packs a batch into blocks of at most [`BLOCK_CAP`] bytes. `tail` is the store's last block if
+/// the batch may be joined to it: the first block returned then replaces it.
+pub fn pack(batch: &Batch, tail: Option<&Block>) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Open> = tail.map(Open::reopen);
+    let (mut seq, mut prev) = (batch.prev().seq, batch.prev().hash);
+    for (event, hash) in batch.events() {
+        seq = seq.next();
+        let full = open
+            .as_ref()
+            .is_some_and(|o| o.bytes.len() + 4 + event.len() > BLOCK_CAP);
+        if full && let Some(open) = open.take() {
+            blocks.push(open.close());
+        }
+        open.get_or_insert_with(|| Open::new(seq, prev))
+            .push(event, hash);
+        prev = hash;
+    }
+    blocks.extend(open.map(Open::close));
+    blocks
+}
+
+struct Open {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Open {
+    fn new(first: Seq, prev: Hash) -> Self {
+        let mut bytes = Vec::with_capacity(BLOCK_CAP);
+        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&first.0.to_le_bytes());
+        bytes.extend_from_slice(&prev.0);
+        bytes.extend_from_slice(&Hash::ZERO.0);
+        Self { bytes, count: 0 }
+    }
+
+    fn reopen(block: &Block) -> Self {
+        Self {
+            bytes: block.bytes.clone(),
+            count: block.count,
+        }
+    }
+
+    fn push(&mut self, event: &[u8], hash: Hash) {
+        let len = u32::try_from(event.len()).expect("events are at most 65,535 bytes");
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(event);
+        self.bytes[48..80].copy_from_slice(&hash.0);
+        self.count += 1;
+    }
+
+    fn close(mut self) -> Block {
+        self.bytes[..4].copy_from_slice(&self.count.to_le_bytes());
+        Block {
+            bytes: self.bytes,
+            count: self.count,
+        }
+    }
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("the slice has 4 bytes"))
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("the slice has 8 bytes"))
+}
+
+fn read_hash(bytes: &[u8], at: usize) -> Hash {
+    Hash(
+        bytes[at..at + 32]
+            .try_into()
+            .expect("the slice has 32 bytes"),
+    )
+}

@@ -1,0 +1,142 @@
+//! Stores: where the events live. One contract, several implementations, one conformance suite
+//! that each must pass.
+//!
+//! - [`LogWriter::append`] is atomic and durable when it returns, and the only place where terms
+//!   and the expected head are checked: a writer that was superseded cannot write.
+//! - [`LogReader`] reads at any time, from any thread, only what is durable.
+//! - The unit of reading is the [`Block`]: events in order with the chain hash at both edges, so
+//!   that blocks can be checked in parallel.
+
+mod block;
+pub mod memory;
+
+pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, pack};
+
+use std::path::PathBuf;
+
+use crate::chain::{Batch, Head};
+use crate::ids::{LedgerId, Seq, Term};
+
+/// Why an append was refused or failed. Nothing of the batch is in the store, except after
+/// [`AppendError::Io`], where the writer must be dropped and the store opened anew to know.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// A later term has written: this writer no longer leads.
+    #[error("fenced: the ledger is in term {store}, this writer in term {writer}")]
+    Fenced {
+        /// Highest term in the store.
+        store: Term,
+        /// The batch's term.
+        writer: Term,
+    },
+    /// The batch does not follow the store's head.
+    #[error(
+        "the batch follows seq {batch}, but the ledger ends at seq {store}, or its hash differs"
+    )]
+    HeadMismatch {
+        /// Where the store ends.
+        store: Seq,
+        /// What the batch follows.
+        batch: Seq,
+    },
+    /// The batch belongs to another ledger.
+    #[error("the batch belongs to another ledger")]
+    OtherLedger,
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full(#[source] std::io::Error),
+    /// The disk failed, or the store's files did.
+    #[error("the store could not be written: {0}")]
+    Io(#[source] std::io::Error),
+}
+
+/// Why reading stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file system failed.
+    #[error("the store could not be read: {0}")]
+    Io(#[source] std::io::Error),
+    /// What was read is not what was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// A block is not what it should be.
+    #[error("the block at seq {seq} is damaged: {fault}")]
+    Block {
+        /// First seq of the block.
+        seq: Seq,
+        /// What is wrong with it.
+        fault: BlockFault,
+    },
+}
+
+/// Why a store could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no ledger.
+    #[error("there is no ledger in {0}")]
+    Missing(PathBuf),
+    /// There is one already.
+    #[error("there is a ledger in {0} already")]
+    Exists(PathBuf),
+    /// Another process has it open.
+    #[error("another process has the ledger open")]
+    InUse,
+    /// Made by newer software.
+    #[error("the store has layout {found}; this binary knows layouts up to {known}")]
+    Newer {
+        /// What the store says.
+        found: u32,
+        /// What this code knows.
+        known: u32,
+    },
+    /// The file system refused.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        #[source]
+        error: std::io::Error,
+    },
+    /// Not a store, or a damaged one.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Appends to one ledger; there is at most one.
+pub trait LogWriter: Send {
+    /// Which ledger this is.
+    fn ledger_id(&self) -> LedgerId;
+
+    /// Where it ends.
+    fn head(&self) -> Head;
+
+    /// Appends a batch as one: when this returns, all of it is on disk.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing of the batch was acknowledged.
+    fn append(&mut self, batch: &Batch) -> Result<Head, AppendError>;
+}
+
+/// The iterator that [`LogReader::blocks`] returns.
+pub type Blocks<'a> = Box<dyn Iterator<Item = Result<Block, ReadError>> + Send + 'a>;
+
+/// Reads one ledger's durable events.
+pub trait LogReader: Send + Sync {
+    /// Which ledger this is.
+    fn ledger_id(&self) -> LedgerId;
+
+    /// Where it ends.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store can't be read.
+    fn head(&self) -> Result<Head, ReadError>;
+
+    /// The blocks that hold `from` and everything after it, in order, as of the moment of the
+    /// call. The first may begin before `from`. Blocks are structurally sound; their hashes are
+    /// checked by whoever reads them ([`Block::check`]).
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store can't be read.
+    fn blocks(&self, from: Seq) -> Result<Blocks<'_>, ReadError>;
+}
