@@ -1,1 +1,3 @@
 //! Opsledger: what acts and what faces people.
+
+pub mod shim;
