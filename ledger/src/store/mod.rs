@@ -8,9 +8,16 @@
 //!   that blocks can be checked in parallel.
 
 mod block;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod memory;
+pub mod redb;
+#[cfg(any(test, feature = "conformance"))]
+pub mod samples;
+mod scan;
 
-pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, pack};
+pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, Checked, Edge, pack};
+pub use scan::{ChainWalk, for_each_event};
 
 use std::path::PathBuf;
 

@@ -1,0 +1,3 @@
+//! The store against the contract, a model, crashes and damage.
+
+mod basics;
