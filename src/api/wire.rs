@@ -1,0 +1,358 @@
+//! What crosses the socket: requests and answers of the API under `/v1`, shared by the server and
+//! the client so that neither has a second idea of them.
+//!
+//! | method and path | request | answer |
+//! |---|---|---|
+//! | `GET /v1/status` | `?at=` | [`projections::status::StatusReport`] with [`NodeInfo`] ([`Status`]) |
+//! | `POST /v1/tasks` | [`SubmitRequest`] | [`SubmitReceipt`] |
+//! | `GET /v1/tasks` | [`TaskQuery`] | JSON lines of [`projections::tasks::TaskView`] |
+//! | `GET /v1/tasks/{id}` | `?at=` | [`projections::tasks::TaskView`] |
+//! | `GET /v1/tasks/{id}/wait` | | the same, once the task has ended |
+//! | `GET /v1/tasks/{id}/output` | [`OutputQuery`] | bytes of one stream, following it if asked |
+//! | `POST /v1/tasks/{id}/cancel` | [`CancelRequest`] | [`Receipt`] |
+//! | `POST /v1/tasks/{id}/retry` | | [`Receipt`] |
+//! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
+//! | `GET /v1/head` | | [`HeadInfo`] |
+//! | `GET /v1/blocks` | `?from=SEQ&follow=BOOL` | raw blocks, each behind its u32 length |
+//! | `GET /v1/projections` | | list of [`ProjectionInfo`] |
+//! | `GET /v1/projections/{name}/snapshot` | | a snapshot file's bytes |
+//! | `POST /v1/projections/{name}/rebuild` | | [`ProjectionInfo`] |
+//!
+//! Events are read as raw blocks and filtered where they are read, so that the reader checks the
+//! chain itself and a lying node is found out. Errors are [`ErrorBody`] with the status of
+//! [`ErrorCode::http_status`].
+
+use std::fmt;
+
+use ledger_core::event::{Payload, Priority};
+use ledger_core::hash::Hash;
+use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
+use ledger_core::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Longest request body, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// Most events in one append.
+pub const MAX_BATCH: usize = 1000;
+
+/// A task to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// Its id; made by the node if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<Id>,
+    /// Its queue; standard if absent.
+    #[serde(default = "standard")]
+    pub priority: Priority,
+    /// What to run.
+    pub payload: Payload,
+    /// How long an attempt may run; the node's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_runtime_ms: Option<Millis>,
+    /// How long SIGTERM may take before SIGKILL follows; the node's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<Millis>,
+    /// A second submit with the same key returns the first task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Id>,
+    /// Who the client says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_actor: Option<Entity>,
+    /// Ties this task to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Id>,
+}
+
+fn standard() -> Priority {
+    Priority::Standard
+}
+
+/// The task is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitReceipt {
+    /// The task.
+    pub task_id: Id,
+    /// Its queue.
+    pub queue: Priority,
+    /// How many tasks of its queue stand before it.
+    pub position: u64,
+    /// Where it is recorded.
+    pub seq: Seq,
+    /// Hash of that event.
+    pub hash: Hash,
+    /// Term of that event.
+    pub term: Term,
+    /// Whether an earlier submit with the same idempotency key is answered again.
+    pub replayed: bool,
+}
+
+/// What was asked for is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The last event of it.
+    pub seq: Seq,
+    /// Hash of that event.
+    pub hash: Hash,
+    /// Term of that event.
+    pub term: Term,
+    /// Whether an earlier append with the same idempotency key is answered again.
+    pub replayed: bool,
+}
+
+/// Ends a task.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An application's own events, appended all or none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppendRequest {
+    /// 1 to [`MAX_BATCH`] events.
+    pub events: Vec<AppendEvent>,
+    /// A second append with the same key returns the first's receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Id>,
+    /// The append is refused unless the ledger ends here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_head: Option<Seq>,
+    /// Who the client says it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_actor: Option<Entity>,
+    /// Ties these events to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Id>,
+    /// The event that led to these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Seq>,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// One event of an append.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppendEvent {
+    /// `app.*`.
+    pub kind: Kind,
+    /// What it is about; `app/default` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Entity>,
+    /// Any JSON object.
+    pub data: Box<RawValue>,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskQuery {
+    /// Only in this state (`queued`, `running`, `cancelling`, `completed`, `cancelled`, `dead`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Only of this queue (0, 1, 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// At most so many, the latest submitted first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// As of this position instead of now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Seq>,
+}
+
+/// Which stream of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Which output to read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputQuery {
+    /// Which stream.
+    pub stream: Stream,
+    /// Which run; the latest if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Keep sending what is written until the run has ended.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// Where the durable ledger ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadInfo {
+    /// Which ledger.
+    pub ledger_id: LedgerId,
+    /// The last event; 0 if there is none.
+    pub seq: Seq,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its term.
+    pub term: Term,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+/// The node that answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its name.
+    pub node: Id,
+    /// Its process id.
+    pub pid: u32,
+    /// `leader`, or why not.
+    pub role: String,
+    /// Version of its software.
+    pub software: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Things an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The node that answers; absent when the files were read without a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeInfo>,
+    /// What the ledger says.
+    pub report: projections::status::StatusReport,
+    /// Every view and how it is.
+    pub projections: Vec<ProjectionInfo>,
+}
+
+/// One projection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectionInfo {
+    /// Its name.
+    pub name: String,
+    /// Version of its rules.
+    pub version: u32,
+    /// The last event it has folded.
+    pub seq: Seq,
+    /// BLAKE3 over its content at that position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Hash>,
+    /// Where and why it stopped, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisoned: Option<String>,
+}
+
+/// What kind of failure: one code for the HTTP status, the exit code and scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request is malformed or asks for something impossible.
+    Usage,
+    /// Not possible now, or not allowed: not leading, fenced, stepping down, against policy.
+    Refused,
+    /// The node does not lead (any more).
+    NotLeader,
+    /// There is no such thing.
+    NotFound,
+    /// It clashes with what is there.
+    Conflict,
+    /// The ledger or a file is damaged.
+    Tampered,
+    /// Something failed on our side.
+    Failed,
+    /// It took longer than allowed.
+    Timeout,
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with it.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Usage => 400,
+            Self::Refused => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::NotLeader => 503,
+            Self::Tampered | Self::Failed => 500,
+            Self::Timeout => 504,
+        }
+    }
+
+    /// The exit code that goes with it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Tampered => 3,
+            Self::Refused | Self::NotLeader => 6,
+            Self::NotFound => 7,
+            Self::Conflict => 8,
+            Self::Timeout => 124,
+        }
+    }
+}
+
+/// A failure for people and programs: what failed, why, what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What kind of failure.
+    pub code: ErrorCode,
+    /// What failed.
+    pub message: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl ApiError {
+    /// A failure without cause and hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), cause: None, hint: None }
+    }
+
+    /// Adds why.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// The body of every failed answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The failure.
+    pub error: ApiError,
+}
