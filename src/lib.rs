@@ -1,1 +1,5 @@
 //! Opsledger: what acts and what faces people.
+
+pub mod audit;
+pub mod config;
+pub mod units;

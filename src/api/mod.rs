@@ -1,0 +1,3 @@
+//! The API of a node.
+
+pub mod wire;
