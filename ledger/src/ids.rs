@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
+pub use uuid::Uuid;
 
 /// Position of an event: 1, 2, 3 … without gaps. The only order there is.
 #[derive(

@@ -4,3 +4,5 @@
 //! a reader is shown can therefore always be made again from the log, and compared.
 
 pub mod framework;
+pub mod leases;
+pub mod tasks;

@@ -22,10 +22,8 @@ impl Projection for Tasks {
     fn apply(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
         let result = match event {
             Event::Task(TaskEvent::Submitted(data)) => {
-                let task = Id::new(header.subject_id()).map_err(|e| e.to_string()).map(|id| {
-                    Task::new(id, header.seq, header.recorded_at, header.actor, data)
-                });
-                task.and_then(|task| self.insert(task))
+                let id = Id::new(header.subject_id()).map_err(|e| e.to_string());
+                id.and_then(|id| self.insert(Task::new(id, header, data)))
             }
             Event::Task(event) => self.change(header, event),
             Event::Process(event) => match event {
@@ -42,7 +40,10 @@ impl Projection for Tasks {
             | Event::App
             | Event::Unknown => Ok(()),
         };
-        result.map_err(|reason| ApplyError { seq: header.seq, reason })
+        result.map_err(|reason| ApplyError {
+            seq: header.seq,
+            reason,
+        })
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
@@ -53,12 +54,13 @@ impl Projection for Tasks {
         }
     }
 
-    fn from_rows(
-        rows: &mut dyn Iterator<Item = (String, String)>,
-    ) -> Result<Self, RestoreError> {
+    fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let mut tasks = Self::default();
         for (key, value) in rows {
-            let bad = |reason: String| RestoreError { key: key.clone(), reason };
+            let bad = |reason: String| RestoreError {
+                key: key.clone(),
+                reason,
+            };
             let task: Task = serde_json::from_str(&value).map_err(|e| bad(e.to_string()))?;
             tasks.insert(task).map_err(bad)?;
         }
@@ -88,8 +90,14 @@ impl Tasks {
         id: &str,
         change: impl FnOnce(&mut Task) -> Result<(), String>,
     ) -> Result<(), String> {
-        let seq = *self.by_id.get(id).ok_or_else(|| format!("task {id} was never submitted"))?;
-        let task = self.tasks.get_mut(&seq).ok_or_else(|| format!("task {id} has no entry"))?;
+        let seq = *self
+            .by_id
+            .get(id)
+            .ok_or_else(|| format!("task {id} was never submitted"))?;
+        let task = self
+            .tasks
+            .get_mut(&seq)
+            .ok_or_else(|| format!("task {id} has no entry"))?;
         match &task.state {
             TaskState::Queued { since, .. } => {
                 self.queues[usize::from(task.priority.level())].remove(since);
@@ -108,7 +116,9 @@ impl Tasks {
     }
 
     fn index(&mut self, seq: ledger_core::ids::Seq) {
-        let Some(task) = self.tasks.get(&seq) else { return };
+        let Some(task) = self.tasks.get(&seq) else {
+            return;
+        };
         match &task.state {
             TaskState::Queued { since, .. } => {
                 self.queues[usize::from(task.priority.level())].insert(*since, seq);
@@ -130,6 +140,9 @@ impl Task {
         match event {
             TaskEvent::Submitted(_) => return Err(format!("task {} exists already", self.id)),
             TaskEvent::Started(e) => {
+                if !matches!(self.state, TaskState::Queued { .. }) {
+                    return Err(format!("task {} was started and is not queued", self.id));
+                }
                 self.expect_next(e.attempt)?;
                 self.state = TaskState::Running(Run {
                     attempt: e.attempt,
@@ -175,7 +188,10 @@ impl Task {
             }
             TaskEvent::CancelRequested(e) => {
                 let TaskState::Running(run) = &self.state else {
-                    return Err(format!("task {} is to be cancelled and does not run", self.id));
+                    return Err(format!(
+                        "task {} is to be cancelled and does not run",
+                        self.id
+                    ));
                 };
                 self.state = TaskState::Cancelling {
                     run: run.clone(),
@@ -192,26 +208,38 @@ impl Task {
                     None if matches!(self.state, TaskState::Queued { .. }) => {}
                     None => return Err(format!("task {} was cancelled out of order", self.id)),
                 }
-                self.state = TaskState::Cancelled { at, reason: e.reason.clone() };
+                self.state = TaskState::Cancelled {
+                    at,
+                    reason: e.reason.clone(),
+                };
             }
             TaskEvent::Dead(e) => {
                 self.expect_undecided("dead")?;
-                self.state = TaskState::Dead { at, reason: e.reason };
+                self.state = TaskState::Dead {
+                    at,
+                    reason: e.reason,
+                };
             }
         }
         Ok(())
     }
 
     fn queue(&mut self, header: &Header<'_>, next: Attempt) {
-        self.state =
-            TaskState::Queued { since: header.seq, since_at: header.recorded_at, next };
+        self.state = TaskState::Queued {
+            since: header.seq,
+            since_at: header.recorded_at,
+            next,
+        };
     }
 
     fn expect_undecided(&self, what: &str) -> Result<(), String> {
         if self.state == TaskState::Undecided {
             return Ok(());
         }
-        Err(format!("task {} is {what} though no attempt of it just ended badly", self.id))
+        Err(format!(
+            "task {} is {what} though no attempt of it just ended badly",
+            self.id
+        ))
     }
 
     /// Attempts are numbered without gaps, and only a queued task is started.
@@ -226,13 +254,19 @@ impl Task {
             | TaskState::Cancelling { .. }
             | TaskState::Completed { .. }
             | TaskState::Cancelled { .. } => {
-                return Err(format!("task {} can't begin attempt {attempt} now", self.id));
+                return Err(format!(
+                    "task {} can't begin attempt {attempt} now",
+                    self.id
+                ));
             }
         };
         if attempt == expected {
             return Ok(());
         }
-        Err(format!("task {} begins attempt {attempt} where {expected} comes next", self.id))
+        Err(format!(
+            "task {} begins attempt {attempt} where {expected} comes next",
+            self.id
+        ))
     }
 
     fn close(
@@ -243,7 +277,10 @@ impl Task {
         runtime_us: Micros,
     ) -> Result<(), String> {
         let Some(run) = self.run().filter(|run| run.attempt == attempt) else {
-            return Err(format!("task {}: attempt {attempt} ended and is not open", self.id));
+            return Err(format!(
+                "task {}: attempt {attempt} ended and is not open",
+                self.id
+            ));
         };
         let record = AttemptRecord {
             attempt,
@@ -272,9 +309,9 @@ impl Task {
             | TaskState::Undecided
             | TaskState::Completed { .. }
             | TaskState::Cancelled { .. }
-            | TaskState::Dead { .. } => {
-                Err(format!("task {id}: a process was registered for attempt {attempt} out of turn"))
-            }
+            | TaskState::Dead { .. } => Err(format!(
+                "task {id}: a process was registered for attempt {attempt} out of turn"
+            )),
         }
     }
 }

@@ -31,7 +31,9 @@ pub enum StateName {
 
 /// A state that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("state {0:?} does not exist; use queued, running, cancelling, completed, cancelled or dead")]
+#[error(
+    "state {0:?} does not exist; use queued, running, cancelling, completed, cancelled or dead"
+)]
 pub struct UnknownState(pub String);
 
 impl StateName {
@@ -136,7 +138,10 @@ impl Tasks {
             }
             _ => None,
         };
-        TaskView { position, ..task.view() }
+        TaskView {
+            position,
+            ..task.view()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use ledger_core::envelope::Header;
 use ledger_core::event::{
     Attempt, DeadReason, Exec, Payload, Priority, ProcessRegistered, TaskSubmitted,
 };
@@ -146,6 +147,9 @@ pub struct Task {
     pub submitted_at: Timestamp,
     /// Who provably submitted it.
     pub submitted_by: String,
+    /// Carried over to everything that follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Id>,
     /// Its queue.
     pub priority: Priority,
     /// What to run.
@@ -164,23 +168,24 @@ pub struct Task {
 }
 
 impl Task {
-    pub(super) fn new(
-        id: Id,
-        submitted: Seq,
-        at: Timestamp,
-        by: &str,
-        data: &TaskSubmitted,
-    ) -> Self {
+    pub(super) fn new(id: Id, header: &Header<'_>, data: &TaskSubmitted) -> Self {
+        let (submitted, at) = (header.seq, header.recorded_at);
         Self {
             id,
             submitted,
             submitted_at: at,
-            submitted_by: by.to_owned(),
+            submitted_by: header.actor.to_owned(),
+            // The header's names were checked when it was decoded.
+            correlation: header.correlation.and_then(|c| Id::new(c).ok()),
             priority: data.priority,
             payload: data.payload.clone(),
             max_runtime_ms: data.max_runtime_ms,
             grace_ms: data.grace_ms,
-            state: TaskState::Queued { since: submitted, since_at: at, next: Attempt::FIRST },
+            state: TaskState::Queued {
+                since: submitted,
+                since_at: at,
+                next: Attempt::FIRST,
+            },
             lost: 0,
             attempts: Vec::new(),
         }
@@ -266,7 +271,9 @@ impl Tasks {
 
     /// How many tasks of a queue stand before the task queued at `since`.
     pub fn position(&self, queue: Priority, since: Seq) -> usize {
-        self.queues[usize::from(queue.level())].range(..since).count()
+        self.queues[usize::from(queue.level())]
+            .range(..since)
+            .count()
     }
 
     /// The task that is next in a queue.

@@ -1,0 +1,289 @@
+//! Lives of tasks, legal and not.
+
+use ledger_core::envelope::Header;
+use ledger_core::event::*;
+use ledger_core::hash::Hash;
+use ledger_core::ids::{EventId, Id, Seq, Term, Uuid};
+use ledger_core::time::{Micros, Millis, Timestamp};
+
+use super::{Closing, StateName, TaskState, Tasks};
+use crate::framework::Projection;
+
+struct History {
+    tasks: Tasks,
+    seq: u64,
+}
+
+impl History {
+    fn new() -> Self {
+        Self {
+            tasks: Tasks::default(),
+            seq: 0,
+        }
+    }
+
+    fn apply(&mut self, subject: &str, event: impl Into<Event>) -> Result<(), String> {
+        let event = event.into();
+        let (kind, _) = event.kind_and_data().unwrap();
+        let header = Header {
+            seq: Seq(self.seq + 1),
+            term: Term(1),
+            recorded_at: Timestamp(self.seq + 1),
+            event_id: EventId(Uuid::nil()),
+            kind,
+            version: 1,
+            subject,
+            actor: "human/ada",
+            claimed_actor: None,
+            cause: None,
+            correlation: None,
+            traceparent: None,
+            idempotency_key: None,
+        };
+        let mut before = Vec::new();
+        self.tasks
+            .rows(&mut |k, v| before.push((k.to_owned(), v.to_owned())));
+        let result = self.tasks.apply(&header, &event).map_err(|e| e.reason);
+        let mut rows = Vec::new();
+        self.tasks
+            .rows(&mut |k, v| rows.push((k.to_owned(), v.to_owned())));
+        match &result {
+            Ok(()) => self.seq += 1,
+            Err(_) => assert_eq!(rows, before, "a refused event changes nothing"),
+        }
+        let restored = Tasks::from_rows(&mut rows.into_iter()).unwrap();
+        assert_eq!(restored.tasks, self.tasks.tasks);
+        assert_eq!(restored.queues, self.tasks.queues);
+        assert_eq!(restored.open, self.tasks.open);
+        result
+    }
+
+    fn state(&self, id: &str) -> StateName {
+        self.tasks.get(id).unwrap().view().state
+    }
+}
+
+fn submitted(priority: Priority) -> TaskEvent {
+    TaskEvent::Submitted(TaskSubmitted {
+        priority,
+        payload: Payload::Exec(Exec {
+            argv: vec!["true".into()],
+            env: Default::default(),
+            cwd: None,
+            stdin: None,
+        }),
+        max_runtime_ms: Millis(1000),
+        grace_ms: Millis(100),
+    })
+}
+
+fn started(attempt: u32) -> TaskEvent {
+    TaskEvent::Started(TaskStarted {
+        attempt: Attempt(attempt),
+        queue: Priority::Standard,
+        node: Id::new("n").unwrap(),
+        waited_us: Micros(1),
+    })
+}
+
+fn outputs() -> Outputs {
+    let stream = StreamDigest {
+        bytes: 0,
+        blake3: Hash::of(b""),
+        tail: String::new(),
+        dropped_bytes: 0,
+        error: None,
+    };
+    Outputs {
+        stdout: stream.clone(),
+        stderr: stream,
+    }
+}
+
+fn completed(attempt: u32) -> TaskEvent {
+    TaskEvent::Completed(TaskCompleted {
+        attempt: Attempt(attempt),
+        runtime_us: Micros(5),
+        outputs: outputs(),
+    })
+}
+
+fn failed(attempt: u32) -> TaskEvent {
+    TaskEvent::Failed(TaskFailed {
+        attempt: Attempt(attempt),
+        failure: Failure::Exit { code: 3 },
+        runtime_us: Micros(5),
+        outputs: outputs(),
+    })
+}
+
+fn dead(attempts: u32) -> TaskEvent {
+    TaskEvent::Dead(TaskDead {
+        reason: DeadReason::Failed,
+        attempts,
+    })
+}
+
+fn registered(attempt: u32) -> ProcessEvent {
+    ProcessEvent::Registered(ProcessRegistered {
+        pid: 7,
+        start_time: 8,
+        boot_id: "b".into(),
+        pgid: 7,
+        shim_pid: 6,
+        shim_start_time: 8,
+        task: Id::new("a").unwrap(),
+        attempt: Attempt(attempt),
+        max_runtime_ms: Millis(1000),
+    })
+}
+
+#[test]
+fn a_task_that_fails_is_retried_and_completes() {
+    let mut h = History::new();
+    h.apply("task/a", submitted(Priority::Standard)).unwrap();
+    assert_eq!(
+        (h.state("a"), h.tasks.queued_count(Priority::Standard)),
+        (StateName::Queued, 1)
+    );
+    h.apply("task/a", started(1)).unwrap();
+    assert_eq!(
+        (
+            h.tasks.open_count(),
+            h.tasks.queued_count(Priority::Standard)
+        ),
+        (1, 0)
+    );
+    h.apply("process/b.7.8", registered(1)).unwrap();
+    assert_eq!(
+        h.tasks
+            .get("a")
+            .unwrap()
+            .run()
+            .unwrap()
+            .process
+            .as_ref()
+            .unwrap()
+            .pid,
+        7
+    );
+    assert!(
+        h.apply("process/b.7.8", registered(1)).is_err(),
+        "one process an attempt"
+    );
+    h.apply("task/a", failed(1)).unwrap();
+    assert!(h.apply("task/a", started(2)).is_err(), "nothing was queued");
+    h.apply("task/a", dead(1)).unwrap();
+    assert_eq!((h.state("a"), h.tasks.open_count()), (StateName::Dead, 0));
+    assert_eq!(h.tasks.get("a").unwrap().view().exit_code, Some(3));
+    h.apply(
+        "task/a",
+        TaskEvent::Retried(TaskRetried {
+            attempt: Attempt(2),
+        }),
+    )
+    .unwrap();
+    h.apply("task/a", started(2)).unwrap();
+    h.apply("task/a", completed(2)).unwrap();
+    let task = h.tasks.get("a").unwrap();
+    assert!(task.is_ended());
+    assert_eq!(
+        task.attempts.iter().map(|a| a.closing).collect::<Vec<_>>(),
+        [Closing::Exit(3), Closing::Completed]
+    );
+}
+
+#[test]
+fn impossible_transitions_are_refused() {
+    let mut h = History::new();
+    assert!(h.apply("task/a", started(1)).is_err(), "never submitted");
+    h.apply("task/a", submitted(Priority::Background)).unwrap();
+    assert!(
+        h.apply("task/a", submitted(Priority::Standard)).is_err(),
+        "submitted twice"
+    );
+    assert!(h.apply("task/a", completed(1)).is_err(), "not running");
+    assert!(h.apply("task/a", dead(0)).is_err(), "not failed");
+    assert!(
+        h.apply("task/a", started(2)).is_err(),
+        "attempts start at 1"
+    );
+    assert!(
+        h.apply("process/b.7.8", registered(1)).is_err(),
+        "not ordered"
+    );
+    h.apply("task/a", started(1)).unwrap();
+    assert!(h.apply("task/a", started(1)).is_err(), "started twice");
+    assert!(h.apply("task/a", completed(2)).is_err(), "another attempt");
+    let retried = TaskEvent::Retried(TaskRetried {
+        attempt: Attempt(2),
+    });
+    assert!(h.apply("task/a", retried).is_err(), "not dead");
+    let cancelled = |attempt| {
+        TaskEvent::Cancelled(TaskCancelled {
+            attempt,
+            reason: None,
+            runtime_us: None,
+            outputs: None,
+        })
+    };
+    assert!(
+        h.apply("task/a", cancelled(None)).is_err(),
+        "an attempt runs"
+    );
+    let cancel = TaskEvent::CancelRequested(TaskCancelRequested {
+        attempt: Attempt(1),
+        reason: None,
+    });
+    h.apply("task/a", cancel.clone()).unwrap();
+    assert!(h.apply("task/a", cancel).is_err(), "asked for already");
+    h.apply("task/a", cancelled(Some(Attempt(1)))).unwrap();
+    assert_eq!(h.state("a"), StateName::Cancelled);
+    assert!(h.apply("task/a", started(2)).is_err(), "ended for good");
+}
+
+#[test]
+fn queues_are_first_in_first_out() {
+    let mut h = History::new();
+    for id in ["x", "y", "z"] {
+        h.apply(&format!("task/{id}"), submitted(Priority::Standard))
+            .unwrap();
+    }
+    assert_eq!(
+        h.tasks
+            .first_queued(Priority::Standard)
+            .unwrap()
+            .id
+            .as_str(),
+        "x"
+    );
+    h.apply("task/x", started(1)).unwrap();
+    let lost = TaskEvent::Lost(TaskLost {
+        attempt: Attempt(1),
+        reason: "gone".into(),
+    });
+    h.apply("task/x", lost).unwrap();
+    h.apply(
+        "task/x",
+        TaskEvent::Requeued(TaskRequeued {
+            attempt: Attempt(2),
+            lost: 1,
+        }),
+    )
+    .unwrap();
+    let order: Vec<_> = ["y", "z", "x"]
+        .map(|id| h.tasks.detailed_view(h.tasks.get(id).unwrap()).position)
+        .to_vec();
+    assert_eq!(
+        order,
+        [Some(0), Some(1), Some(2)],
+        "a requeued task goes to the end"
+    );
+    assert!(matches!(
+        h.tasks.get("x").unwrap().state,
+        TaskState::Queued {
+            next: Attempt(2),
+            ..
+        }
+    ));
+}
