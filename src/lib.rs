@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod config;
+pub mod shim;
 pub mod units;
