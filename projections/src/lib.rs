@@ -4,5 +4,10 @@
 //! a reader is shown can therefore always be made again from the log, and compared.
 
 pub mod framework;
+pub mod idempotency;
 pub mod leases;
+pub mod status;
 pub mod tasks;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+pub mod views;

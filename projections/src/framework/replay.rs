@@ -20,8 +20,9 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger_core::chain::ChainKey;
 use ledger_core::hash::Hash;
-use ledger_core::ids::Seq;
-use ledger_core::store::{Block, BlockFault, Blocks, Checked, LogReader, ReadError};
+use ledger_core::ids::{Seq, Term};
+use ledger_core::store::{Block, BlockFault, Blocks, LogReader, ReadError};
+use ledger_core::time::Timestamp;
 
 use super::decoded::{DecodedBlock, hash_in};
 use super::fold::Position;
@@ -127,7 +128,14 @@ pub fn replay(
     Ok(joints.at)
 }
 
-type Item = Result<(Checked, DecodedBlock), ReadError>;
+type Item = Result<(Ends, DecodedBlock), ReadError>;
+
+/// Term and time of a block's first and last event, which must not go down where blocks join.
+#[derive(Clone, Copy)]
+struct Ends {
+    first: (Term, Timestamp),
+    last: (Term, Timestamp),
+}
 
 /// Blocks to be taken by whichever thread is free, numbered in log order.
 struct Source<'a> {
@@ -158,8 +166,12 @@ impl Source<'_> {
             seq: block.first(),
             fault,
         })?;
+        let ends = Ends {
+            first: (checked.first.term, checked.first.recorded_at),
+            last: (checked.last.term, checked.last.recorded_at),
+        };
         let decoded = DecodedBlock::new(block, self.key, self.from, self.end, self.wanted);
-        Ok((checked, decoded))
+        Ok((ends, decoded))
     }
 
     fn help(&self, sender: &Sender<(u64, Item)>) {
@@ -209,7 +221,7 @@ fn in_order(
 /// Checks how blocks join, and how the first joins the position to start from.
 struct Joints {
     at: Position,
-    last: Option<Checked>,
+    last: Option<Ends>,
     end: Seq,
 }
 
@@ -219,19 +231,19 @@ impl Joints {
         item: Item,
         fold: &mut dyn FnMut(&DecodedBlock) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
-        let (checked, decoded) = item?;
+        let (ends, decoded) = item?;
         let block = decoded.block();
         match self.last {
             None => self.first(&decoded)?,
             Some(last) => {
-                self.meets(block, last, checked)
+                self.meets(block, last, ends)
                     .map_err(|fault| ReadError::Block {
                         seq: block.first(),
                         fault,
                     })?;
             }
         }
-        self.last = Some(checked);
+        self.last = Some(ends);
         if decoded.last() <= self.at.seq {
             return Ok(());
         }
@@ -268,7 +280,7 @@ impl Joints {
         })
     }
 
-    fn meets(&self, block: &Block, last: Checked, next: Checked) -> Result<(), BlockFault> {
+    fn meets(&self, block: &Block, last: Ends, next: Ends) -> Result<(), BlockFault> {
         let expected = self.at.seq.next();
         if block.first() != expected {
             return Err(BlockFault::Place {
@@ -283,7 +295,18 @@ impl Joints {
                 found: block.prev_hash(),
             });
         }
-        last.last.meets(next.first, block.first())
+        let ((term, time), (next_term, next_time)) = (last.last, next.first);
+        if next_term < term {
+            return Err(BlockFault::Term {
+                seq: expected,
+                before: term,
+                found: next_term,
+            });
+        }
+        if next_time < time {
+            return Err(BlockFault::Time { seq: expected });
+        }
+        Ok(())
     }
 }
 

@@ -35,7 +35,6 @@ pub const MAX_ROW: usize = 16 * 1024 * 1024;
 
 /// What a snapshot says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SnapshotHeader {
     /// [`SNAPSHOT_FORMAT`].
     pub format: u16,

@@ -1,0 +1,305 @@
+//! How events change the figures. Every family is matched exhaustively: a new event stops the
+//! build until someone decides what it means here.
+//!
+//! Each function checks first and changes after, so an event that is refused changes nothing.
+
+use ledger_core::envelope::Header;
+use ledger_core::event::{
+    CheckpointEvent, Event, JobEvent, LadderCause, LeaseEvent, LedgerEvent, NodeEvent,
+    ProcessEvent, TaskEvent,
+};
+use ledger_core::ids::Id;
+use ledger_core::time::Micros;
+
+use super::state::{
+    LedgerFacts, LiveProcess, LiveTask, NodeFacts, Phase, RecoveryFacts, Status, TermFacts,
+    TermState, level,
+};
+use crate::framework::ApplyError;
+
+type Applied = Result<(), String>;
+
+impl Status {
+    pub(super) fn fold(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
+        let folded = match event {
+            Event::Ledger(event) => self.ledger(header, event),
+            Event::Task(event) => self.task(header, event),
+            Event::Process(event) => self.process(header, event),
+            Event::Lease(event) => self.lease(header, event),
+            Event::Node(event) => self.node(header, event),
+            Event::Job(event) => self.job(header, event),
+            Event::Checkpoint(event) => self.checkpoint(header, event),
+            Event::App | Event::Unknown => Ok(()),
+        };
+        folded.map_err(|reason| ApplyError::at(header, reason))?;
+        let counts = &mut self.events;
+        let family = match event {
+            Event::Ledger(_) => &mut counts.ledger,
+            Event::Task(_) => &mut counts.task,
+            Event::Process(_) => &mut counts.process,
+            Event::Lease(_) => &mut counts.lease,
+            Event::Node(_) => &mut counts.node,
+            Event::Job(_) => &mut counts.job,
+            Event::Checkpoint(_) => &mut counts.checkpoint,
+            Event::App => &mut counts.app,
+            Event::Unknown => &mut counts.unknown,
+        };
+        *family += 1;
+        counts.last = header.seq;
+        counts.last_at = header.recorded_at;
+        Ok(())
+    }
+
+    fn ledger(&mut self, header: &Header<'_>, event: &LedgerEvent) -> Applied {
+        match event {
+            LedgerEvent::Created(_) if self.ledger.is_some() => {
+                Err("the ledger was created already".to_owned())
+            }
+            LedgerEvent::Created(e) => {
+                self.ledger = Some(LedgerFacts {
+                    ledger_id: e.ledger_id,
+                    name: e.name.clone(),
+                    created_at: header.recorded_at,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn lease(&mut self, header: &Header<'_>, event: &LeaseEvent) -> Applied {
+        let at = header.recorded_at;
+        match event {
+            LeaseEvent::Acquired(e) => {
+                if self.term.as_ref().is_some_and(|t| t.term >= header.term) {
+                    return Err(format!("term {} was acquired before", header.term));
+                }
+                self.term_before = self.term.take();
+                self.term = Some(TermFacts {
+                    term: header.term,
+                    holder: e.holder.clone(),
+                    pid: e.pid,
+                    incarnation: e.incarnation.clone(),
+                    acquired: header.seq,
+                    acquired_at: at,
+                    state: TermState::Open,
+                });
+            }
+            LeaseEvent::Released(_) => {
+                let term = self.term.as_mut();
+                let open = term.filter(|t| t.term == header.term && t.state == TermState::Open);
+                open.ok_or_else(|| format!("term {} is not held", header.term))?
+                    .state = TermState::Released { at };
+            }
+            // Recorded by the next holder, so the term meant is the one before.
+            LeaseEvent::Lost(e) => {
+                let term = self.term_before.as_mut();
+                let open = term.filter(|t| t.term == e.term && t.state == TermState::Open);
+                open.ok_or_else(|| format!("term {} is not the open one before", e.term))?
+                    .state = TermState::Lost { at };
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, header: &Header<'_>, event: &NodeEvent) -> Applied {
+        let (name, at) = (subject(header)?, header.recorded_at);
+        if let NodeEvent::Started(e) = event {
+            self.node = Some(NodeFacts {
+                name,
+                software: e.software.clone(),
+                host: e.host.clone(),
+                max_running: e.max_running,
+                started_at: at,
+                recovery: None,
+                stopped_at: None,
+            });
+            return Ok(());
+        }
+        let node = self.node.as_mut().filter(|n| n.name == name);
+        let node = node.ok_or_else(|| format!("node {name} is not the one that started"))?;
+        match event {
+            NodeEvent::Started(_) => {}
+            NodeEvent::Recovered(e) => {
+                node.recovery = Some(RecoveryFacts {
+                    at,
+                    replayed: e.replayed,
+                    replay_us: e.replay_us,
+                    reattached: e.reattached,
+                    closed: e.closed,
+                    lost: e.lost,
+                    unstarted: e.unstarted,
+                });
+            }
+            NodeEvent::Stopped(_) => node.stopped_at = Some(at),
+        }
+        Ok(())
+    }
+
+    fn task(&mut self, header: &Header<'_>, event: &TaskEvent) -> Applied {
+        let id = subject(header)?;
+        let queued = Phase::Queued {
+            since: header.seq,
+            at: header.recorded_at,
+        };
+        if let TaskEvent::Submitted(e) = event {
+            if self.tasks.contains_key(&id) {
+                return Err(format!("task {id} exists already"));
+            }
+            self.totals.submitted += 1;
+            let queue = e.priority;
+            self.put(id, LiveTask { queue, phase: queued });
+            return Ok(());
+        }
+        let Some(&LiveTask { queue, phase }) = self.tasks.get(&id) else {
+            return Err(format!("task {id} is over, or was never submitted"));
+        };
+        let next = match (event, phase) {
+            (TaskEvent::Started(e), Phase::Queued { .. }) => {
+                self.totals.started += 1;
+                self.queues[level(e.queue)].wait.record(e.waited_us);
+                Some(Phase::Running)
+            }
+            (TaskEvent::Completed(e), Phase::Running | Phase::Cancelling) => {
+                self.totals.completed += 1;
+                self.queues[level(queue)].completed += 1;
+                self.run_ended(queue, e.runtime_us, true);
+                None
+            }
+            (TaskEvent::Failed(e), Phase::Running | Phase::Cancelling) => {
+                self.totals.failed += 1;
+                self.run_ended(queue, e.runtime_us, false);
+                Some(Phase::Undecided)
+            }
+            (TaskEvent::TimedOut(e), Phase::Running | Phase::Cancelling) => {
+                self.totals.timed_out += 1;
+                self.run_ended(queue, e.runtime_us, false);
+                Some(Phase::Undecided)
+            }
+            // How long a lost attempt ran is not known.
+            (TaskEvent::Lost(_), Phase::Running | Phase::Cancelling) => {
+                self.totals.lost += 1;
+                self.record_run(false);
+                Some(Phase::Undecided)
+            }
+            (TaskEvent::Requeued(_), Phase::Undecided) => {
+                self.totals.requeued += 1;
+                Some(queued)
+            }
+            (TaskEvent::Dead(_), Phase::Undecided) => {
+                self.totals.dead += 1;
+                Some(Phase::Dead)
+            }
+            (TaskEvent::Retried(_), Phase::Dead) => {
+                self.totals.retried += 1;
+                Some(queued)
+            }
+            (TaskEvent::CancelRequested(_), Phase::Running) => {
+                self.totals.cancel_requested += 1;
+                Some(Phase::Cancelling)
+            }
+            // A run that somebody ended says nothing about success.
+            (
+                TaskEvent::Cancelled(e),
+                Phase::Queued { .. } | Phase::Running | Phase::Cancelling,
+            ) => {
+                self.totals.cancelled += 1;
+                self.queues[level(queue)].cancelled += 1;
+                if let Some(runtime) = e.runtime_us {
+                    self.queues[level(queue)].runtime.record(runtime);
+                }
+                None
+            }
+            (
+                TaskEvent::Submitted(_)
+                | TaskEvent::Started(_)
+                | TaskEvent::Completed(_)
+                | TaskEvent::Failed(_)
+                | TaskEvent::TimedOut(_)
+                | TaskEvent::Lost(_)
+                | TaskEvent::Requeued(_)
+                | TaskEvent::Dead(_)
+                | TaskEvent::Retried(_)
+                | TaskEvent::CancelRequested(_)
+                | TaskEvent::Cancelled(_),
+                _,
+            ) => return Err(format!("{} cannot follow: task {id} is {phase:?}", header.kind)),
+        };
+        match next {
+            Some(phase) => self.put(id, LiveTask { queue, phase }),
+            None => self.remove(&id),
+        }
+        Ok(())
+    }
+
+    fn run_ended(&mut self, queue: ledger_core::event::Priority, runtime: Micros, succeeded: bool) {
+        self.queues[level(queue)].runtime.record(runtime);
+        self.record_run(succeeded);
+    }
+
+    fn process(&mut self, header: &Header<'_>, event: &ProcessEvent) -> Applied {
+        let id = subject(header)?;
+        match event {
+            ProcessEvent::Registered(_) if self.processes.contains_key(&id) => {
+                return Err(format!("process {id} was registered before"));
+            }
+            ProcessEvent::Registered(_) => {}
+            ProcessEvent::Exited(_) | ProcessEvent::Reaped(_) | ProcessEvent::Lost(_) => {
+                if self.processes.remove(&id).is_none() {
+                    return Err(format!("process {id} ended and did not run"));
+                }
+            }
+        }
+        let totals = &mut self.process_totals;
+        match event {
+            ProcessEvent::Registered(e) => {
+                totals.registered += 1;
+                let process = LiveProcess {
+                    pid: e.pid,
+                    task: e.task.clone(),
+                    attempt: e.attempt,
+                    since: header.recorded_at,
+                };
+                self.processes.insert(id, process);
+            }
+            ProcessEvent::Exited(_) => totals.exited += 1,
+            ProcessEvent::Reaped(e) => match e.cause {
+                LadderCause::MaxRuntime => totals.reaped_max_runtime += 1,
+                LadderCause::Cancel => totals.reaped_cancel += 1,
+                LadderCause::Leftovers => totals.reaped_leftovers += 1,
+            },
+            ProcessEvent::Lost(_) => totals.lost += 1,
+        }
+        Ok(())
+    }
+
+    fn job(&mut self, header: &Header<'_>, event: &JobEvent) -> Applied {
+        let name = subject(header)?;
+        match event {
+            JobEvent::Due(_) => self.upkeep.jobs_due += 1,
+            JobEvent::Skipped(_) => self.upkeep.jobs_skipped += 1,
+            JobEvent::Paused(_) => {
+                self.upkeep.jobs_paused.insert(name);
+            }
+            JobEvent::Resumed(_) => {
+                self.upkeep.jobs_paused.remove(&name);
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, header: &Header<'_>, event: &CheckpointEvent) -> Applied {
+        match event {
+            CheckpointEvent::Created(_) => {
+                self.upkeep.checkpoints_created += 1;
+                self.upkeep.last_checkpoint = Some((header.seq, header.recorded_at));
+            }
+            CheckpointEvent::Rejected(_) => self.upkeep.checkpoints_rejected += 1,
+            CheckpointEvent::Pruned(_) => self.upkeep.checkpoints_pruned += 1,
+        }
+        Ok(())
+    }
+}
+
+fn subject(header: &Header<'_>) -> Result<Id, String> {
+    Id::new(header.subject_id()).map_err(|e| format!("its subject has no id: {e}"))
+}

@@ -1,0 +1,549 @@
+//! Histories to test projections against: valid lives of tasks, processes, terms and jobs, drawn
+//! from a list of numbers, so that a property test shrinks them and a seed repeats them.
+//!
+//! A [`History`] keeps its own plain record of what it did ([`History::events`]), apart from any
+//! projection, for models to recount.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ledger_core::chain::{Batch, BatchBuilder, ChainKey, Head};
+use ledger_core::codec;
+use ledger_core::envelope::{Draft, Origin};
+use ledger_core::event::*;
+use ledger_core::hash::Hash;
+use ledger_core::ids::{Entity, EventId, Id, Kind, LedgerId, Seq, Term, Uuid};
+use ledger_core::store::LogWriter;
+use ledger_core::store::memory::MemoryStore;
+use ledger_core::time::{Micros, Millis, Timestamp};
+
+/// One recorded event, as the history meant it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Its position.
+    pub seq: Seq,
+    /// Its chain hash.
+    pub hash: Hash,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Its term.
+    pub term: Term,
+    /// The id part of its subject.
+    pub subject: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its idempotency key.
+    pub key: Option<String>,
+    /// What it says.
+    pub event: Event,
+}
+
+#[derive(Debug, Clone)]
+struct Open {
+    attempt: u32,
+    process: Option<Entity>,
+    cancelling: bool,
+}
+
+/// A ledger in memory that grows by valid steps.
+#[derive(Debug)]
+pub struct History {
+    store: MemoryStore,
+    builder: BatchBuilder,
+    key: ChainKey,
+    now: Timestamp,
+    batches: Vec<Arc<Batch>>,
+    events: Vec<Recorded>,
+    queued: VecDeque<(Id, u32)>,
+    running: BTreeMap<Id, Open>,
+    dead: VecDeque<(Id, u32)>,
+    lost: BTreeMap<Id, u32>,
+    priorities: BTreeMap<Id, Priority>,
+    drawn: u64,
+}
+
+/// The ledger that histories belong to.
+pub const LEDGER: LedgerId = LedgerId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+
+fn id(text: &str) -> Id {
+    Id::new(text).expect("the testkit's names are ids")
+}
+
+fn entity(kind: &str, name: &str) -> Entity {
+    Entity::of(kind, name).expect("the testkit's names are entities")
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl History {
+    /// A ledger that was made, is led by node `a` in term 1, and has no work yet.
+    pub fn new() -> Self {
+        let key = ChainKey::new(LEDGER);
+        let mut history = Self {
+            store: MemoryStore::new(LEDGER),
+            builder: BatchBuilder::new(key, Head::EMPTY, Term::ZERO),
+            key,
+            now: Timestamp(1_700_000_000_000_000),
+            batches: Vec::new(),
+            events: Vec::new(),
+            queued: VecDeque::new(),
+            running: BTreeMap::new(),
+            dead: VecDeque::new(),
+            lost: BTreeMap::new(),
+            priorities: BTreeMap::new(),
+            drawn: 0,
+        };
+        let created = LedgerEvent::Created(LedgerCreated {
+            ledger_id: LEDGER,
+            format: LEDGER_FORMAT,
+            name: id("test"),
+            software: "0".into(),
+            key_fingerprint: None,
+        });
+        history.append(vec![(entity("ledger", "test"), created.into())]);
+        history.lead();
+        history
+    }
+
+    /// A history of as many steps as there are choices.
+    pub fn drawn(choices: &[u32]) -> Self {
+        let mut history = Self::new();
+        choices.iter().for_each(|&choice| history.step(choice));
+        history
+    }
+
+    /// A history of `steps` steps from a seed.
+    pub fn seeded(seed: u64, steps: usize) -> Self {
+        // SplitMix64.
+        let mut state = seed;
+        let choices = std::iter::repeat_with(|| {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            (z >> 32) as u32
+        });
+        let choices: Vec<_> = choices.take(steps).collect();
+        Self::drawn(&choices)
+    }
+
+    /// The store that holds it; a clone shares its contents.
+    pub fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// What was appended, batch by batch.
+    pub fn batches(&self) -> &[Arc<Batch>] {
+        &self.batches
+    }
+
+    /// What was recorded, event by event.
+    pub fn events(&self) -> &[Recorded] {
+        &self.events
+    }
+
+    /// Where it ends.
+    pub fn head(&self) -> Head {
+        self.builder.head()
+    }
+
+    /// When its last event was recorded.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Millis) {
+        self.now = self.now.plus(time);
+    }
+
+    /// Takes the step that `choice` stands for, as far as it is possible now.
+    pub fn step(&mut self, choice: u32) {
+        let (action, pick) = (choice % 20, choice / 20);
+        self.pass(Millis(u64::from(pick % 1000)));
+        match action {
+            0..=4 => self.submit(pick),
+            5..=9 => self.start(),
+            10 | 11 => self.register(pick),
+            12 | 13 => self.end(pick, Ending::Completed),
+            14 => self.end(pick, Ending::Failed),
+            15 => self.end(pick, Ending::TimedOut),
+            16 => self.end(pick, Ending::Lost),
+            17 => self.cancel(pick),
+            18 => self.retry(),
+            _ => self.other(pick),
+        }
+    }
+
+    /// Appends events of this subject as one batch.
+    pub fn append(&mut self, events: Vec<(Entity, Event)>) {
+        let drafts = events.into_iter().map(|(subject, event)| {
+            let (kind, data) = event
+                .kind_and_data()
+                .unwrap_or(("app.note", "{\"text\":\"hello\"}".to_owned()));
+            (kind.to_owned(), 1, subject, data, None)
+        });
+        let drafts = drafts.collect();
+        self.append_raw(drafts);
+    }
+
+    /// Appends events of any kind, version and payload as one batch; the last part is the
+    /// idempotency key.
+    pub fn append_raw(&mut self, events: Vec<(String, u16, Entity, String, Option<Id>)>) {
+        let drafts: Vec<_> = events
+            .into_iter()
+            .map(|(kind, version, subject, data, idempotency_key)| {
+                self.drawn += 1;
+                Draft {
+                    event_id: EventId(Uuid::from_u128(u128::from(self.drawn))),
+                    kind: Kind::new(kind).expect("the testkit's kinds are kinds"),
+                    version,
+                    subject,
+                    origin: Origin::of(entity("human", "ada")),
+                    idempotency_key,
+                    data,
+                }
+            })
+            .collect();
+        self.push(&drafts);
+    }
+
+    fn push(&mut self, drafts: &[Draft]) {
+        self.builder.push(drafts, self.now).expect("events are small");
+        let batch = Arc::new(self.builder.take());
+        for (bytes, hash) in batch.events() {
+            let event = codec::decode(bytes).expect("what was encoded decodes");
+            let header = event.header;
+            self.events.push(Recorded {
+                seq: header.seq,
+                hash,
+                at: header.recorded_at,
+                term: header.term,
+                subject: header.subject_id().to_owned(),
+                kind: header.kind.to_owned(),
+                key: header.idempotency_key.map(str::to_owned),
+                event: Event::decode(&event).unwrap_or(Event::Unknown),
+            });
+        }
+        self.store.append(&batch).expect("the builder follows the store");
+        self.batches.push(batch);
+    }
+
+    fn submit(&mut self, pick: u32) {
+        self.drawn += 1;
+        let name = id(&format!("t{}", self.drawn));
+        let priority = Priority::ALL[pick as usize % 3];
+        let submitted = TaskEvent::Submitted(TaskSubmitted {
+            priority,
+            payload: Payload::Exec(Exec {
+                argv: vec!["echo".into(), format!("\"{pick}\"\n")],
+                env: BTreeMap::from([("A".into(), "b".into())]),
+                cwd: None,
+                stdin: None,
+            }),
+            max_runtime_ms: Millis(30_000),
+            grace_ms: Millis(5_000),
+        });
+        let (kind, data) = (submitted.kind().to_owned(), submitted.to_json());
+        let key = pick.is_multiple_of(2).then(|| id(&format!("key-{name}")));
+        self.append_raw(vec![(kind, 1, entity("task", &name), data, key)]);
+        self.priorities.insert(name.clone(), priority);
+        self.queued.push_back((name, 1));
+    }
+
+    fn start(&mut self) {
+        let Some((name, attempt)) = self.queued.pop_front() else {
+            return;
+        };
+        let started = TaskEvent::Started(TaskStarted {
+            attempt: Attempt(attempt),
+            queue: self.priorities[&name],
+            node: id("a"),
+            waited_us: Micros(self.drawn * 977 % 5_000_000),
+        });
+        self.append(vec![(entity("task", &name), started.into())]);
+        let open = Open {
+            attempt,
+            process: None,
+            cancelling: false,
+        };
+        self.running.insert(name, open);
+    }
+
+    fn picked(&self, pick: u32) -> Option<Id> {
+        let at = pick as usize % self.running.len().max(1);
+        self.running.keys().nth(at).cloned()
+    }
+
+    fn register(&mut self, pick: u32) {
+        let Some(name) = self.picked(pick) else {
+            return;
+        };
+        let Some(open) = self.running.get_mut(&name).filter(|o| o.process.is_none()) else {
+            return;
+        };
+        self.drawn += 1;
+        let pid = i32::try_from(self.drawn).expect("histories are short");
+        let subject = process_subject("boot", pid, 7).expect("the boot id is an id");
+        open.process = Some(subject.clone());
+        let registered = ProcessEvent::Registered(ProcessRegistered {
+            pid,
+            start_time: 7,
+            boot_id: "boot".into(),
+            pgid: pid,
+            shim_pid: 1,
+            shim_start_time: 7,
+            task: name,
+            attempt: Attempt(open.attempt),
+            max_runtime_ms: Millis(30_000),
+        });
+        self.append(vec![(subject, registered.into())]);
+    }
+
+    fn end(&mut self, pick: u32, ending: Ending) {
+        let Some(name) = self.picked(pick) else {
+            return;
+        };
+        let Some(open) = self.running.remove(&name) else {
+            return;
+        };
+        let runtime_us = Micros(u64::from(pick) * 31);
+        let attempt = Attempt(open.attempt);
+        let lost = self.lost.entry(name.clone()).or_default();
+        *lost += u32::from(ending == Ending::Lost);
+        let lost = *lost;
+        let task = entity("task", &name);
+        let mut events = Vec::new();
+        if let Some(process) = &open.process {
+            events.push((process.clone(), ending.process(&open).into()));
+        }
+        events.push((task.clone(), ending.task(attempt, runtime_us).into()));
+        let dead = match ending {
+            Ending::Completed | Ending::Cancelled => None,
+            Ending::Failed => Some(DeadReason::Failed),
+            Ending::TimedOut => Some(DeadReason::TimedOut),
+            Ending::Lost if lost <= 3 => {
+                let requeued = TaskRequeued {
+                    attempt: attempt.next(),
+                    lost,
+                };
+                events.push((task.clone(), TaskEvent::Requeued(requeued).into()));
+                self.queued.push_back((name.clone(), attempt.0 + 1));
+                None
+            }
+            Ending::Lost => Some(DeadReason::Lost),
+        };
+        if let Some(reason) = dead {
+            let event = TaskEvent::Dead(TaskDead {
+                reason,
+                attempts: attempt.0,
+            });
+            events.push((task, event.into()));
+            self.dead.push_back((name, attempt.0));
+        }
+        self.append(events);
+    }
+
+    fn cancel(&mut self, pick: u32) {
+        if pick.is_multiple_of(2)
+            && let Some((name, _)) = self.queued.pop_back()
+        {
+            let cancelled = TaskEvent::Cancelled(TaskCancelled {
+                attempt: None,
+                reason: Some("not needed".into()),
+                runtime_us: None,
+                outputs: None,
+            });
+            self.append(vec![(entity("task", &name), cancelled.into())]);
+            return;
+        }
+        let Some(name) = self.picked(pick) else {
+            return;
+        };
+        let Some(open) = self.running.get_mut(&name) else {
+            return;
+        };
+        if open.cancelling {
+            self.end(pick, Ending::Cancelled);
+            return;
+        }
+        open.cancelling = true;
+        let asked = TaskEvent::CancelRequested(TaskCancelRequested {
+            attempt: Attempt(open.attempt),
+            reason: None,
+        });
+        self.append(vec![(entity("task", &name), asked.into())]);
+    }
+
+    fn retry(&mut self) {
+        if let Some((name, attempts)) = self.dead.pop_front() {
+            let next = attempts + 1;
+            let retried = TaskEvent::Retried(TaskRetried {
+                attempt: Attempt(next),
+            });
+            self.append(vec![(entity("task", &name), retried.into())]);
+            self.queued.push_back((name, next));
+        }
+    }
+
+    fn other(&mut self, pick: u32) {
+        let job = entity("job", &format!("j{}", pick % 3));
+        match pick % 6 {
+            0 => self.lead(),
+            1 => self.append(vec![
+                (entity("app", "x"), Event::App),
+                (entity("app", "y"), Event::App),
+            ]),
+            2 => {
+                let due = JobEvent::Due(JobDue {
+                    due_at: self.now,
+                    task: id("due-1"),
+                });
+                self.append(vec![(job, due.into())]);
+            }
+            3 => self.append(vec![(job, JobEvent::Paused(JobPaused { reason: None }).into())]),
+            4 => self.append(vec![(job, JobEvent::Resumed(JobResumed {}).into())]),
+            _ => {
+                let created = CheckpointEvent::Created(CheckpointCreated {
+                    seq: self.head().seq,
+                    hash: self.head().hash,
+                    sha256: "0".repeat(64),
+                    bytes: 1,
+                });
+                self.append(vec![(entity("checkpoint", "c"), created.into())]);
+            }
+        }
+    }
+
+    /// The next term begins, after the one before was given back (odd terms) or lost.
+    pub fn lead(&mut self) {
+        let before = self.head().term;
+        let lease = entity("lease", "main");
+        let released = !before.0.is_multiple_of(2);
+        if released {
+            let event = LeaseEvent::Released(LeaseReleased {
+                holder: id("a"),
+                reason: ReleaseReason::Shutdown,
+            });
+            self.append(vec![(lease.clone(), event.into())]);
+        }
+        self.builder = BatchBuilder::new(self.key, self.head(), before.next());
+        let acquired = LeaseEvent::Acquired(LeaseAcquired {
+            holder: id("a"),
+            pid: 1,
+            boot_id: "boot".into(),
+            incarnation: format!("i{before}"),
+        });
+        let started = NodeEvent::Started(NodeStarted {
+            software: "0".into(),
+            host: "h".into(),
+            max_running: 4,
+        });
+        let mut events = vec![(lease.clone(), acquired.into())];
+        if !released && before > Term::ZERO {
+            let lost = LeaseEvent::Lost(LeaseLost {
+                holder: id("a"),
+                term: before,
+            });
+            events.push((lease, lost.into()));
+        }
+        events.push((entity("node", "a"), started.into()));
+        self.append(events);
+        let recovered = NodeEvent::Recovered(NodeRecovered {
+            replayed: self.head().seq,
+            replay_us: Micros(1),
+            reattached: 0,
+            closed: 0,
+            lost: 0,
+            unstarted: 0,
+        });
+        self.append(vec![(entity("node", "a"), recovered.into())]);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Completed,
+    Failed,
+    TimedOut,
+    Lost,
+    Cancelled,
+}
+
+impl Ending {
+    fn task(self, attempt: Attempt, runtime_us: Micros) -> TaskEvent {
+        let stream = StreamDigest {
+            bytes: 6,
+            blake3: Hash::of(b"hello\n"),
+            tail: "hello\n".into(),
+            dropped_bytes: 0,
+            error: None,
+        };
+        let outputs = Outputs {
+            stdout: stream.clone(),
+            stderr: stream,
+        };
+        match self {
+            Self::Completed => TaskEvent::Completed(TaskCompleted {
+                attempt,
+                runtime_us,
+                outputs,
+            }),
+            Self::Failed => TaskEvent::Failed(TaskFailed {
+                attempt,
+                failure: Failure::Exit { code: 1 },
+                runtime_us,
+                outputs,
+            }),
+            Self::TimedOut => TaskEvent::TimedOut(TaskTimedOut {
+                attempt,
+                max_runtime_ms: Millis(30_000),
+                runtime_us,
+                outputs,
+            }),
+            Self::Lost => TaskEvent::Lost(TaskLost {
+                attempt,
+                reason: "gone".into(),
+            }),
+            Self::Cancelled => TaskEvent::Cancelled(TaskCancelled {
+                attempt: Some(attempt),
+                reason: None,
+                runtime_us: Some(runtime_us),
+                outputs: Some(outputs),
+            }),
+        }
+    }
+
+    fn process(self, open: &Open) -> ProcessEvent {
+        let (end, usage) = (ProcessEnd::Exited { code: 0 }, Usage::default());
+        let cause = match self {
+            Self::Completed if open.attempt == 2 => LadderCause::Leftovers,
+            Self::Completed | Self::Failed => {
+                return ProcessEvent::Exited(ProcessExited { end, usage });
+            }
+            Self::Lost => {
+                return ProcessEvent::Lost(ProcessLost {
+                    reason: "gone".into(),
+                    orphans_ended: 0,
+                });
+            }
+            Self::TimedOut => LadderCause::MaxRuntime,
+            Self::Cancelled => LadderCause::Cancel,
+        };
+        let steps = vec![LadderStep {
+            signal: "SIGTERM".into(),
+            after_us: Micros(1),
+            processes: 1,
+        }];
+        ProcessEvent::Reaped(ProcessReaped {
+            cause,
+            steps,
+            end,
+            usage,
+        })
+    }
+}
