@@ -144,7 +144,7 @@ pub fn bind(data_dir: &Path, node: &Id) -> std::io::Result<UnixListener> {
     // descriptor the path is always short.
     let dir = std::fs::File::options()
         .read(true)
-        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(&run)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
     let listener = UnixListener::bind(&path)?;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
-use projections::framework::rebuild;
+use projections::framework::{Fold, rebuild, unwatched};
 use projections::tasks::{StateName, TaskView, Tasks};
 use serde::Deserialize;
 
@@ -138,7 +138,7 @@ async fn with_tasks<T: Send + 'static>(
         Some(at) => {
             let reader = Arc::clone(&api.reader);
             blocking(move || {
-                let fold = rebuild::<Tasks>(reader.as_ref(), Some(at), &mut |_| {})
+                let fold = rebuild::<Tasks>(reader.as_ref(), Some(at), &mut unwatched)
                     .map_err(|e| usage(format!("the tasks as of seq {at} can't be shown")).because(e))?;
                 Ok(f(fold.state()))
             })

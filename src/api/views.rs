@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use ledger_core::clock;
-use projections::framework::{Health, rebuild};
+use projections::framework::{Health, rebuild, unwatched};
 use projections::status::{Status as StatusView, StatusReport};
 
 use super::error::{failed, usage};
@@ -24,8 +24,8 @@ pub(super) async fn status(
     let shared = Arc::clone(&api);
     let now = clock::now();
     let report: StatusReport = blocking(move || match at {
-        None => Ok(shared.views.with_status(|status| status.report(now))),
-        Some(at) => rebuild::<StatusView>(shared.reader.as_ref(), Some(at), &mut |_| {})
+        None => Ok(shared.views.with(|fold: &Fold<StatusView>| fold.state().report(now))),
+        Some(at) => rebuild::<StatusView>(shared.reader.as_ref(), Some(at), &mut unwatched)
             .map(|fold| fold.state().report(now))
             .map_err(|e| usage(format!("the status as of seq {at} can't be shown")).because(e)),
     })

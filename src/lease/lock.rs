@@ -46,7 +46,7 @@ impl DirLock {
         let io = |error: std::io::Error| LockError::Io { path: dir.to_owned(), error };
         let file = File::options()
             .read(true)
-            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC)
+            .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC)
             .open(dir)
             .map_err(io)?;
         match Flock::lock(file, how) {

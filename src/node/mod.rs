@@ -16,10 +16,10 @@ pub mod command;
 pub mod core;
 pub mod decision;
 pub mod ports;
+mod outcome;
+mod processes;
 mod run;
 mod sequencer;
+pub(crate) mod threads;
 
-pub use run::{NodeError, NodeOptions, run};
-
-#[cfg(test)]
-mod tests;
+pub use run::{NodeError, NodeOptions, Ready, run};

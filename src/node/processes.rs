@@ -8,14 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
 use nix::sys::signal::Signal;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
@@ -51,11 +49,11 @@ enum Event {
     OrphansEnded { attempt: AttemptId, ended: u32, survivors: usize },
 }
 
-/// An attempt in the port's care.
+/// An attempt in the port's care. Its table is looked up by id and never walked for an order.
 struct Tracked {
     order: StartOrder,
     shim: Option<ProcessIdentity>,
-    pidfd: Option<Arc<OwnedFd>>,
+    pidfd: Option<OwnedFd>,
     cancel: bool,
 }
 
@@ -68,37 +66,31 @@ pub(super) struct PortConfig {
 
 pub(super) struct Port {
     config: PortConfig,
-    spawner: AsyncFd<SpawnerFd>,
+    spawner: Spawner,
+    reports: AsyncFd<OwnedFd>,
     env: BTreeMap<String, String>,
     tracked: HashMap<AttemptId, Tracked>,
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// The spawner, pollable by its reports.
-struct SpawnerFd(Spawner);
-
-impl std::os::fd::AsRawFd for SpawnerFd {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.reports().as_raw_fd()
-    }
-}
-
-fn launch(config: &PortConfig) -> std::io::Result<AsyncFd<SpawnerFd>> {
+fn launch(config: &PortConfig) -> std::io::Result<(Spawner, AsyncFd<OwnedFd>)> {
     let spawner = Spawner::launch(&config.exe, &config.data_dir)?;
-    AsyncFd::with_interest(SpawnerFd(spawner), Interest::READABLE)
+    let reports = readable(spawner.reports().try_clone_to_owned()?)?;
+    Ok((spawner, reports))
 }
 
 impl Port {
     /// Launches the spawner. Must be called in a tokio runtime.
     pub(super) fn new(config: PortConfig) -> std::io::Result<(Self, PortLoop)> {
-        let spawner = launch(&config)?;
+        let (spawner, reports) = launch(&config)?;
         let (events, receiver) = mpsc::unbounded_channel();
         let mut env: BTreeMap<String, String> = BASE_ENV
             .iter()
             .filter_map(|name| std::env::var(name).ok().map(|v| ((*name).to_owned(), v)))
             .collect();
         env.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
-        Ok((Self { config, spawner, env, tracked: HashMap::new(), events }, PortLoop(receiver)))
+        let tracked = HashMap::new();
+        Ok((Self { config, spawner, reports, env, tracked, events }, PortLoop(receiver)))
     }
 
     /// Serves until the core's side of `effects` is gone. Shims live on.
@@ -116,7 +108,7 @@ impl Port {
                     None => break,
                 },
                 Some(event) = own.0.recv() => self.event(event),
-                ready = self.spawner.readable() => {
+                ready = self.reports.readable() => {
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
@@ -153,14 +145,14 @@ impl Port {
                 return;
             }
         };
-        let sent = request.and_then(|request| match self.spawner.get_mut().0.send(&request) {
+        let sent = request.and_then(|request| match self.spawner.send(&request) {
             Ok(()) => Ok(()),
             // Too large is the request's own fault; anything else is the spawner's.
             Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(e),
             Err(e) => {
                 tracing::warn!(error = %e, "the spawner does not take requests; starting another");
-                self.spawner = launch(&self.config)?;
-                self.spawner.get_mut().0.send(&request)
+                (self.spawner, self.reports) = launch(&self.config)?;
+                self.spawner.send(&request)
             }
         });
         if let Err(error) = sent {
@@ -209,7 +201,7 @@ impl Port {
     fn take_reports(&mut self) {
         let mut begun = Vec::new();
         loop {
-            match self.spawner.get_ref().0.receive() {
+            match self.spawner.receive() {
                 Ok(Some(message)) => match Spawner::parse_report(&message) {
                     Ok(report) => begun.extend(self.report(report)),
                     Err(error) => tracing::warn!(%error, "an unreadable report from a shim"),
@@ -266,7 +258,7 @@ impl Port {
     /// Another spawner; attempts that the old one may not have begun are looked into.
     fn respawn(&mut self) {
         match launch(&self.config) {
-            Ok(spawner) => self.spawner = spawner,
+            Ok((spawner, reports)) => (self.spawner, self.reports) = (spawner, reports),
             Err(error) => tracing::error!(%error, "no spawner can be started"),
         }
         let unwatched: Vec<_> = self
@@ -338,22 +330,24 @@ impl Port {
     fn watch(&mut self, id: &AttemptId) {
         let Some(tracked) = self.tracked.get_mut(id) else { return };
         let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else { return };
-        match attach(shim) {
-            Ok(Attach::Alive(pidfd)) => {
-                let pidfd = Arc::new(pidfd);
-                tracked.pidfd = Some(Arc::clone(&pidfd));
+        let attached = attach(shim).and_then(|attached| match attached {
+            Attach::Alive(pidfd) => Ok(Some((readable(pidfd.try_clone()?)?, pidfd))),
+            Attach::Gone => Ok(None),
+        });
+        match attached {
+            Ok(Some((ends, pidfd))) => {
                 let (events, id) = (self.events.clone(), id.clone());
                 if tracked.cancel {
                     signal(&id, &pidfd);
                 }
+                tracked.pidfd = Some(pidfd);
                 tokio::spawn(async move {
-                    if let Ok(fd) = AsyncFd::with_interest(pidfd, Interest::READABLE) {
-                        let _ = fd.readable().await;
-                    }
+                    // A pidfd is readable once its process has ended.
+                    let _ = ends.readable().await;
                     let _ = events.send(Event::ShimGone(id));
                 });
             }
-            Ok(Attach::Gone) => self.shim_gone(id),
+            Ok(None) => self.shim_gone(id),
             Err(error) => {
                 tracing::error!(task = %id.task, %error, "a shim can't be watched");
             }
@@ -424,11 +418,20 @@ pub(super) struct PortLoop(mpsc::UnboundedReceiver<Event>);
 /// Asks a shim to end its tree. A shim that has gone meanwhile needs no asking.
 fn signal(id: &AttemptId, pidfd: &OwnedFd) {
     match signal_shim(pidfd, Signal::SIGTERM) {
-        Err(error) if error.raw_os_error() != Some(nix::libc::ESRCH) => {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
             tracing::error!(task = %id.task, %error, "a shim can't be signaled");
         }
         Ok(()) | Err(_) => {}
     }
+}
+
+/// A descriptor that tells the runtime when it is readable. Must be called in a runtime.
+#[allow(unsafe_code)] // tokio asks for a promise about the descriptor that its type can't express
+fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and nothing
+    // hands it out mutably.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
+    registered.map_err(std::io::Error::from)
 }
 
 fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {
