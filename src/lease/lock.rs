@@ -43,7 +43,10 @@ impl DirLock {
     }
 
     fn lock(dir: &Path, how: FlockArg) -> Result<Self, LockError> {
-        let io = |error: std::io::Error| LockError::Io { path: dir.to_owned(), error };
+        let io = |error: std::io::Error| LockError::Io {
+            path: dir.to_owned(),
+            error,
+        };
         let file = File::options()
             .read(true)
             .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC)

@@ -75,8 +75,15 @@ pub struct Created {
 /// [`BootError`]; there is then no new ledger.
 pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
     use std::os::unix::fs::DirBuilderExt;
-    let io = |error| BootError::Io { path: dir.to_owned(), error };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    let io = |error| BootError::Io {
+        path: dir.to_owned(),
+        error,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io)?;
     let _lock = DirLock::take(dir)?;
     let ledger_id = clock::new_ledger_id();
     let created = LedgerCreated {
@@ -101,7 +108,9 @@ pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
         data,
     };
     let mut builder = BatchBuilder::new(ChainKey::new(ledger_id), Head::EMPTY, Term::ZERO);
-    let head = builder.push(&[draft], now).expect("ledger.created is far below the size limit");
+    let head = builder
+        .push(&[draft], now)
+        .expect("ledger.created is far below the size limit");
     RedbStore::create(dir, ledger_id, &builder.take())?
         .close()
         .map_err(io)?;
@@ -136,16 +145,21 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     let store = RedbStore::open(dir)?;
     let begun = Instant::now();
     let reader = store.reader();
-    let fold: Fold<Decision> = rebuild(&reader, None, &mut unwatched)
-        .map_err(|e| BootError::Replay(e.to_string()))?;
+    let fold: Fold<Decision> =
+        rebuild(&reader, None, &mut unwatched).map_err(|e| BootError::Replay(e.to_string()))?;
     refuse_unknown(&fold)?;
     let replay = Micros(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
-    let io = |error| BootError::Io { path: dir.to_owned(), error };
+    let io = |error| BootError::Io {
+        path: dir.to_owned(),
+        error,
+    };
     let me = ProcessIdentity::current().map_err(|e| BootError::Identity(e.to_string()))?;
     let mut random = SeededRandom::from_system().map_err(io)?;
     let config = CoreConfig {
         ledger: reader.ledger_id(),
-        head: reader.head().map_err(|e| BootError::Replay(e.to_string()))?,
+        head: reader
+            .head()
+            .map_err(|e| BootError::Replay(e.to_string()))?,
         state: fold.state().clone(),
         replay,
         max_running: usize::try_from(max_running).unwrap_or(usize::MAX),
@@ -163,20 +177,33 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
         random: Box::new(random),
     };
     let (core, first) = Core::start(Now { wall: clock::now() }, config);
-    Ok(Booted { lock, store, core, first })
+    Ok(Booted {
+        lock,
+        store,
+        core,
+        first,
+    })
 }
 
 fn refuse_unknown(fold: &Fold<Decision>) -> Result<(), BootError> {
     match fold.state().unknown() {
         None => Ok(()),
-        Some((seq, kind, version)) => {
-            Err(BootError::UnknownKind { seq, kind: kind.to_owned(), version })
-        }
+        Some((seq, kind, version)) => Err(BootError::UnknownKind {
+            seq,
+            kind: kind.to_owned(),
+            version,
+        }),
     }
 }
 
 fn host_name() -> String {
     nix::unistd::gethostname()
-        .map(|name| name.to_string_lossy().chars().filter(|c| !c.is_control()).take(255).collect())
+        .map(|name| {
+            name.to_string_lossy()
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(255)
+                .collect()
+        })
         .unwrap_or_default()
 }

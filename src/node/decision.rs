@@ -34,7 +34,9 @@ struct Unknown {
 impl Decision {
     /// Position, kind and payload version of the first event that this binary does not know.
     pub fn unknown(&self) -> Option<(Seq, &str, u16)> {
-        self.unknown.as_ref().map(|u| (u.seq, u.kind.as_str(), u.version))
+        self.unknown
+            .as_ref()
+            .map(|u| (u.seq, u.kind.as_str(), u.version))
     }
 }
 
@@ -66,18 +68,19 @@ impl Projection for Decision {
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
-        self.keys.rows(&mut |key, value| emit(&format!("keys/{key}"), value));
-        self.leases.rows(&mut |key, value| emit(&format!("leases/{key}"), value));
-        self.tasks.rows(&mut |key, value| emit(&format!("tasks/{key}"), value));
+        self.keys
+            .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
+        self.leases
+            .rows(&mut |key, value| emit(&format!("leases/{key}"), value));
+        self.tasks
+            .rows(&mut |key, value| emit(&format!("tasks/{key}"), value));
         if let Some(unknown) = &self.unknown {
             let value = serde_json::to_string(unknown).expect("it holds a number and two texts");
             emit("unknown", &value);
         }
     }
 
-    fn from_rows(
-        rows: &mut dyn Iterator<Item = (String, String)>,
-    ) -> Result<Self, RestoreError> {
+    fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let (mut keys, mut leases, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         let mut unknown = None;
         for (key, value) in rows {

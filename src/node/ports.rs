@@ -16,7 +16,9 @@ pub struct SeededRandom {
 impl SeededRandom {
     /// The stream of this seed.
     pub fn new(seed: [u8; 32]) -> Self {
-        Self { stream: blake3::Hasher::new_keyed(&seed).finalize_xof() }
+        Self {
+            stream: blake3::Hasher::new_keyed(&seed).finalize_xof(),
+        }
     }
 
     /// A stream whose seed the system draws.

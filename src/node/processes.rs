@@ -46,7 +46,11 @@ pub(super) enum Effect {
 #[derive(Debug)]
 enum Event {
     ShimGone(AttemptId),
-    OrphansEnded { attempt: AttemptId, ended: u32, survivors: usize },
+    OrphansEnded {
+        attempt: AttemptId,
+        ended: u32,
+        survivors: usize,
+    },
 }
 
 /// An attempt in the port's care. Its table is looked up by id and never walked for an order.
@@ -88,9 +92,20 @@ impl Port {
             .iter()
             .filter_map(|name| std::env::var(name).ok().map(|v| ((*name).to_owned(), v)))
             .collect();
-        env.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+        env.entry("PATH".into())
+            .or_insert_with(|| DEFAULT_PATH.into());
         let tracked = HashMap::new();
-        Ok((Self { config, spawner, reports, env, tracked, events }, PortLoop(receiver)))
+        Ok((
+            Self {
+                config,
+                spawner,
+                reports,
+                env,
+                tracked,
+                events,
+            },
+            PortLoop(receiver),
+        ))
     }
 
     /// Serves until the core's side of `effects` is gone. Shims live on.
@@ -129,14 +144,21 @@ impl Port {
 
     fn start(&mut self, order: StartOrder) {
         let id = order.attempt.clone();
-        let tracked = Tracked { order, shim: None, pidfd: None, cancel: false };
+        let tracked = Tracked {
+            order,
+            shim: None,
+            pidfd: None,
+            cancel: false,
+        };
         self.tracked.insert(id.clone(), tracked);
         self.request(&id);
     }
 
     /// Asks the spawner for an attempt in our care.
     fn request(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get(id) else { return };
+        let Some(tracked) = self.tracked.get(id) else {
+            return;
+        };
         let made = self.dir(id).and_then(|dir| dir.create().map(|()| dir));
         let request = match made {
             Ok(dir) => self.spawn_request(&tracked.order, &dir),
@@ -164,14 +186,13 @@ impl Port {
     fn fail(&mut self, id: &AttemptId, step: &str, error: &std::io::Error) {
         self.tracked.remove(id);
         let outcome = Box::new(outcome::never_started(step, error));
-        self.tell(Input::Ended { attempt: id.clone(), outcome });
+        self.tell(Input::Ended {
+            attempt: id.clone(),
+            outcome,
+        });
     }
 
-    fn spawn_request(
-        &self,
-        order: &StartOrder,
-        dir: &AttemptDir,
-    ) -> std::io::Result<SpawnRequest> {
+    fn spawn_request(&self, order: &StartOrder, dir: &AttemptDir) -> std::io::Result<SpawnRequest> {
         let mut env = self.env.clone();
         env.insert("LEDGER_TASK_ID".into(), order.attempt.task.to_string());
         env.insert("LEDGER_ATTEMPT".into(), order.attempt.attempt.to_string());
@@ -225,29 +246,48 @@ impl Port {
                 let id = attempt_id(&started.task_id, started.attempt)?;
                 let process = outcome::process_ref(&started.child, Some(&started.shim));
                 self.tracked.get_mut(&id)?.shim = Some(started.shim);
-                self.tell(Input::Started { attempt: id.clone(), process });
+                self.tell(Input::Started {
+                    attempt: id.clone(),
+                    process,
+                });
                 return Some(id);
             }
-            Report::Ended { task_id, attempt, shim } => {
+            Report::Ended {
+                task_id,
+                attempt,
+                shim,
+            } => {
                 let id = attempt_id(&task_id, attempt)?;
                 if let Some(tracked) = self.tracked.get_mut(&id) {
                     tracked.shim.get_or_insert(shim);
                     self.look(&id);
                 }
             }
-            Report::ClaimedElsewhere { task_id, attempt, .. } => {
+            Report::ClaimedElsewhere {
+                task_id, attempt, ..
+            } => {
                 let id = attempt_id(&task_id, attempt)?;
                 if self.tracked.contains_key(&id) {
                     self.look(&id);
                 }
             }
-            Report::Refused { task_id, attempt, message, .. } => {
+            Report::Refused {
+                task_id,
+                attempt,
+                message,
+                ..
+            } => {
                 let id = attempt_id(&task_id?, attempt?)?;
                 if self.tracked.contains_key(&id) {
                     self.fail(&id, "spawner", &std::io::Error::other(message));
                 }
             }
-            Report::Unkillable { task_id, attempt, survivors, .. } => {
+            Report::Unkillable {
+                task_id,
+                attempt,
+                survivors,
+                ..
+            } => {
                 let pids: Vec<i32> = survivors.iter().map(|s| s.pid).collect();
                 tracing::error!(task = %task_id, %attempt, ?pids, "processes outlive SIGKILL");
             }
@@ -274,8 +314,15 @@ impl Port {
 
     fn recover(&mut self, order: StartOrder, boot: BootOfOrder) {
         let id = order.attempt.clone();
-        self.tracked
-            .insert(id.clone(), Tracked { order, shim: None, pidfd: None, cancel: false });
+        self.tracked.insert(
+            id.clone(),
+            Tracked {
+                order,
+                shim: None,
+                pidfd: None,
+                cancel: false,
+            },
+        );
         if boot == BootOfOrder::Current {
             self.look(&id);
             return;
@@ -291,9 +338,9 @@ impl Port {
     /// Finds out from its directory how an attempt in our care stands, and acts on it: closes it,
     /// watches its shim, begins it if nobody has, or gives it up.
     fn look(&mut self, id: &AttemptId) {
-        let read = self.dir(id).and_then(|dir| {
-            Ok((dir.read_outcome()?, dir.read_claim()?, dir.read_started()?))
-        });
+        let read = self
+            .dir(id)
+            .and_then(|dir| Ok((dir.read_outcome()?, dir.read_claim()?, dir.read_started()?)));
         match read {
             Ok((Some(outcome), _, _)) => self.close(id, outcome),
             Ok((None, None, _)) => {
@@ -328,8 +375,12 @@ impl Port {
 
     /// Watches the shim of an attempt in our care until it ends.
     fn watch(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get_mut(id) else { return };
-        let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else { return };
+        let Some(tracked) = self.tracked.get_mut(id) else {
+            return;
+        };
+        let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else {
+            return;
+        };
         let attached = attach(shim).and_then(|attached| match attached {
             Attach::Alive(pidfd) => Ok(Some((readable(pidfd.try_clone()?)?, pidfd))),
             Attach::Gone => Ok(None),
@@ -357,7 +408,11 @@ impl Port {
     fn event(&mut self, event: Event) {
         match event {
             Event::ShimGone(id) => self.shim_gone(&id),
-            Event::OrphansEnded { attempt, ended, survivors } => {
+            Event::OrphansEnded {
+                attempt,
+                ended,
+                survivors,
+            } => {
                 if survivors > 0 {
                     // Its tree is not gone: requeueing it would run it twice at a time.
                     tracing::error!(task = %attempt.task, survivors, "orphans outlive SIGKILL");
@@ -370,41 +425,63 @@ impl Port {
 
     /// The shim has ended: with an outcome, or killed, with orphans left perhaps.
     fn shim_gone(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get(id) else { return };
+        let Some(tracked) = self.tracked.get(id) else {
+            return;
+        };
         match self.dir(id).and_then(|dir| dir.read_outcome()) {
             Ok(Some(outcome)) => return self.close(id, outcome),
             Ok(None) => {}
             Err(error) => tracing::error!(task = %id.task, %error, "an outcome can't be read"),
         }
-        let Some(shim) = tracked.shim.clone() else { return };
+        let Some(shim) = tracked.shim.clone() else {
+            return;
+        };
         let (events, attempt) = (self.events.clone(), id.clone());
         tokio::task::spawn_blocking(move || {
             let (ended, survivors) = match orphans::end(&shim, ORPHAN_PATIENCE) {
-                Ok(done) => (u32::try_from(done.killed.len()).unwrap_or(u32::MAX), done.survivors.len()),
+                Ok(done) => (
+                    u32::try_from(done.killed.len()).unwrap_or(u32::MAX),
+                    done.survivors.len(),
+                ),
                 Err(error) => {
                     tracing::error!(%error, "orphans can't be looked for");
                     (0, 0)
                 }
             };
-            let _ = events.send(Event::OrphansEnded { attempt, ended, survivors });
+            let _ = events.send(Event::OrphansEnded {
+                attempt,
+                ended,
+                survivors,
+            });
         });
     }
 
     fn close(&mut self, id: &AttemptId, outcome: Outcome) {
-        let Some(tracked) = self.tracked.remove(id) else { return };
+        let Some(tracked) = self.tracked.remove(id) else {
+            return;
+        };
         let outcome: Box<Ended> = Box::new(outcome::ended(outcome, tracked.shim.as_ref()));
-        self.tell(Input::Ended { attempt: id.clone(), outcome });
+        self.tell(Input::Ended {
+            attempt: id.clone(),
+            outcome,
+        });
     }
 
     fn lose(&mut self, id: &AttemptId, reason: &str, orphans_ended: u32) {
         if self.tracked.remove(id).is_some() {
             let reason = reason.to_owned();
-            self.tell(Input::Lost { attempt: id.clone(), reason, orphans_ended });
+            self.tell(Input::Lost {
+                attempt: id.clone(),
+                reason,
+                orphans_ended,
+            });
         }
     }
 
     fn cancel(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get_mut(id) else { return };
+        let Some(tracked) = self.tracked.get_mut(id) else {
+            return;
+        };
         tracked.cancel = true;
         if let Some(pidfd) = &tracked.pidfd {
             signal(id, pidfd);
@@ -436,7 +513,10 @@ fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 
 fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {
     let task = Id::new(task.as_str()).ok()?;
-    Some(AttemptId { task, attempt: Attempt(attempt.get()) })
+    Some(AttemptId {
+        task,
+        attempt: Attempt(attempt.get()),
+    })
 }
 
 /// The attempt's own place to work in, beside its records.

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
 use ledger_core::ids::Id;
 use ledger_core::store::LogReader;
-use projections::framework::ViewWorker;
+use projections::framework::{ViewDir, ViewWorker};
+use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -55,6 +57,9 @@ pub enum NodeError {
     SteppedDown(StopReason),
 }
 
+/// How long requests under way may take to end when the node stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 fn io(what: &'static str) -> impl Fn(std::io::Error) -> NodeError {
     move |error| NodeError::Io { what, error }
 }
@@ -75,22 +80,40 @@ pub struct Ready {
 /// [`NodeError`]; [`NodeError::SteppedDown`] if it led and had to stop.
 pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), NodeError> {
     let started_at = clock::now();
-    let Booted { lock, store, core, first } =
-        boot(&options.data_dir, &options.node, options.config.scheduler.max_running)?;
+    let Booted {
+        lock,
+        store,
+        core,
+        first,
+    } = boot(
+        &options.data_dir,
+        &options.node,
+        options.config.scheduler.max_running,
+    )?;
     let reader = store.reader();
-    let base = reader.head().map_err(|e| BootError::Replay(e.to_string()))?;
+    let base = reader
+        .head()
+        .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
-    let views = ViewWorker::start(&options.data_dir, Arc::clone(&reader))
+    let view_dir = ViewDir::open(options.data_dir.join("views"))
         .map_err(|e| NodeError::Views(e.to_string()))?;
-    let views = Arc::new(views);
+    let views = Arc::new(ViewWorker::start(
+        views::all(),
+        view_dir,
+        Arc::clone(&reader),
+    ));
 
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
-    let (stopped, mut on_stop) = watch::channel(None);
+    let (stopped, on_stop) = watch::channel(None);
     let (effects, effects_in) = mpsc::unbounded_channel();
     let (disk, batches) = bounded(1);
     let writer = spawn_writer(store, batches, &views, head, inbox.clone())?;
-    let outlets = Outlets { disk, effects, stopped };
+    let outlets = Outlets {
+        disk,
+        effects,
+        stopped,
+    };
     let turner = std::thread::Builder::new()
         .name("core".into())
         .spawn(move || turn(core, first, &mail, &outlets))
@@ -123,17 +146,21 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         .enable_all()
         .build()
         .map_err(io("starting the runtime"))?;
-    let served = runtime.block_on(lead(options, api, base, inbox, stop, &mut on_stop, ready));
+    let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
 
-    // From here on nobody is served. The core has stopped, or stops because everyone who could
-    // ask it has gone; then the disk's thread and the port follow.
+    // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
+    // and the port follow.
+    let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
     for thread in [turner, writer, processes] {
         if thread.join().is_err() {
             tracing::error!("a thread of the node panicked");
         }
     }
-    views.stop();
+    // Whoever held it besides has ended.
+    if let Some(views) = Arc::into_inner(views) {
+        views.stop();
+    }
     let _ = std::fs::remove_file(socket_of(options));
     drop(lock);
     served?;
@@ -144,7 +171,10 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {
-    options.data_dir.join("run").join(format!("{}.sock", options.node))
+    options
+        .data_dir
+        .join("run")
+        .join(format!("{}.sock", options.node))
 }
 
 /// What an operator should know about how this node runs.
@@ -199,14 +229,15 @@ async fn lead(
     options: &NodeOptions,
     api: Arc<Api>,
     base: Head,
-    inbox: Sender<Mail>,
+    inbox: &Sender<Mail>,
     stop: watch::Sender<bool>,
-    on_stop: &mut watch::Receiver<Option<StopReason>>,
+    on_stop: &watch::Receiver<Option<StopReason>>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
     let mut head = api.head.clone();
+    let (mut early, mut on_stop) = (on_stop.clone(), on_stop.clone());
     tokio::select! {
         // The lease is durable.
         moved = head.wait_for(|head| head.seq > base.seq) => {
@@ -226,10 +257,12 @@ async fn lead(
             let _ = inbox.send(Mail::Tell(Input::Shutdown));
             let _ = on_stop.wait_for(Option::is_some).await;
             let _ = stop.send(true);
-            server.abort();
-            let _ = server.await;
+            let mut server = server;
+            if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
+                server.abort();
+            }
         }
-        _ = on_stop.wait_for(Option::is_some) => {}
+        _ = early.wait_for(Option::is_some) => {}
     }
     Ok(())
 }
