@@ -15,6 +15,9 @@ pub struct Decided {
 impl Decided {
     /// An event about a subject.
     pub fn new(subject: Entity, event: impl Into<Event>) -> Self {
-        Self { subject, event: event.into() }
+        Self {
+            subject,
+            event: event.into(),
+        }
     }
 }

@@ -1,11 +1,16 @@
 //! Opsledger: what acts and what faces people.
+//!
+//! Domains ([`scheduler`], [`lease`], [`audit`]) decide and never import each other; they meet in
+//! events. [`node`] wires them, [`api`] and the command line translate.
 
-pub mod api {
-    //! What crosses the socket.
-    pub mod wire;
-}
+pub mod api;
 pub mod audit;
-pub mod client;
+pub mod cli;
 pub mod config;
+pub mod decided;
+pub mod lease;
+pub mod node;
+pub mod redact;
+pub mod scheduler;
 pub mod shim;
 pub mod units;

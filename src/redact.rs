@@ -24,11 +24,23 @@ const FORMS: [(&str, &str); 12] = [
     ("slack-token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
     ("api-key", r"\bsk-[A-Za-z0-9_-]{20,}"),
     ("google-key", r"\bAIza[0-9A-Za-z_-]{35}"),
-    ("jwt", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
-    ("private-key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s\\,:-]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
-    ("authorization", r"(?i)\bauthorization\s*[:=]\s*(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
+    (
+        "jwt",
+        r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    ),
+    (
+        "private-key",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s\\,:-]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+    ),
+    (
+        "authorization",
+        r"(?i)\bauthorization\s*[:=]\s*(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}",
+    ),
     ("url-password", r"://[^/\s:@\x22\\]+:[^/\s:@\x22\\]+@"),
-    ("password", r"(?i)\b(?:password|passwd|secret_key|api_?key|access_token)=[^\s\x22\\&']{4,}"),
+    (
+        "password",
+        r"(?i)\b(?:password|passwd|secret_key|api_?key|access_token)=[^\s\x22\\&']{4,}",
+    ),
 ];
 
 /// Names of variables that hold secrets.
@@ -36,8 +48,11 @@ const SECRET_NAME: &str =
     r"(?i)(?:^|_)(?:password|passwd|secret|token|api_?key|private_key|access_key)$";
 
 static ANY: LazyLock<Regex> = LazyLock::new(|| {
-    let all: Vec<String> =
-        FORMS.iter().enumerate().map(|(i, (_, form))| format!("(?P<f{i}>{form})")).collect();
+    let all: Vec<String> = FORMS
+        .iter()
+        .enumerate()
+        .map(|(i, (_, form))| format!("(?P<f{i}>{form})"))
+        .collect();
     Regex::new(&all.join("|")).expect("the forms are constants, and a test compiles them")
 });
 static NAME: LazyLock<Regex> =
@@ -53,7 +68,9 @@ fn name_of(captures: &Captures<'_>) -> &'static str {
 
 /// The text without its secrets: each is replaced by `[redacted:NAME]`.
 pub fn text(text: &str) -> Cow<'_, str> {
-    ANY.replace_all(text, |captures: &Captures<'_>| format!("[redacted:{}]", name_of(captures)))
+    ANY.replace_all(text, |captures: &Captures<'_>| {
+        format!("[redacted:{}]", name_of(captures))
+    })
 }
 
 /// Minified JSON without its secrets, still JSON.
@@ -71,12 +88,17 @@ pub fn secret_in_payload(payload: &Payload) -> Option<String> {
     let named = |name: &str, value: &str| {
         !value.is_empty() && !value.starts_with('/') && NAME.is_match(name)
     };
-    if let Some((name, _)) =
-        exec.env.iter().find(|(name, value)| named(name, value) || found(value))
+    if let Some((name, _)) = exec
+        .env
+        .iter()
+        .find(|(name, value)| named(name, value) || found(value))
     {
         return Some(format!("environment variable {name}"));
     }
-    exec.stdin.as_deref().filter(|stdin| found(stdin)).map(|_| "standard input".to_owned())
+    exec.stdin
+        .as_deref()
+        .filter(|stdin| found(stdin))
+        .map(|_| "standard input".to_owned())
 }
 
 #[cfg(test)]
@@ -95,7 +117,10 @@ mod tests {
             ("api-key", format!("sk-{}", "a".repeat(30))),
             ("google-key", format!("AIza{}", "a".repeat(35))),
             ("jwt", format!("eyJ{0}.eyJ{0}.{0}", "a".repeat(12))),
-            ("private-key", "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----".into()),
+            (
+                "private-key",
+                "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----".into(),
+            ),
             ("authorization", "Authorization: Bearer abcdefgh12".into()),
             ("url-password", "://user:hunter2@".into()),
             ("password", "password=hunter22".into()),
@@ -107,11 +132,27 @@ mod tests {
         for (name, secret) in samples() {
             let line = format!("before {secret} after");
             let redacted = text(&line);
-            assert!(redacted.contains(&format!("[redacted:{name}]")), "{name}: {redacted}");
-            assert!(redacted.starts_with("before ") && redacted.ends_with(" after"), "{redacted}");
-            assert!(!redacted.contains("hunter2") && !redacted.contains("aaaa"), "{redacted}");
+            assert!(
+                redacted.contains(&format!("[redacted:{name}]")),
+                "{name}: {redacted}"
+            );
+            assert!(
+                redacted.starts_with("before ") && redacted.ends_with(" after"),
+                "{redacted}"
+            );
+            assert!(
+                !redacted.contains("hunter2") && !redacted.contains("aaaa"),
+                "{redacted}"
+            );
         }
-        for harmless in ["", "sk-short", "AKIA", "http://host/path", "tokenizer=fast", "task-1"] {
+        for harmless in [
+            "",
+            "sk-short",
+            "AKIA",
+            "http://host/path",
+            "tokenizer=fast",
+            "task-1",
+        ] {
             assert_eq!(text(harmless), harmless);
         }
     }
@@ -121,7 +162,10 @@ mod tests {
         for (_, secret) in samples() {
             let value = serde_json::json!({"a": secret, "b": [1, format!("x {secret}\" y")]});
             let redacted = json(&value.to_string()).into_owned();
-            assert!(serde_json::from_str::<serde_json::Value>(&redacted).is_ok(), "{redacted}");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(&redacted).is_ok(),
+                "{redacted}"
+            );
             assert!(redacted.contains("[redacted:"), "{redacted}");
         }
     }
@@ -131,7 +175,10 @@ mod tests {
         let exec = |argv: &[&str], env: &[(&str, &str)]| {
             Payload::Exec(Exec {
                 argv: argv.iter().map(ToString::to_string).collect(),
-                env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+                env: env
+                    .iter()
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect(),
                 cwd: None,
                 stdin: None,
             })
@@ -140,7 +187,14 @@ mod tests {
         assert_eq!(found.as_deref(), Some("argument 2"));
         let found = secret_in_payload(&exec(&["x"], &[("DB_PASSWORD", "hunter2")]));
         assert_eq!(found.as_deref(), Some("environment variable DB_PASSWORD"));
-        let fine = exec(&["x"], &[("TOKENIZERS", "1"), ("SSH_TOKEN", "/run/token"), ("TOKEN", "")]);
+        let fine = exec(
+            &["x"],
+            &[
+                ("TOKENIZERS", "1"),
+                ("SSH_TOKEN", "/run/token"),
+                ("TOKEN", ""),
+            ],
+        );
         assert_eq!(secret_in_payload(&fine), None);
     }
 }

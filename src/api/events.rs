@@ -53,7 +53,11 @@ pub(super) async fn append(
         traceparent,
         ..origin
     };
-    let events = request.events.into_iter().map(app_event).collect::<Result<_, _>>()?;
+    let events = request
+        .events
+        .into_iter()
+        .map(app_event)
+        .collect::<Result<_, _>>()?;
     let command = Command::Append {
         events,
         key: request.idempotency_key,
@@ -71,7 +75,12 @@ pub(super) async fn append(
                     format!("the idempotency key was used for another request, seq {seq}"),
                 ));
             }
-            Ok(Json(Receipt { seq, hash: found.hash, term: header.term, replayed: true }))
+            Ok(Json(Receipt {
+                seq,
+                hash: found.hash,
+                term: header.term,
+                replayed: true,
+            }))
         }
         other => Err(unexpected(&other)),
     }
@@ -91,7 +100,11 @@ fn app_event(event: super::wire::AppendEvent) -> Result<AppEvent, ApiError> {
     };
     let data = codec::minify_object(event.data.get())
         .map_err(|e| usage(format!("the data of {} is refused", event.kind)).because(e))?;
-    Ok(AppEvent { kind: event.kind, subject, data: redact::json(&data).into_owned() })
+    Ok(AppEvent {
+        kind: event.kind,
+        subject,
+        data: redact::json(&data).into_owned(),
+    })
 }
 
 pub(super) async fn head(State(api): State<Arc<Api>>) -> Json<HeadInfo> {
@@ -129,20 +142,14 @@ pub(super) async fn blocks(
 
 /// Sends blocks from `next` on; goes on when there is more, if asked to, until the reader or the
 /// node goes away.
-async fn feed(
-    api: Arc<Api>,
-    mut next: Seq,
-    follow: bool,
-    sender: mpsc::Sender<io::Result<Bytes>>,
-) {
+async fn feed(api: Arc<Api>, mut next: Seq, follow: bool, sender: mpsc::Sender<io::Result<Bytes>>) {
     let (mut head, mut stopping) = (api.head.clone(), api.stopping.clone());
     loop {
         let end = head.borrow_and_update().seq;
         if next <= end {
             let (reader, sender) = (Arc::clone(&api.reader), sender.clone());
-            let sent = tokio::task::spawn_blocking(move || {
-                send_blocks(reader.as_ref(), next, &sender)
-            });
+            let sent =
+                tokio::task::spawn_blocking(move || send_blocks(reader.as_ref(), next, &sender));
             match sent.await {
                 Ok(Some(after)) => next = after,
                 Ok(None) | Err(_) => return,
@@ -207,7 +214,8 @@ impl Found {
 
 /// Reads one event and checks the block that holds it.
 pub(super) fn event_at(reader: &dyn LogReader, seq: Seq) -> Result<Found, ApiError> {
-    let broken = |e: String| ApiError::new(ErrorCode::Tampered, "the ledger can't be read").because(e);
+    let broken =
+        |e: String| ApiError::new(ErrorCode::Tampered, "the ledger can't be read").because(e);
     let block = reader
         .blocks(seq)
         .and_then(|mut blocks| blocks.next().transpose())
@@ -220,7 +228,10 @@ pub(super) fn event_at(reader: &dyn LogReader, seq: Seq) -> Result<Found, ApiErr
     for (bytes, at) in block.iter().zip(block.first().0..) {
         let hash = links.next(bytes);
         if at == seq.0 {
-            return Ok(Found { bytes: bytes.to_vec(), hash });
+            return Ok(Found {
+                bytes: bytes.to_vec(),
+                hash,
+            });
         }
     }
     Err(broken(format!("seq {seq} is not in its block")))

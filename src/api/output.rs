@@ -58,9 +58,12 @@ pub(super) async fn output(
 async fn begun(api: &Arc<Api>, task: &Id) -> Result<Option<(Option<Attempt>, bool)>, ApiError> {
     let (shared, task) = (Arc::clone(api), task.clone());
     blocking(move || {
-        shared.views.with_tasks(|tasks| {
-            tasks.get(&task).map(|task| (task.view().attempt, task.is_ended()))
-        })
+        let seen = shared.views.with_tasks(|tasks, _| {
+            tasks
+                .get(&task)
+                .map(|task| (task.view().attempt, task.is_ended()))
+        });
+        seen.flatten()
     })
     .await
 }
@@ -69,11 +72,16 @@ async fn begun(api: &Arc<Api>, task: &Id) -> Result<Option<(Option<Attempt>, boo
 async fn is_over(api: &Arc<Api>, task: &Id, attempt: u32) -> bool {
     let (shared, task) = (Arc::clone(api), task.clone());
     let over = blocking(move || {
-        shared.views.with_tasks(|tasks| {
+        let over = shared.views.with_tasks(|tasks, _| {
             tasks.get(&task).is_none_or(|task| {
-                task.is_ended() || task.attempts.iter().any(|record| record.attempt.0 >= attempt)
+                task.is_ended()
+                    || task
+                        .attempts
+                        .iter()
+                        .any(|record| record.attempt.0 >= attempt)
             })
-        })
+        });
+        over.unwrap_or(true)
     });
     over.await.unwrap_or(true)
 }
@@ -129,7 +137,9 @@ fn watch(dir: &AttemptDir, changed: mpsc::Sender<()>) -> Option<notify::Recommen
         }
     })
     .ok()?;
-    watcher.watch(&dir.path(), RecursiveMode::NonRecursive).ok()?;
+    watcher
+        .watch(&dir.path(), RecursiveMode::NonRecursive)
+        .ok()?;
     Some(watcher)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -26,6 +27,9 @@ use super::wire::{ApiError, ErrorCode, MAX_BODY};
 use super::{events, output, tasks, views};
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
+
+/// How long a reader waits for the views to catch up with the disk.
+const VIEW_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a task gets where its submitter said nothing.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +63,13 @@ impl Api {
                 .hint("what was not acknowledged may or may not have been recorded; start a node with `ledger up` and look")
         };
         let (reply, answer) = oneshot::channel();
-        self.inbox.send(Mail::Ask { origin, command, reply }).map_err(|_| gone())?;
+        self.inbox
+            .send(Mail::Ask {
+                origin,
+                command,
+                reply,
+            })
+            .map_err(|_| gone())?;
         Ok(answer.await.map_err(|_| gone())??)
     }
 
@@ -67,11 +77,13 @@ impl Api {
     /// reads what it stands for.
     pub(super) async fn views_caught_up(self: &Arc<Self>) -> Result<Seq, ApiError> {
         let seq = self.head.borrow().seq;
-        if self.views.folded() >= seq {
+        if self.views.reached() >= seq {
             return Ok(seq);
         }
         let api = Arc::clone(self);
-        blocking(move || api.views.wait_for(seq)).await?;
+        blocking(move || api.views.wait_for(seq, VIEW_PATIENCE))
+            .await?
+            .map_err(|e| failed("the views lag behind the ledger", e))?;
         Ok(seq)
     }
 }
@@ -80,7 +92,9 @@ impl Api {
 pub(super) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(f).await.map_err(|e| failed("the request was abandoned", e))
+    tokio::task::spawn_blocking(f)
+        .await
+        .map_err(|e| failed("the request was abandoned", e))
 }
 
 /// Reads a JSON body strictly.
@@ -97,7 +111,9 @@ pub(super) struct Peer {
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
+        Self {
+            uid: stream.io().peer_cred().ok().map(|cred| cred.uid()),
+        }
     }
 }
 
@@ -144,7 +160,7 @@ pub fn bind(data_dir: &Path, node: &Id) -> std::io::Result<UnixListener> {
     // descriptor the path is always short.
     let dir = std::fs::File::options()
         .read(true)
-        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(&run)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
     let listener = UnixListener::bind(&path)?;
@@ -182,9 +198,12 @@ pub async fn serve(
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(api);
-    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(stop)
-        .await
+    axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<Peer>(),
+    )
+    .with_graceful_shutdown(stop)
+    .await
 }
 
 /// Checks an id that stands in a path.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
-use projections::framework::rebuild;
+use projections::framework::{Fold, rebuild, unwatched};
 use projections::tasks::{StateName, TaskView, Tasks};
 use serde::Deserialize;
 
@@ -53,9 +53,18 @@ pub(super) async fn submit(
         grace_ms: request.grace_ms.unwrap_or(api.defaults.grace),
     };
     let key = request.idempotency_key;
-    let command = Command::Submit { task_id: request.task_id, task, key };
+    let command = Command::Submit {
+        task_id: request.task_id,
+        task,
+        key,
+    };
     match api.ask(origin, command).await? {
-        Reply::Submitted { task_id, queue, position, head } => Ok(Json(SubmitReceipt {
+        Reply::Submitted {
+            task_id,
+            queue,
+            position,
+            head,
+        } => Ok(Json(SubmitReceipt {
             task_id,
             queue,
             position: u64::try_from(position).unwrap_or(u64::MAX),
@@ -81,7 +90,10 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
     else {
         return Err(ApiError::new(
             ErrorCode::Conflict,
-            format!("the idempotency key was used for another request, seq {}", event.header.seq),
+            format!(
+                "the idempotency key was used for another request, seq {}",
+                event.header.seq
+            ),
         ));
     };
     Ok(SubmitReceipt {
@@ -101,7 +113,10 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let state = query.state.as_deref().map(StateName::from_str).transpose();
     let state = state.map_err(|e| usage(e.to_string()))?;
-    let queue = query.priority.map(|p| Priority::try_from(u64::from(p))).transpose();
+    let queue = query
+        .priority
+        .map(|p| Priority::try_from(u64::from(p)))
+        .transpose();
     let queue = queue.map_err(|e| usage(e.to_string()))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIST).min(MAX_LIST);
     let collect = move |tasks: &Tasks| {
@@ -133,13 +148,17 @@ async fn with_tasks<T: Send + 'static>(
         None => {
             api.views_caught_up().await?;
             let views = Arc::clone(&api.views);
-            blocking(move || views.with_tasks(f)).await
+            blocking(move || views.with_tasks(|tasks, _| f(tasks)))
+                .await?
+                .ok_or_else(|| ApiError::new(ErrorCode::Failed, "the node has no view of tasks"))
         }
         Some(at) => {
             let reader = Arc::clone(&api.reader);
             blocking(move || {
-                let fold = rebuild::<Tasks>(reader.as_ref(), Some(at), &mut |_| {})
-                    .map_err(|e| usage(format!("the tasks as of seq {at} can't be shown")).because(e))?;
+                let fold =
+                    rebuild::<Tasks>(reader.as_ref(), Some(at), &mut unwatched).map_err(|e| {
+                        usage(format!("the tasks as of seq {at} can't be shown")).because(e)
+                    })?;
                 Ok(f(fold.state()))
             })
             .await?
@@ -189,7 +208,15 @@ pub(super) async fn wait(
     Caller(origin): Caller,
     Path(task): Path<String>,
 ) -> Result<Json<TaskView>, ApiError> {
-    match api.ask(origin, Command::AwaitEnd { task_id: id(&task)? }).await? {
+    match api
+        .ask(
+            origin,
+            Command::AwaitEnd {
+                task_id: id(&task)?,
+            },
+        )
+        .await?
+    {
         Reply::TaskEnded(view) => Ok(Json(*view)),
         other => Err(unexpected(&other)),
     }
@@ -201,9 +228,22 @@ pub(super) async fn cancel(
     Path(task): Path<String>,
     body: Bytes,
 ) -> Result<Json<Receipt>, ApiError> {
-    let request = if body.is_empty() { CancelRequest::default() } else { json(&body)? };
+    let request = if body.is_empty() {
+        CancelRequest::default()
+    } else {
+        json(&body)?
+    };
     let reason = request.reason.map(|r| redact::text(&r).into_owned());
-    recorded(api.ask(origin, Command::Cancel { task_id: id(&task)?, reason }).await?)
+    recorded(
+        api.ask(
+            origin,
+            Command::Cancel {
+                task_id: id(&task)?,
+                reason,
+            },
+        )
+        .await?,
+    )
 }
 
 pub(super) async fn retry(
@@ -211,7 +251,15 @@ pub(super) async fn retry(
     Caller(origin): Caller,
     Path(task): Path<String>,
 ) -> Result<Json<Receipt>, ApiError> {
-    recorded(api.ask(origin, Command::Retry { task_id: id(&task)? }).await?)
+    recorded(
+        api.ask(
+            origin,
+            Command::Retry {
+                task_id: id(&task)?,
+            },
+        )
+        .await?,
+    )
 }
 
 fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {
@@ -223,7 +271,12 @@ fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {
 }
 
 pub(super) fn receipt(head: ledger_core::chain::Head, replayed: bool) -> Receipt {
-    Receipt { seq: head.seq, hash: head.hash, term: head.term, replayed }
+    Receipt {
+        seq: head.seq,
+        hash: head.hash,
+        term: head.term,
+        replayed,
+    }
 }
 
 pub(super) fn unknown(task: &Id) -> ApiError {
@@ -234,5 +287,8 @@ pub(super) fn unknown(task: &Id) -> ApiError {
 /// The core answered a question that was not asked: a defect, said without a panic.
 pub(super) fn unexpected(reply: &Reply) -> ApiError {
     tracing::error!(?reply, "an answer of the wrong kind");
-    ApiError::new(ErrorCode::Failed, "the node gave an answer of the wrong kind")
+    ApiError::new(
+        ErrorCode::Failed,
+        "the node gave an answer of the wrong kind",
+    )
 }

@@ -7,13 +7,15 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use ledger_core::clock;
-use projections::framework::{Health, rebuild};
+use ledger_core::hash::Hash;
+use ledger_core::ids::LedgerId;
+use projections::framework::{Health, View, rebuild, unwatched};
 use projections::status::{Status as StatusView, StatusReport};
 
 use super::error::{failed, usage};
 use super::server::{Api, blocking};
 use super::tasks::At;
-use super::wire::{ApiError, ErrorCode, NodeInfo, ProjectionInfo, Status};
+use super::wire::{ApiError, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
@@ -24,8 +26,11 @@ pub(super) async fn status(
     let shared = Arc::clone(&api);
     let now = clock::now();
     let report: StatusReport = blocking(move || match at {
-        None => Ok(shared.views.with_status(|status| status.report(now))),
-        Some(at) => rebuild::<StatusView>(shared.reader.as_ref(), Some(at), &mut |_| {})
+        None => {
+            let report = shared.views.with_status(|status, _| status.report(now));
+            report.ok_or_else(|| unknown("status"))
+        }
+        Some(at) => rebuild::<StatusView>(shared.reader.as_ref(), Some(at), &mut unwatched)
             .map(|fold| fold.state().report(now))
             .map_err(|e| usage(format!("the status as of seq {at} can't be shown")).because(e)),
     })
@@ -43,7 +48,11 @@ pub(super) async fn status(
         started_at: api.started_at,
         warnings,
     };
-    Ok(Json(Status { node: Some(node), report, projections }))
+    Ok(Json(Status {
+        node: Some(node),
+        report,
+        projections,
+    }))
 }
 
 pub(super) async fn list(
@@ -52,8 +61,7 @@ pub(super) async fn list(
     api.views_caught_up().await?;
     let mut infos = infos(&api, None).await?;
     for info in &mut infos {
-        let (shared, name) = (Arc::clone(&api), info.name.clone());
-        info.digest = blocking(move || shared.views.digest(&name)).await?;
+        info.digest = digest(&api, &info.name).await?;
     }
     Ok(Json(infos))
 }
@@ -61,7 +69,7 @@ pub(super) async fn list(
 /// How the views are; only the one of this name if one is given.
 async fn infos(api: &Arc<Api>, only: Option<&str>) -> Result<Vec<ProjectionInfo>, ApiError> {
     let shared = Arc::clone(api);
-    let all = blocking(move || shared.views.positions()).await?;
+    let all = blocking(move || shared.views.states()).await?;
     let infos = all.into_iter().map(|view| ProjectionInfo {
         name: view.name.to_owned(),
         version: view.version,
@@ -72,15 +80,46 @@ async fn infos(api: &Arc<Api>, only: Option<&str>) -> Result<Vec<ProjectionInfo>
             Health::Poisoned { seq, reason } => Some(format!("seq {seq}: {reason}")),
         },
     });
-    Ok(infos.filter(|info| only.is_none_or(|name| name == info.name)).collect())
+    Ok(infos
+        .filter(|info| only.is_none_or(|name| name == info.name))
+        .collect())
 }
 
 fn unknown(name: &str) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, format!("there is no projection {name}"))
-        .hint("see `ledger projections list`")
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is no projection {name}"),
+    )
+    .hint("see `ledger projections list`")
 }
 
-/// A view's snapshot as of a moment: header line and rows, in the form of its file.
+/// The digest of a view's content as it is now.
+async fn digest(api: &Arc<Api>, name: &str) -> Result<Option<Hash>, ApiError> {
+    let (shared, name) = (Arc::clone(api), name.to_owned());
+    blocking(move || shared.views.with_view(&name, |view| view.digest()).ok()).await
+}
+
+/// A view as lines: [`SnapshotHead`], then `["key",value]` for each row.
+fn written(view: &dyn View, ledger_id: LedgerId) -> Vec<u8> {
+    let position = view.position();
+    let head = SnapshotHead {
+        name: view.name().to_owned(),
+        version: view.version(),
+        ledger_id,
+        seq: position.seq,
+        hash: position.hash,
+        digest: view.digest(),
+    };
+    let mut bytes = serde_json::to_vec(&head).expect("it holds only numbers and texts");
+    bytes.push(b'\n');
+    view.rows(&mut |key, value| {
+        let key = serde_json::to_string(key).expect("a text is JSON");
+        bytes.extend_from_slice(format!("[{key},{value}]\n").as_bytes());
+    });
+    bytes
+}
+
+/// A view's content as of a moment.
 pub(super) async fn snapshot(
     State(api): State<Arc<Api>>,
     Path(name): Path<String>,
@@ -88,9 +127,18 @@ pub(super) async fn snapshot(
     api.views_caught_up().await?;
     let shared = Arc::clone(&api);
     let wanted = name.clone();
-    let bytes = blocking(move || shared.views.snapshot(&wanted)).await?;
-    let bytes = bytes.ok_or_else(|| unknown(&name))?;
-    Ok(([("content-type", "application/x-ndjson")], Body::from(bytes)).into_response())
+    let bytes = blocking(move || {
+        let ledger_id = shared.reader.ledger_id();
+        shared
+            .views
+            .with_view(&wanted, |view| written(view, ledger_id))
+    });
+    let bytes = bytes.await?.map_err(|_| unknown(&name))?;
+    Ok((
+        [("content-type", "application/x-ndjson")],
+        Body::from(bytes),
+    )
+        .into_response())
 }
 
 /// Folds a view anew from the log and puts it in the place of the one there was.
@@ -103,8 +151,10 @@ pub(super) async fn rebuild_view(
     blocking(move || shared.views.rebuild(&wanted))
         .await?
         .map_err(|e| failed(&format!("projection {name} can't be rebuilt"), e))?;
-    let mut info = infos(&api, Some(&name)).await?.pop().ok_or_else(|| unknown(&name))?;
-    let (shared, wanted) = (Arc::clone(&api), name);
-    info.digest = blocking(move || shared.views.digest(&wanted)).await?;
+    let mut info = infos(&api, Some(&name))
+        .await?
+        .pop()
+        .ok_or_else(|| unknown(&name))?;
+    info.digest = digest(&api, &name).await?;
     Ok(Json(info))
 }

@@ -16,7 +16,10 @@ fn subject() -> Entity {
 pub fn acquire(leases: &Leases, acquired: LeaseAcquired) -> Vec<Decided> {
     let mut decided = vec![Decided::new(subject(), LeaseEvent::Acquired(acquired))];
     decided.extend(leases.open().map(|before| {
-        let lost = LeaseLost { holder: before.holder.clone(), term: before.term };
+        let lost = LeaseLost {
+            holder: before.holder.clone(),
+            term: before.term,
+        };
         Decided::new(subject(), LeaseEvent::Lost(lost))
     }));
     decided
@@ -24,6 +27,9 @@ pub fn acquire(leases: &Leases, acquired: LeaseAcquired) -> Vec<Decided> {
 
 /// Gives the lease back.
 pub fn release(holder: &Id, reason: ReleaseReason) -> Decided {
-    let released = LeaseReleased { holder: holder.clone(), reason };
+    let released = LeaseReleased {
+        holder: holder.clone(),
+        reason,
+    };
     Decided::new(subject(), LeaseEvent::Released(released))
 }

@@ -43,10 +43,13 @@ impl DirLock {
     }
 
     fn lock(dir: &Path, how: FlockArg) -> Result<Self, LockError> {
-        let io = |error: std::io::Error| LockError::Io { path: dir.to_owned(), error };
+        let io = |error: std::io::Error| LockError::Io {
+            path: dir.to_owned(),
+            error,
+        };
         let file = File::options()
             .read(true)
-            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC)
+            .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC)
             .open(dir)
             .map_err(io)?;
         match Flock::lock(file, how) {

@@ -118,7 +118,7 @@ pub struct Now {
 }
 
 /// Names an attempt of a task.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
     /// The task.
     pub task: Id,

@@ -25,8 +25,8 @@ use ledger_core::time::Micros;
 use projections::tasks::{Task, TaskState};
 
 use super::command::{
-    AppEvent, AttemptId, BootOfOrder, Command, Input, Now, Output, Rejected, Reply, RequestId, StartOrder,
-    StopReason,
+    AppEvent, AttemptId, BootOfOrder, Command, Input, Now, Output, Rejected, Reply, RequestId,
+    StartOrder, StopReason,
 };
 use super::decision::Decision;
 use super::ports::Random;
@@ -102,8 +102,7 @@ impl Core {
         let term = config.state.leases.next_term().max(config.head.term.next());
         let node = config.tenure.holder.clone();
         let actor = node_subject(&node);
-        let open: BTreeSet<AttemptId> =
-            config.state.tasks.open().filter_map(attempt_of).collect();
+        let open: BTreeSet<AttemptId> = config.state.tasks.open().filter_map(attempt_of).collect();
         let mut core = Self {
             replayed: config.head.seq,
             sequencer: Sequencer::new(
@@ -113,7 +112,10 @@ impl Core {
                 config.state,
                 config.random,
             ),
-            stage: Stage::Recovering(Recovery { waiting: open, ..Recovery::default() }),
+            stage: Stage::Recovering(Recovery {
+                waiting: open,
+                ..Recovery::default()
+            }),
             node,
             actor,
             max_running: config.max_running,
@@ -125,7 +127,10 @@ impl Core {
             outputs: Vec::new(),
         };
         let mut decided = lease::decide::acquire(&core.sequencer.state.leases, config.tenure);
-        decided.push(Decided::new(core.actor.clone(), NodeEvent::Started(config.started)));
+        decided.push(Decided::new(
+            core.actor.clone(),
+            NodeEvent::Started(config.started),
+        ));
         let origin = core.own_origin();
         core.record_own(now, &origin, decided);
         core.settle(now);
@@ -163,7 +168,11 @@ impl Core {
 
     fn take(&mut self, now: Now, input: Input) {
         match input {
-            Input::Request { id, origin, command } => self.request(now, id, origin, command),
+            Input::Request {
+                id,
+                origin,
+                command,
+            } => self.request(now, id, origin, command),
             Input::Durable(head) => {
                 self.sequencer.durable_at(head);
                 self.obliged = true;
@@ -171,7 +180,9 @@ impl Core {
             Input::AppendFailed(failure) => self.stop(failure.into()),
             Input::Started { attempt, process } => {
                 self.attempt_event(now, &attempt, |task, run| {
-                    scheduler::decide::started(task, run, &process).into_iter().collect()
+                    scheduler::decide::started(task, run, &process)
+                        .into_iter()
+                        .collect()
                 });
                 self.recovered(&attempt, |r| &mut r.reattached);
             }
@@ -183,7 +194,11 @@ impl Core {
                 });
                 self.recovered(&attempt, |r| &mut r.closed);
             }
-            Input::Lost { attempt, reason, orphans_ended } => {
+            Input::Lost {
+                attempt,
+                reason,
+                orphans_ended,
+            } => {
                 self.attempt_event(now, &attempt, |task, run| {
                     scheduler::decide::lost(task, run, &reason, orphans_ended)
                 });
@@ -209,9 +224,11 @@ impl Core {
                 }
                 Err(refusal) => Err(refusal.into()),
             },
-            Command::Append { events, key, expected_head } => {
-                self.append(now, &origin, events, key, expected_head)
-            }
+            Command::Append {
+                events,
+                key,
+                expected_head,
+            } => self.append(now, &origin, events, key, expected_head),
             Command::AwaitEnd { task_id } => match self.tasks().get(&task_id) {
                 None => Err(scheduler::decide::Refusal::Unknown(task_id).into()),
                 Some(task) if task.is_ended() => Ok(Reply::TaskEnded(Box::new(task.view()))),
@@ -241,7 +258,12 @@ impl Core {
         let position = self.tasks().queued_count(queue);
         let decided = scheduler::decide::submit(self.tasks(), &task_id, task)?;
         match self.record(now, origin, key.as_ref(), vec![decided.into()])? {
-            Reply::Recorded(head) => Ok(Reply::Submitted { task_id, queue, position, head }),
+            Reply::Recorded(head) => Ok(Reply::Submitted {
+                task_id,
+                queue,
+                position,
+                head,
+            }),
             other => Ok(other),
         }
     }
@@ -280,7 +302,12 @@ impl Core {
         }
         let entries = events
             .into_iter()
-            .map(|e| Entry { subject: e.subject, kind: e.kind, data: e.data, event: Event::App })
+            .map(|e| Entry {
+                subject: e.subject,
+                kind: e.kind,
+                data: e.data,
+                event: Event::App,
+            })
             .collect();
         self.record(now, origin, key.as_ref(), entries)
     }
@@ -319,12 +346,18 @@ impl Core {
 
     /// Tells whoever waits for the end of a task, if it has ended.
     fn tell_waiting(&mut self, task: &Id) {
-        let Some(view) = self.tasks().get(task).filter(|t| t.is_ended()).map(Task::view) else {
+        let Some(view) = self
+            .tasks()
+            .get(task)
+            .filter(|t| t.is_ended())
+            .map(Task::view)
+        else {
             return;
         };
         for id in self.waiting.remove(task).unwrap_or_default() {
             let reply = Reply::TaskEnded(Box::new(view.clone()));
-            self.sequencer.reply(self.sequencer.head().seq, id, Ok(reply));
+            self.sequencer
+                .reply(self.sequencer.head().seq, id, Ok(reply));
         }
     }
 
@@ -386,7 +419,9 @@ impl Core {
     }
 
     fn finish_recovery(&mut self, now: Now) {
-        let Stage::Recovering(recovery) = &self.stage else { return };
+        let Stage::Recovering(recovery) = &self.stage else {
+            return;
+        };
         if !recovery.waiting.is_empty() {
             return;
         }
@@ -399,7 +434,10 @@ impl Core {
             unstarted: recovery.unstarted,
         };
         self.stage = Stage::Leading;
-        let decided = vec![Decided::new(self.actor.clone(), NodeEvent::Recovered(recovered))];
+        let decided = vec![Decided::new(
+            self.actor.clone(),
+            NodeEvent::Recovered(recovered),
+        )];
         let origin = self.own_origin();
         self.record_own(now, &origin, decided);
     }
@@ -424,7 +462,11 @@ impl Core {
             _ => None,
         });
         let correlation = task.and_then(|task| task.correlation.clone());
-        Origin { cause, correlation, ..self.own_origin() }
+        Origin {
+            cause,
+            correlation,
+            ..self.own_origin()
+        }
     }
 
     /// Compares what is open and durable with what the process port was given, and hands over
@@ -472,14 +514,21 @@ impl Core {
         let leases = &self.sequencer.state.leases;
         let boot = |term| leases.tenure(term).map(|tenure| &tenure.boot_id);
         let same = boot(run.term) == boot(self.term());
-        Some(if same { BootOfOrder::Current } else { BootOfOrder::Earlier })
+        Some(if same {
+            BootOfOrder::Current
+        } else {
+            BootOfOrder::Earlier
+        })
     }
 
     fn shut_down(&mut self, now: Now) {
         if !matches!(self.stage, Stage::Recovering(_) | Stage::Leading) {
             return;
         }
-        let queued = Priority::ALL.map(|q| self.tasks().queued_count(q)).iter().sum::<usize>();
+        let queued = Priority::ALL
+            .map(|q| self.tasks().queued_count(q))
+            .iter()
+            .sum::<usize>();
         let stopped = NodeStopped {
             running: u32::try_from(self.tasks().open_count()).unwrap_or(u32::MAX),
             queued: u32::try_from(queued).unwrap_or(u32::MAX),
@@ -502,10 +551,11 @@ impl Core {
         }
         let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
         let pending = self.sequencer.abandon();
-        self.outputs.extend(waiting.chain(pending).map(|id| Output::Reply {
-            id,
-            result: Err(Rejected::NotLeading(reason.to_string())),
-        }));
+        self.outputs
+            .extend(waiting.chain(pending).map(|id| Output::Reply {
+                id,
+                result: Err(Rejected::NotLeading(reason.to_string())),
+            }));
         self.outputs.push(Output::Stopped(reason.clone()));
         self.stage = Stage::Stopped(reason);
     }
@@ -521,17 +571,25 @@ impl Core {
     /// A request about a task is tied to what the task is tied to.
     fn for_task(&self, task: &Id, origin: Origin) -> Origin {
         let task = self.tasks().get(task);
-        let correlation = origin.correlation.or(task.and_then(|t| t.correlation.clone()));
-        Origin { correlation, cause: origin.cause.or(task.map(|t| t.submitted)), ..origin }
+        let correlation = origin
+            .correlation
+            .or(task.and_then(|t| t.correlation.clone()));
+        Origin {
+            correlation,
+            cause: origin.cause.or(task.map(|t| t.submitted)),
+            ..origin
+        }
     }
 }
 
 fn attempt_of(task: &Task) -> Option<AttemptId> {
-    task.run().map(|run| AttemptId { task: task.id.clone(), attempt: run.attempt })
+    task.run().map(|run| AttemptId {
+        task: task.id.clone(),
+        attempt: run.attempt,
+    })
 }
 
 /// The subject of a node's events, and its actor.
 pub fn node_subject(node: &Id) -> Entity {
     Entity::of("node", node).expect("a node's name is an id")
 }
-

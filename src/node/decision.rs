@@ -3,10 +3,12 @@
 
 use ledger_core::envelope::Header;
 use ledger_core::event::Event;
+use ledger_core::ids::Seq;
 use projections::framework::{ApplyError, Projection, RestoreError};
 use projections::idempotency::Idempotency;
 use projections::leases::Leases;
 use projections::tasks::Tasks;
+use serde::{Deserialize, Serialize};
 
 /// Everything the core decides by.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +19,25 @@ pub struct Decision {
     pub leases: Leases,
     /// Idempotency keys.
     pub keys: Idempotency,
+    /// The first event that this binary does not know: whoever decides over it decides blindly.
+    unknown: Option<Unknown>,
+}
+
+/// An event of a kind or payload version that this binary does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Unknown {
+    seq: Seq,
+    kind: String,
+    version: u16,
+}
+
+impl Decision {
+    /// Position, kind and payload version of the first event that this binary does not know.
+    pub fn unknown(&self) -> Option<(Seq, &str, u16)> {
+        self.unknown
+            .as_ref()
+            .map(|u| (u.seq, u.kind.as_str(), u.version))
+    }
 }
 
 impl Projection for Decision {
@@ -29,6 +50,14 @@ impl Projection for Decision {
     }
 
     fn apply(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
+        if matches!(event, Event::Unknown) {
+            self.unknown.get_or_insert_with(|| Unknown {
+                seq: header.seq,
+                kind: header.kind.to_owned(),
+                version: header.version,
+            });
+            return self.keys.apply(header, event);
+        }
         if Tasks::wants(header.kind) {
             self.tasks.apply(header, event)?;
         }
@@ -39,16 +68,27 @@ impl Projection for Decision {
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
-        self.keys.rows(&mut |key, value| emit(&format!("keys/{key}"), value));
-        self.leases.rows(&mut |key, value| emit(&format!("leases/{key}"), value));
-        self.tasks.rows(&mut |key, value| emit(&format!("tasks/{key}"), value));
+        self.keys
+            .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
+        self.leases
+            .rows(&mut |key, value| emit(&format!("leases/{key}"), value));
+        self.tasks
+            .rows(&mut |key, value| emit(&format!("tasks/{key}"), value));
+        if let Some(unknown) = &self.unknown {
+            let value = serde_json::to_string(unknown).expect("it holds a number and two texts");
+            emit("unknown", &value);
+        }
     }
 
-    fn from_rows(
-        rows: &mut dyn Iterator<Item = (String, String)>,
-    ) -> Result<Self, RestoreError> {
+    fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let (mut keys, mut leases, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unknown = None;
         for (key, value) in rows {
+            if key == "unknown" {
+                let parsed = serde_json::from_str(&value);
+                unknown = Some(parsed.map_err(|e| RestoreError::row(key, e.to_string()))?);
+                continue;
+            }
             let part = match key.split_once('/') {
                 Some(("keys", _)) => &mut keys,
                 Some(("leases", _)) => &mut leases,
@@ -62,6 +102,7 @@ impl Projection for Decision {
             keys: Idempotency::from_rows(&mut keys.into_iter())?,
             leases: Leases::from_rows(&mut leases.into_iter())?,
             tasks: Tasks::from_rows(&mut tasks.into_iter())?,
+            unknown,
         })
     }
 }

@@ -15,11 +15,11 @@ pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
+mod outcome;
 pub mod ports;
+mod processes;
 mod run;
 mod sequencer;
+pub(crate) mod threads;
 
-pub use run::{NodeError, NodeOptions, run};
-
-#[cfg(test)]
-mod tests;
+pub use run::{NodeError, NodeOptions, Ready, run};

@@ -20,9 +20,11 @@ pub(super) fn ended(outcome: Outcome, shim: Option<&ProcessIdentity>) -> Ended {
     let result = match outcome.result {
         ExitResult::Exited { code } => EndResult::Ran(ProcessEnd::Exited { code }),
         ExitResult::Signaled { signal, core: _ } => EndResult::Ran(ProcessEnd::Signaled { signal }),
-        ExitResult::SpawnFailed { step, errno, message } => {
-            EndResult::NotStarted(not_started(&step_name(step), errno, &message))
-        }
+        ExitResult::SpawnFailed {
+            step,
+            errno,
+            message,
+        } => EndResult::NotStarted(not_started(&step_name(step), errno, &message)),
     };
     Ended {
         process,
@@ -41,7 +43,10 @@ pub(super) fn ended(outcome: Outcome, shim: Option<&ProcessIdentity>) -> Ended {
             sys_us: Micros(outcome.usage.sys_us),
             max_rss_kib: outcome.usage.max_rss_kib,
         },
-        outputs: Outputs { stdout: stream(outcome.stdout), stderr: stream(outcome.stderr) },
+        outputs: Outputs {
+            stdout: stream(outcome.stdout),
+            stderr: stream(outcome.stderr),
+        },
     }
 }
 
@@ -54,7 +59,10 @@ pub(super) fn never_started(step: &str, error: &std::io::Error) -> Ended {
         ladder: None,
         runtime_us: Micros(0),
         usage: Usage::default(),
-        outputs: Outputs { stdout: nothing(), stderr: nothing() },
+        outputs: Outputs {
+            stdout: nothing(),
+            stderr: nothing(),
+        },
     }
 }
 
@@ -92,9 +100,15 @@ fn step_name(step: shim::SpawnStep) -> String {
 }
 
 fn step(step: &shim::LadderStep) -> LadderStep {
-    let signal = nix::sys::signal::Signal::try_from(step.signal)
-        .map_or_else(|_| format!("signal {}", step.signal), |signal| signal.as_str().to_owned());
-    LadderStep { signal, after_us: Micros(step.after_us), processes: step.processes }
+    let signal = nix::sys::signal::Signal::try_from(step.signal).map_or_else(
+        |_| format!("signal {}", step.signal),
+        |signal| signal.as_str().to_owned(),
+    );
+    LadderStep {
+        signal,
+        after_us: Micros(step.after_us),
+        processes: step.processes,
+    }
 }
 
 fn stream(record: StreamRecord) -> StreamDigest {

@@ -8,14 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
 use nix::sys::signal::Signal;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
@@ -48,14 +46,18 @@ pub(super) enum Effect {
 #[derive(Debug)]
 enum Event {
     ShimGone(AttemptId),
-    OrphansEnded { attempt: AttemptId, ended: u32, survivors: usize },
+    OrphansEnded {
+        attempt: AttemptId,
+        ended: u32,
+        survivors: usize,
+    },
 }
 
-/// An attempt in the port's care.
+/// An attempt in the port's care. Its table is looked up by id and never walked for an order.
 struct Tracked {
     order: StartOrder,
     shim: Option<ProcessIdentity>,
-    pidfd: Option<Arc<OwnedFd>>,
+    pidfd: Option<OwnedFd>,
     cancel: bool,
 }
 
@@ -68,37 +70,42 @@ pub(super) struct PortConfig {
 
 pub(super) struct Port {
     config: PortConfig,
-    spawner: AsyncFd<SpawnerFd>,
+    spawner: Spawner,
+    reports: AsyncFd<OwnedFd>,
     env: BTreeMap<String, String>,
     tracked: HashMap<AttemptId, Tracked>,
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// The spawner, pollable by its reports.
-struct SpawnerFd(Spawner);
-
-impl std::os::fd::AsRawFd for SpawnerFd {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.reports().as_raw_fd()
-    }
-}
-
-fn launch(config: &PortConfig) -> std::io::Result<AsyncFd<SpawnerFd>> {
+fn launch(config: &PortConfig) -> std::io::Result<(Spawner, AsyncFd<OwnedFd>)> {
     let spawner = Spawner::launch(&config.exe, &config.data_dir)?;
-    AsyncFd::with_interest(SpawnerFd(spawner), Interest::READABLE)
+    let reports = readable(spawner.reports().try_clone_to_owned()?)?;
+    Ok((spawner, reports))
 }
 
 impl Port {
     /// Launches the spawner. Must be called in a tokio runtime.
     pub(super) fn new(config: PortConfig) -> std::io::Result<(Self, PortLoop)> {
-        let spawner = launch(&config)?;
+        let (spawner, reports) = launch(&config)?;
         let (events, receiver) = mpsc::unbounded_channel();
         let mut env: BTreeMap<String, String> = BASE_ENV
             .iter()
             .filter_map(|name| std::env::var(name).ok().map(|v| ((*name).to_owned(), v)))
             .collect();
-        env.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
-        Ok((Self { config, spawner, env, tracked: HashMap::new(), events }, PortLoop(receiver)))
+        env.entry("PATH".into())
+            .or_insert_with(|| DEFAULT_PATH.into());
+        let tracked = HashMap::new();
+        Ok((
+            Self {
+                config,
+                spawner,
+                reports,
+                env,
+                tracked,
+                events,
+            },
+            PortLoop(receiver),
+        ))
     }
 
     /// Serves until the core's side of `effects` is gone. Shims live on.
@@ -116,7 +123,7 @@ impl Port {
                     None => break,
                 },
                 Some(event) = own.0.recv() => self.event(event),
-                ready = self.spawner.readable() => {
+                ready = self.reports.readable() => {
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
@@ -137,14 +144,21 @@ impl Port {
 
     fn start(&mut self, order: StartOrder) {
         let id = order.attempt.clone();
-        let tracked = Tracked { order, shim: None, pidfd: None, cancel: false };
+        let tracked = Tracked {
+            order,
+            shim: None,
+            pidfd: None,
+            cancel: false,
+        };
         self.tracked.insert(id.clone(), tracked);
         self.request(&id);
     }
 
     /// Asks the spawner for an attempt in our care.
     fn request(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get(id) else { return };
+        let Some(tracked) = self.tracked.get(id) else {
+            return;
+        };
         let made = self.dir(id).and_then(|dir| dir.create().map(|()| dir));
         let request = match made {
             Ok(dir) => self.spawn_request(&tracked.order, &dir),
@@ -153,14 +167,14 @@ impl Port {
                 return;
             }
         };
-        let sent = request.and_then(|request| match self.spawner.get_mut().0.send(&request) {
+        let sent = request.and_then(|request| match self.spawner.send(&request) {
             Ok(()) => Ok(()),
             // Too large is the request's own fault; anything else is the spawner's.
             Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(e),
             Err(e) => {
                 tracing::warn!(error = %e, "the spawner does not take requests; starting another");
-                self.spawner = launch(&self.config)?;
-                self.spawner.get_mut().0.send(&request)
+                (self.spawner, self.reports) = launch(&self.config)?;
+                self.spawner.send(&request)
             }
         });
         if let Err(error) = sent {
@@ -172,14 +186,13 @@ impl Port {
     fn fail(&mut self, id: &AttemptId, step: &str, error: &std::io::Error) {
         self.tracked.remove(id);
         let outcome = Box::new(outcome::never_started(step, error));
-        self.tell(Input::Ended { attempt: id.clone(), outcome });
+        self.tell(Input::Ended {
+            attempt: id.clone(),
+            outcome,
+        });
     }
 
-    fn spawn_request(
-        &self,
-        order: &StartOrder,
-        dir: &AttemptDir,
-    ) -> std::io::Result<SpawnRequest> {
+    fn spawn_request(&self, order: &StartOrder, dir: &AttemptDir) -> std::io::Result<SpawnRequest> {
         let mut env = self.env.clone();
         env.insert("LEDGER_TASK_ID".into(), order.attempt.task.to_string());
         env.insert("LEDGER_ATTEMPT".into(), order.attempt.attempt.to_string());
@@ -209,7 +222,7 @@ impl Port {
     fn take_reports(&mut self) {
         let mut begun = Vec::new();
         loop {
-            match self.spawner.get_ref().0.receive() {
+            match self.spawner.receive() {
                 Ok(Some(message)) => match Spawner::parse_report(&message) {
                     Ok(report) => begun.extend(self.report(report)),
                     Err(error) => tracing::warn!(%error, "an unreadable report from a shim"),
@@ -233,29 +246,48 @@ impl Port {
                 let id = attempt_id(&started.task_id, started.attempt)?;
                 let process = outcome::process_ref(&started.child, Some(&started.shim));
                 self.tracked.get_mut(&id)?.shim = Some(started.shim);
-                self.tell(Input::Started { attempt: id.clone(), process });
+                self.tell(Input::Started {
+                    attempt: id.clone(),
+                    process,
+                });
                 return Some(id);
             }
-            Report::Ended { task_id, attempt, shim } => {
+            Report::Ended {
+                task_id,
+                attempt,
+                shim,
+            } => {
                 let id = attempt_id(&task_id, attempt)?;
                 if let Some(tracked) = self.tracked.get_mut(&id) {
                     tracked.shim.get_or_insert(shim);
                     self.look(&id);
                 }
             }
-            Report::ClaimedElsewhere { task_id, attempt, .. } => {
+            Report::ClaimedElsewhere {
+                task_id, attempt, ..
+            } => {
                 let id = attempt_id(&task_id, attempt)?;
                 if self.tracked.contains_key(&id) {
                     self.look(&id);
                 }
             }
-            Report::Refused { task_id, attempt, message, .. } => {
+            Report::Refused {
+                task_id,
+                attempt,
+                message,
+                ..
+            } => {
                 let id = attempt_id(&task_id?, attempt?)?;
                 if self.tracked.contains_key(&id) {
                     self.fail(&id, "spawner", &std::io::Error::other(message));
                 }
             }
-            Report::Unkillable { task_id, attempt, survivors, .. } => {
+            Report::Unkillable {
+                task_id,
+                attempt,
+                survivors,
+                ..
+            } => {
                 let pids: Vec<i32> = survivors.iter().map(|s| s.pid).collect();
                 tracing::error!(task = %task_id, %attempt, ?pids, "processes outlive SIGKILL");
             }
@@ -266,7 +298,7 @@ impl Port {
     /// Another spawner; attempts that the old one may not have begun are looked into.
     fn respawn(&mut self) {
         match launch(&self.config) {
-            Ok(spawner) => self.spawner = spawner,
+            Ok((spawner, reports)) => (self.spawner, self.reports) = (spawner, reports),
             Err(error) => tracing::error!(%error, "no spawner can be started"),
         }
         let unwatched: Vec<_> = self
@@ -282,8 +314,15 @@ impl Port {
 
     fn recover(&mut self, order: StartOrder, boot: BootOfOrder) {
         let id = order.attempt.clone();
-        self.tracked
-            .insert(id.clone(), Tracked { order, shim: None, pidfd: None, cancel: false });
+        self.tracked.insert(
+            id.clone(),
+            Tracked {
+                order,
+                shim: None,
+                pidfd: None,
+                cancel: false,
+            },
+        );
         if boot == BootOfOrder::Current {
             self.look(&id);
             return;
@@ -299,9 +338,9 @@ impl Port {
     /// Finds out from its directory how an attempt in our care stands, and acts on it: closes it,
     /// watches its shim, begins it if nobody has, or gives it up.
     fn look(&mut self, id: &AttemptId) {
-        let read = self.dir(id).and_then(|dir| {
-            Ok((dir.read_outcome()?, dir.read_claim()?, dir.read_started()?))
-        });
+        let read = self
+            .dir(id)
+            .and_then(|dir| Ok((dir.read_outcome()?, dir.read_claim()?, dir.read_started()?)));
         match read {
             Ok((Some(outcome), _, _)) => self.close(id, outcome),
             Ok((None, None, _)) => {
@@ -336,24 +375,30 @@ impl Port {
 
     /// Watches the shim of an attempt in our care until it ends.
     fn watch(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get_mut(id) else { return };
-        let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else { return };
-        match attach(shim) {
-            Ok(Attach::Alive(pidfd)) => {
-                let pidfd = Arc::new(pidfd);
-                tracked.pidfd = Some(Arc::clone(&pidfd));
+        let Some(tracked) = self.tracked.get_mut(id) else {
+            return;
+        };
+        let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else {
+            return;
+        };
+        let attached = attach(shim).and_then(|attached| match attached {
+            Attach::Alive(pidfd) => Ok(Some((readable(pidfd.try_clone()?)?, pidfd))),
+            Attach::Gone => Ok(None),
+        });
+        match attached {
+            Ok(Some((ends, pidfd))) => {
                 let (events, id) = (self.events.clone(), id.clone());
                 if tracked.cancel {
                     signal(&id, &pidfd);
                 }
+                tracked.pidfd = Some(pidfd);
                 tokio::spawn(async move {
-                    if let Ok(fd) = AsyncFd::with_interest(pidfd, Interest::READABLE) {
-                        let _ = fd.readable().await;
-                    }
+                    // A pidfd is readable once its process has ended.
+                    let _ = ends.readable().await;
                     let _ = events.send(Event::ShimGone(id));
                 });
             }
-            Ok(Attach::Gone) => self.shim_gone(id),
+            Ok(None) => self.shim_gone(id),
             Err(error) => {
                 tracing::error!(task = %id.task, %error, "a shim can't be watched");
             }
@@ -363,7 +408,11 @@ impl Port {
     fn event(&mut self, event: Event) {
         match event {
             Event::ShimGone(id) => self.shim_gone(&id),
-            Event::OrphansEnded { attempt, ended, survivors } => {
+            Event::OrphansEnded {
+                attempt,
+                ended,
+                survivors,
+            } => {
                 if survivors > 0 {
                     // Its tree is not gone: requeueing it would run it twice at a time.
                     tracing::error!(task = %attempt.task, survivors, "orphans outlive SIGKILL");
@@ -376,41 +425,63 @@ impl Port {
 
     /// The shim has ended: with an outcome, or killed, with orphans left perhaps.
     fn shim_gone(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get(id) else { return };
+        let Some(tracked) = self.tracked.get(id) else {
+            return;
+        };
         match self.dir(id).and_then(|dir| dir.read_outcome()) {
             Ok(Some(outcome)) => return self.close(id, outcome),
             Ok(None) => {}
             Err(error) => tracing::error!(task = %id.task, %error, "an outcome can't be read"),
         }
-        let Some(shim) = tracked.shim.clone() else { return };
+        let Some(shim) = tracked.shim.clone() else {
+            return;
+        };
         let (events, attempt) = (self.events.clone(), id.clone());
         tokio::task::spawn_blocking(move || {
             let (ended, survivors) = match orphans::end(&shim, ORPHAN_PATIENCE) {
-                Ok(done) => (u32::try_from(done.killed.len()).unwrap_or(u32::MAX), done.survivors.len()),
+                Ok(done) => (
+                    u32::try_from(done.killed.len()).unwrap_or(u32::MAX),
+                    done.survivors.len(),
+                ),
                 Err(error) => {
                     tracing::error!(%error, "orphans can't be looked for");
                     (0, 0)
                 }
             };
-            let _ = events.send(Event::OrphansEnded { attempt, ended, survivors });
+            let _ = events.send(Event::OrphansEnded {
+                attempt,
+                ended,
+                survivors,
+            });
         });
     }
 
     fn close(&mut self, id: &AttemptId, outcome: Outcome) {
-        let Some(tracked) = self.tracked.remove(id) else { return };
+        let Some(tracked) = self.tracked.remove(id) else {
+            return;
+        };
         let outcome: Box<Ended> = Box::new(outcome::ended(outcome, tracked.shim.as_ref()));
-        self.tell(Input::Ended { attempt: id.clone(), outcome });
+        self.tell(Input::Ended {
+            attempt: id.clone(),
+            outcome,
+        });
     }
 
     fn lose(&mut self, id: &AttemptId, reason: &str, orphans_ended: u32) {
         if self.tracked.remove(id).is_some() {
             let reason = reason.to_owned();
-            self.tell(Input::Lost { attempt: id.clone(), reason, orphans_ended });
+            self.tell(Input::Lost {
+                attempt: id.clone(),
+                reason,
+                orphans_ended,
+            });
         }
     }
 
     fn cancel(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get_mut(id) else { return };
+        let Some(tracked) = self.tracked.get_mut(id) else {
+            return;
+        };
         tracked.cancel = true;
         if let Some(pidfd) = &tracked.pidfd {
             signal(id, pidfd);
@@ -424,16 +495,28 @@ pub(super) struct PortLoop(mpsc::UnboundedReceiver<Event>);
 /// Asks a shim to end its tree. A shim that has gone meanwhile needs no asking.
 fn signal(id: &AttemptId, pidfd: &OwnedFd) {
     match signal_shim(pidfd, Signal::SIGTERM) {
-        Err(error) if error.raw_os_error() != Some(nix::libc::ESRCH) => {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
             tracing::error!(task = %id.task, %error, "a shim can't be signaled");
         }
         Ok(()) | Err(_) => {}
     }
 }
 
+/// A descriptor that tells the runtime when it is readable. Must be called in a runtime.
+#[allow(unsafe_code)] // tokio asks for a promise about the descriptor that its type can't express
+fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and nothing
+    // hands it out mutably.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
+    registered.map_err(std::io::Error::from)
+}
+
 fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {
     let task = Id::new(task.as_str()).ok()?;
-    Some(AttemptId { task, attempt: Attempt(attempt.get()) })
+    Some(AttemptId {
+        task,
+        attempt: Attempt(attempt.get()),
+    })
 }
 
 /// The attempt's own place to work in, beside its records.

@@ -45,7 +45,12 @@ impl From<Decided> for Entry {
             .kind_and_data()
             .expect("decisions are events of our own families, which have a kind");
         let kind = Kind::new(kind).expect("the families' kinds follow the rule of kinds");
-        Self { subject: decided.subject, kind, data, event: decided.event }
+        Self {
+            subject: decided.subject,
+            kind,
+            data,
+            event: decided.event,
+        }
     }
 }
 
@@ -130,11 +135,18 @@ impl Sequencer {
             });
             events.push(entry.event);
         }
-        let head = self.builder.push(&drafts, now).map_err(RecordError::Encode)?;
+        let head = self
+            .builder
+            .push(&drafts, now)
+            .map_err(RecordError::Encode)?;
         for (bytes, event) in self.builder.events_from(from).zip(&events) {
             let folded = codec::decode(bytes)
                 .map_err(|e| e.to_string())
-                .and_then(|e| self.state.apply(&e.header, event).map_err(|e| e.to_string()));
+                .and_then(|e| {
+                    self.state
+                        .apply(&e.header, event)
+                        .map_err(|e| e.to_string())
+                });
             folded.map_err(RecordError::Fold)?;
         }
         Ok(head)
@@ -155,7 +167,11 @@ impl Sequencer {
     pub(super) fn flush(&mut self, outputs: &mut Vec<Output>) {
         // Replies are queued in the order of what they wait for, so the first that has to wait
         // ends the round.
-        while self.pending.front().is_some_and(|p| p.after <= self.durable.seq) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|p| p.after <= self.durable.seq)
+        {
             if let Some(Pending { id, result, .. }) = self.pending.pop_front() {
                 outputs.push(Output::Reply { id, result });
             }

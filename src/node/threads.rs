@@ -77,15 +77,28 @@ pub(super) fn turn(mut core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, o
             .chain(inbox.try_iter().take(MAX_TURN - 1))
             .map(|mail| match mail {
                 Mail::Tell(input) => input,
-                Mail::Ask { origin, command, reply } => {
+                Mail::Ask {
+                    origin,
+                    command,
+                    reply,
+                } => {
                     next += 1;
                     let id = RequestId(next);
                     replies.insert(id, reply);
-                    Input::Request { id, origin, command }
+                    Input::Request {
+                        id,
+                        origin,
+                        command,
+                    }
                 }
             })
             .collect();
-        outputs = core.step(Now { wall: ledger_core::clock::now() }, inputs);
+        outputs = core.step(
+            Now {
+                wall: ledger_core::clock::now(),
+            },
+            inputs,
+        );
     }
 }
 

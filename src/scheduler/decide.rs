@@ -60,7 +60,9 @@ pub fn submit(tasks: &Tasks, id: &Id, task: TaskSubmitted) -> Result<Decided, Re
     }
     check_payload(&task.payload).map_err(Refusal::Invalid)?;
     if task.max_runtime_ms.0 == 0 || task.max_runtime_ms > MAX_RUNTIME {
-        return Err(Refusal::Invalid("max_runtime must be between 1ms and 30d".into()));
+        return Err(Refusal::Invalid(
+            "max_runtime must be between 1ms and 30d".into(),
+        ));
     }
     if task.grace_ms > MAX_GRACE {
         return Err(Refusal::Invalid("grace must be at most 1h".into()));
@@ -75,16 +77,16 @@ fn check_payload(payload: &Payload) -> Result<(), String> {
         return Err("the command is empty: argv needs at least a program".into());
     }
     if exec.argv.len() > MAX_ARGS || exec.env.len() > MAX_ARGS {
-        return Err(format!("a command has at most {MAX_ARGS} arguments and variables"));
+        return Err(format!(
+            "a command has at most {MAX_ARGS} arguments and variables"
+        ));
     }
     if exec.argv.iter().any(|arg| has_nul(arg)) {
         return Err("an argument contains a NUL byte".into());
     }
-    if let Some((name, _)) = exec
-        .env
-        .iter()
-        .find(|(name, value)| name.is_empty() || name.contains('=') || has_nul(name) || has_nul(value))
-    {
+    if let Some((name, _)) = exec.env.iter().find(|(name, value)| {
+        name.is_empty() || name.contains('=') || has_nul(name) || has_nul(value)
+    }) {
         return Err(format!("the environment variable {name:?} can't be set"));
     }
     match &exec.cwd {
@@ -100,15 +102,22 @@ pub fn dispatch(tasks: &Tasks, max_running: usize, node: &Id, now: Timestamp) ->
     if tasks.open_count() >= max_running {
         return None;
     }
-    let task = Priority::ALL.into_iter().find_map(|queue| tasks.first_queued(queue))?;
-    let TaskState::Queued { since_at, next, .. } = task.state else { return None };
+    let task = Priority::ALL
+        .into_iter()
+        .find_map(|queue| tasks.first_queued(queue))?;
+    let TaskState::Queued { since_at, next, .. } = task.state else {
+        return None;
+    };
     let started = TaskStarted {
         attempt: next,
         queue: task.priority,
         node: node.clone(),
         waited_us: now.since(since_at),
     };
-    Some(Decided::new(task_subject(&task.id), TaskEvent::Started(started)))
+    Some(Decided::new(
+        task_subject(&task.id),
+        TaskEvent::Started(started),
+    ))
 }
 
 /// A process runs for an open attempt. Nothing follows if it is known already.
@@ -127,7 +136,10 @@ pub fn started(task: &Task, run: &Run, process: &ProcessRef) -> Option<Decided> 
         attempt: run.attempt,
         max_runtime_ms: task.max_runtime_ms,
     };
-    Some(Decided::new(subject_of(process), ProcessEvent::Registered(registered)))
+    Some(Decided::new(
+        subject_of(process),
+        ProcessEvent::Registered(registered),
+    ))
 }
 
 /// Boot ids come from the kernel and are UUIDs, which are ids; anything else would have been
@@ -189,7 +201,11 @@ pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
             outputs: Some(outputs),
         }),
         (_, EndResult::Ran(ProcessEnd::Exited { code: 0 })) => {
-            TaskEvent::Completed(TaskCompleted { attempt, runtime_us, outputs })
+            TaskEvent::Completed(TaskCompleted {
+                attempt,
+                runtime_us,
+                outputs,
+            })
         }
         (_, result) => {
             let failure = match result {
@@ -199,7 +215,12 @@ pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
                 }
                 EndResult::NotStarted(failure) => failure.clone(),
             };
-            TaskEvent::Failed(TaskFailed { attempt, failure, runtime_us, outputs })
+            TaskEvent::Failed(TaskFailed {
+                attempt,
+                failure,
+                runtime_us,
+                outputs,
+            })
         }
     };
     let dead = match &closing {
@@ -210,14 +231,23 @@ pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
     let subject = task_subject(&task.id);
     decided.push(Decided::new(subject.clone(), closing));
     decided.extend(dead.map(|reason| {
-        Decided::new(subject, TaskEvent::Dead(TaskDead { reason, attempts: attempt.0 }))
+        Decided::new(
+            subject,
+            TaskEvent::Dead(TaskDead {
+                reason,
+                attempts: attempt.0,
+            }),
+        )
     }));
     decided
 }
 
 fn process_end(end: ProcessEnd, outcome: &Ended) -> ProcessEvent {
     match &outcome.ladder {
-        None => ProcessEvent::Exited(ProcessExited { end, usage: outcome.usage }),
+        None => ProcessEvent::Exited(ProcessExited {
+            end,
+            usage: outcome.usage,
+        }),
         Some((cause, steps)) => ProcessEvent::Reaped(ProcessReaped {
             cause: *cause,
             steps: steps.clone(),
@@ -239,7 +269,10 @@ pub fn lost(task: &Task, run: &Run, reason: &str, orphans_ended: u32) -> Vec<Dec
     let subject = task_subject(&task.id);
     let mut decided = Vec::with_capacity(3);
     if let Some(process) = &run.process {
-        let lost = ProcessLost { reason: reason.to_owned(), orphans_ended };
+        let lost = ProcessLost {
+            reason: reason.to_owned(),
+            orphans_ended,
+        };
         decided.push(Decided::new(subject_of(process), ProcessEvent::Lost(lost)));
     }
     if let TaskState::Cancelling { reason, .. } = &task.state {
@@ -253,13 +286,22 @@ pub fn lost(task: &Task, run: &Run, reason: &str, orphans_ended: u32) -> Vec<Dec
         decided.push(Decided::new(subject, TaskEvent::Cancelled(cancelled)));
         return decided;
     }
-    let lost = TaskLost { attempt: run.attempt, reason: reason.to_owned() };
+    let lost = TaskLost {
+        attempt: run.attempt,
+        reason: reason.to_owned(),
+    };
     decided.push(Decided::new(subject.clone(), TaskEvent::Lost(lost)));
     let times = task.lost + 1;
     let follows = if times > MAX_LOST {
-        TaskEvent::Dead(TaskDead { reason: DeadReason::Lost, attempts: run.attempt.0 })
+        TaskEvent::Dead(TaskDead {
+            reason: DeadReason::Lost,
+            attempts: run.attempt.0,
+        })
     } else {
-        TaskEvent::Requeued(TaskRequeued { attempt: run.attempt.next(), lost: times })
+        TaskEvent::Requeued(TaskRequeued {
+            attempt: run.attempt.next(),
+            lost: times,
+        })
     };
     decided.push(Decided::new(subject, follows));
     decided
@@ -278,9 +320,10 @@ pub fn cancel(tasks: &Tasks, id: &Id, reason: Option<String>) -> Result<Option<D
             runtime_us: None,
             outputs: None,
         }),
-        TaskState::Running(run) => {
-            TaskEvent::CancelRequested(TaskCancelRequested { attempt: run.attempt, reason })
-        }
+        TaskState::Running(run) => TaskEvent::CancelRequested(TaskCancelRequested {
+            attempt: run.attempt,
+            reason,
+        }),
         TaskState::Cancelling { .. } => return Ok(None),
         TaskState::Undecided
         | TaskState::Completed { .. }
@@ -309,6 +352,12 @@ pub fn retry(tasks: &Tasks, id: &Id) -> Result<Decided, Refusal> {
             why: "only a dead task can be retried",
         });
     }
-    let attempt = task.attempts.last().map_or(Attempt::FIRST, |record| record.attempt.next());
-    Ok(Decided::new(task_subject(id), TaskEvent::Retried(TaskRetried { attempt })))
+    let attempt = task
+        .attempts
+        .last()
+        .map_or(Attempt::FIRST, |record| record.attempt.next());
+    Ok(Decided::new(
+        task_subject(id),
+        TaskEvent::Retried(TaskRetried { attempt }),
+    ))
 }

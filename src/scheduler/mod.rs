@@ -4,6 +4,3 @@
 //! watches them lives in [`crate::node`] and [`crate::shim`].
 
 pub mod decide;
-
-#[cfg(test)]
-mod tests;

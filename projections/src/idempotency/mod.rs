@@ -13,4 +13,4 @@ mod state;
 pub use state::{Idempotency, WINDOW_KEYS, WINDOW_US};
 
 #[cfg(test)]
-mod tests {}
+mod tests;

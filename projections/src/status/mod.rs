@@ -21,4 +21,4 @@ pub use state::{
 };
 
 #[cfg(test)]
-mod tests {}
+mod tests;

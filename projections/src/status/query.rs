@@ -128,7 +128,11 @@ pub struct QueueReport {
     /// Which.
     pub queue: Priority,
     /// Its name.
+<<<<<<< HEAD
     pub name: Cow<'static, str>,
+=======
+    pub name: String,
+>>>>>>> main
     /// Its tasks per state.
     pub tasks: TaskCounts,
     /// The one that has waited longest.
@@ -177,7 +181,9 @@ impl Status {
                 + e.app
                 + e.unknown,
             last_event_age_us: (e.last > Seq::ZERO).then(|| now.since(e.last_at)),
-            tasks: queues.iter().fold(TaskCounts::default(), |sum, q| sum.plus(&q.tasks)),
+            tasks: queues
+                .iter()
+                .fold(TaskCounts::default(), |sum, q| sum.plus(&q.tasks)),
             oldest_waiting: waiting.min_by_key(|w| w.since),
             queues,
             totals: self.totals.clone(),
@@ -231,7 +237,11 @@ impl Status {
         let oldest = self.waiting[level(queue)].first_key_value();
         QueueReport {
             queue,
+<<<<<<< HEAD
             name: queue.name().into(),
+=======
+            name: queue.name().to_owned(),
+>>>>>>> main
             tasks: TaskCounts {
                 queued: count(here),
                 running: count(Phase::Running),

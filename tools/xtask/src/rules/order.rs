@@ -4,6 +4,7 @@
 //! whatever a replay rebuilds. `BTreeMap` and `BTreeSet` cost little and always agree.
 
 use crate::finding::{Finding, Rule};
+use crate::mentions::Kind;
 use crate::workspace::Workspace;
 
 /// Modules whose content is decided or folded.
@@ -19,20 +20,26 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<Finding> {
         if !ORDERED.iter().any(|module| source.belongs_to(module)) {
             continue;
         }
-        for mention in source.mentions.iter().filter(|mention| !mention.in_test) {
-            let unordered = |part: &String| UNORDERED.contains(&part.as_str());
-            let imported = mention.parts.iter().take(mention.imported).any(unordered);
-            let Some(name) = mention.parts.iter().find(|part| unordered(part)) else {
+        // Imports are passed over: a marker belongs beside the value that it excuses.
+        let uses = source
+            .mentions
+            .iter()
+            .filter(|one| one.kind != Kind::Import && !one.in_test);
+        for mention in uses {
+            let unordered = |part: &&String| UNORDERED.contains(&part.as_str());
+            let Some(name) = mention.parts.iter().find(unordered) else {
                 continue;
             };
-            if !imported {
-                let message = format!(
-                    "`{name}` iterates in another order in every process: use BTree{}",
-                    name.trim_start_matches("Hash")
-                );
-                let found = Finding::new(&source.path, mention.line, Rule::HashOrder, message);
-                findings.push(found);
-            }
+            let message = format!(
+                "`{name}` iterates in another order in every process: use BTree{}",
+                name.trim_start_matches("Hash")
+            );
+            findings.push(Finding::new(
+                &source.path,
+                mention.line,
+                Rule::HashOrder,
+                message,
+            ));
         }
     }
     findings.sort();
@@ -48,17 +55,20 @@ mod tests {
     #[test]
     fn unordered_collections_are_found_where_order_counts() {
         for (path, line) in [
-            ("src/lease/decide.rs", "use std::collections::HashMap;"),
             (
-                "projections/src/tasks/state.rs",
-                "use std::collections::{BTreeMap, HashSet};",
+                "src/lease/decide.rs",
+                "use std::collections::HashMap as M; fn f() { M::new(); }",
             ),
             (
-                "projections/src/tasks/apply.rs",
+                "projections/src/a/state.rs",
+                "use std::collections::HashSet; type A = HashSet<u8>;",
+            ),
+            (
+                "projections/src/a/apply.rs",
                 "fn f(a: std::collections::HashMap<u8, u8>) {}",
             ),
             (
-                "projections/src/tasks/state/queue.rs",
+                "projections/src/a/state/b.rs",
                 "use std::collections::*; type A = HashSet<u8>;",
             ),
         ] {
@@ -70,11 +80,17 @@ mod tests {
     #[test]
     fn ordered_collections_and_other_places_pass() {
         for (path, line) in [
-            ("src/lease/decide.rs", "use std::collections::BTreeMap;"),
-            ("src/lease/run.rs", "use std::collections::HashMap;"),
             (
                 "src/lease/decide.rs",
-                "#[cfg(test)] mod tests { use std::collections::HashSet; }",
+                "use std::collections::BTreeMap; type A = BTreeMap<u8, u8>;",
+            ),
+            (
+                "src/lease/run.rs",
+                "type A = std::collections::HashMap<u8, u8>;",
+            ),
+            (
+                "src/lease/decide.rs",
+                "#[test] fn f() { std::collections::HashSet::new(); }",
             ),
         ] {
             assert_eq!(
