@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::style::ColorChoice;
+use super::output::style::{ColorChoice, Paint};
 use super::output::{Buffering, Out, OutputOptions, Paging};
 use crate::api::wire::{ApiError, ErrorCode};
 
@@ -44,6 +44,11 @@ impl Globals {
         // A pager is for people: what asks for JSON is a program, or wants it whole.
         let paging = if self.json { Paging::Never } else { paging };
         Out::open(options, paging, buffering)
+    }
+
+    /// How standard error is painted.
+    pub fn stderr_paint(&self) -> Paint {
+        Paint::of(self.color, &std::io::stderr())
     }
 
     /// The data directory.

@@ -144,6 +144,25 @@ fn paint_kind(out: &Out, kind: &str, shown: &str) -> String {
     }
 }
 
+/// An event in a line of its own, beside others that it belongs to.
+pub(in crate::cli) fn one_line(out: &Out, event: &ChainedEvent<'_>) -> String {
+    let h = &event.event.header;
+    let line = format!(
+        "{} {} {} {} {}",
+        out.paint.dim(&format!("seq {}", h.seq)),
+        paint_kind(out, h.kind, h.kind),
+        h.subject,
+        h.actor,
+        escape(&summary(&event.event))
+    );
+    match out.width {
+        Some(width) if out.paint == super::style::Paint::NEVER => {
+            cut(line.trim_end(), width.saturating_sub(4))
+        }
+        _ => line.trim_end().to_owned(),
+    }
+}
+
 fn short_iso(out: &Out, event: &ChainedEvent<'_>) -> String {
     let h = &event.event.header;
     let text = summary(&event.event);

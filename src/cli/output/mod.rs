@@ -133,6 +133,24 @@ impl Out {
         self.line(json)
     }
 
+    /// Writes a value as JSON on one line.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(value)
+            .map_err(|e| Failure::of_output(&io::Error::from(e)))?;
+        self.line(json)
+    }
+
+    /// Writes what moves the cursor; only for a terminal.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        self.sink.writer().write_all(text.as_bytes()).map_err(|e| Failure::of_output(&e))
+    }
+
     /// Passes on what was written, and says whether that worked.
     ///
     /// # Errors

@@ -38,6 +38,11 @@ impl Paint {
         Self { color }
     }
 
+    /// Whether it paints.
+    pub fn is_active(self) -> bool {
+        self.color
+    }
+
     fn paint(self, text: &str, style: Style) -> String {
         if self.color { text.style(style).to_string() } else { text.to_owned() }
     }

@@ -37,16 +37,24 @@ impl Source {
     /// # Errors
     /// [`Failure`]: there is none, it is damaged, or it is in use and nobody answers.
     pub fn open(data_dir: &Path) -> Result<Self, Failure> {
+        Ok(Self::try_open(data_dir)??)
+    }
+
+    /// As [`Source::open`], with what is wrong with the files themselves apart from all else.
+    ///
+    /// # Errors
+    /// [`Failure`] if that can't even be told.
+    pub fn try_open(data_dir: &Path) -> Result<Result<Self, OpenError>, Failure> {
         exists(data_dir)?;
         let deadline = Instant::now() + STARTING;
         loop {
             if let Some(node) = Node::find(data_dir)? {
-                return Ok(Self::Node(Box::new(node)));
+                return Ok(Ok(Self::Node(Box::new(node))));
             }
             match OfflineReader::open(data_dir) {
                 // Between taking the lock and listening, a node is neither.
                 Err(OpenError::InUse) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-                opened => return Ok(Self::Files(Box::new(opened?))),
+                opened => return Ok(opened.map(|files| Self::Files(Box::new(files)))),
             }
         }
     }
