@@ -22,4 +22,7 @@ mod run;
 mod sequencer;
 pub(crate) mod threads;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::{NodeError, NodeOptions, Ready, run};
