@@ -25,4 +25,5 @@ pub(crate) mod threads;
 #[cfg(test)]
 mod tests;
 
+pub use boot::{BootError, Created, create_ledger, own_uid};
 pub use run::{NodeError, NodeOptions, Ready, run};
