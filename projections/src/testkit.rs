@@ -213,7 +213,9 @@ impl History {
     }
 
     fn push(&mut self, drafts: &[Draft]) {
-        self.builder.push(drafts, self.now).expect("events are small");
+        self.builder
+            .push(drafts, self.now)
+            .expect("events are small");
         let batch = Arc::new(self.builder.take());
         for (bytes, hash) in batch.events() {
             let event = codec::decode(bytes).expect("what was encoded decodes");
@@ -229,7 +231,9 @@ impl History {
                 event: Event::decode(&event).unwrap_or(Event::Unknown),
             });
         }
-        self.store.append(&batch).expect("the builder follows the store");
+        self.store
+            .append(&batch)
+            .expect("the builder follows the store");
         self.batches.push(batch);
     }
 
@@ -405,7 +409,10 @@ impl History {
                 });
                 self.append(vec![(job, due.into())]);
             }
-            3 => self.append(vec![(job, JobEvent::Paused(JobPaused { reason: None }).into())]),
+            3 => self.append(vec![(
+                job,
+                JobEvent::Paused(JobPaused { reason: None }).into(),
+            )]),
             4 => self.append(vec![(job, JobEvent::Resumed(JobResumed {}).into())]),
             _ => {
                 let created = CheckpointEvent::Created(CheckpointCreated {

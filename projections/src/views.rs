@@ -3,7 +3,7 @@
 //! Decision state that nobody looks at (`leases`, `idempotency`) is folded by the sequencer and is
 //! not here. Adding a view is adding a line to [`all`].
 
-use crate::framework::{Fold, View};
+use crate::framework::{Fold, Position, View, ViewWorker};
 use crate::status::Status;
 use crate::tasks::Tasks;
 
@@ -18,6 +18,20 @@ pub fn all() -> Vec<Box<dyn View>> {
 /// The view of this name, before the first event.
 pub fn named(name: &str) -> Option<Box<dyn View>> {
     all().into_iter().find(|view| view.name() == name)
+}
+
+impl ViewWorker {
+    /// Reads the tasks and the position that they stand at; `None` if the worker was started
+    /// without them. They stand still while `read` runs: be brief.
+    pub fn with_tasks<R>(&self, read: impl FnOnce(&Tasks, Position) -> R) -> Option<R> {
+        self.with::<Tasks, R>(|fold| read(fold.state(), fold.position()))
+    }
+
+    /// Reads the status and the position that it stands at; `None` if the worker was started
+    /// without it. It stands still while `read` runs: be brief.
+    pub fn with_status<R>(&self, read: impl FnOnce(&Status, Position) -> R) -> Option<R> {
+        self.with::<Status, R>(|fold| read(fold.state(), fold.position()))
+    }
 }
 
 #[cfg(test)]

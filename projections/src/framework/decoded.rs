@@ -103,7 +103,11 @@ impl DecodedBlock {
             .zip(&self.payloads)
             .skip(skip)
             .map(|((seq, bytes), payload)| {
-                (Seq(seq), codec::decode(bytes).ok().map(|e| e.header), payload)
+                (
+                    Seq(seq),
+                    codec::decode(bytes).ok().map(|e| e.header),
+                    payload,
+                )
             })
     }
 }

@@ -122,7 +122,9 @@ mod tests {
     #[test]
     fn gathering_does_not_show() {
         let value = "x".repeat(1000);
-        let rows: Vec<_> = (0..100).map(|i| (format!("{i:03}"), value.clone())).collect();
+        let rows: Vec<_> = (0..100)
+            .map(|i| (format!("{i:03}"), value.clone()))
+            .collect();
         let mut plain = Vec::new();
         for text in ["v".to_owned()] {
             plain.extend_from_slice(&(text.len() as u64).to_le_bytes());
@@ -134,6 +136,9 @@ mod tests {
             plain.extend_from_slice(text.as_bytes());
         }
         let rows: Vec<_> = rows.iter().map(|(k, v)| (&**k, &**v)).collect();
-        assert_eq!(of("v", 1, &rows), Hash(blake3::derive_key(DIGEST_CONTEXT, &plain)));
+        assert_eq!(
+            of("v", 1, &rows),
+            Hash(blake3::derive_key(DIGEST_CONTEXT, &plain))
+        );
     }
 }

@@ -154,7 +154,11 @@ impl<P: Projection> Fold<P> {
             });
         }
         if P::wants(header.kind) {
-            let event = if P::NEEDS_PAYLOAD { event } else { &Event::Unknown };
+            let event = if P::NEEDS_PAYLOAD {
+                event
+            } else {
+                &Event::Unknown
+            };
             if let Err(error) = self.state.apply(header, event) {
                 return Err(self.poison(error));
             }
@@ -196,7 +200,9 @@ impl<P: Projection> Fold<P> {
             Ok(()) => block.last(),
             Err(error) => Seq(error.seq.0 - 1),
         };
-        let hash = block.hash_at(seq).expect("seq lies in the block or before it");
+        let hash = block
+            .hash_at(seq)
+            .expect("seq lies in the block or before it");
         self.position = Position { seq, hash };
         result.map_err(|error| self.poison(error))
     }

@@ -16,6 +16,7 @@ mod projection;
 mod replay;
 mod snapshot;
 mod view;
+mod worker;
 
 pub use as_of::seq_at;
 pub use compare::{FirstDifference, compare, first_difference};
@@ -24,7 +25,9 @@ pub use digest::{DIGEST_CONTEXT, Digester, digest};
 pub use fold::{Fold, FoldError, Health, Position};
 pub use projection::{ApplyError, Projection, RestoreError};
 pub use replay::{ReplayError, hash_at, replay};
-pub use snapshot::{
-    HEADER_LINE, MAX_ROW, SNAPSHOT_FORMAT, SnapshotError, SnapshotHeader, ViewDir,
-};
+pub use snapshot::{HEADER_LINE, MAX_ROW, SNAPSHOT_FORMAT, SnapshotError, SnapshotHeader, ViewDir};
 pub use view::{Progress, RebuildError, View, catch_up, rebuild, rebuild_into, unwatched};
+pub use worker::{Comparison, Source, ViewState, ViewWorker, WorkerError};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -109,7 +109,9 @@ pub fn replay(
         }
         drop(sender);
         // The receiver is dropped when this returns, which ends helpers that still have blocks.
-        in_order(&source, receiver, helpers, &mut |item| joints.take(item, fold))
+        in_order(&source, receiver, helpers, &mut |item| {
+            joints.take(item, fold)
+        })
     })?;
     if joints.at.seq < source.end {
         return Err(ReadError::Damaged(format!(

@@ -16,6 +16,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ledger_core::hash::Hash;
 use ledger_core::ids::LedgerId;
@@ -89,10 +90,12 @@ pub enum SnapshotError {
     Restore(#[from] RestoreError),
 }
 
-/// The directory that holds the snapshots of one ledger's views.
+/// The directory that holds the snapshots of one ledger's views. Clones share it.
 #[derive(Debug, Clone)]
 pub struct ViewDir {
     path: PathBuf,
+    /// Two writers of one temporary file would mix their contents.
+    writing: Arc<Mutex<()>>,
 }
 
 impl ViewDir {
@@ -108,12 +111,17 @@ impl ViewDir {
             }
             _ => {}
         }
-        let found = path.symlink_metadata().map_err(io_error("cannot open", &path))?;
+        let found = path
+            .symlink_metadata()
+            .map_err(io_error("cannot open", &path))?;
         if !found.is_dir() {
             let error = io::Error::from(io::ErrorKind::NotADirectory);
             return Err(io_error("cannot open", &path)(error));
         }
-        Ok(Self { path })
+        Ok(Self {
+            path,
+            writing: Arc::default(),
+        })
     }
 
     /// Where the snapshot of the view of this name is. Names come from the code alone and are
@@ -141,6 +149,7 @@ impl ViewDir {
     ) -> Result<SnapshotHeader, SnapshotError> {
         let path = self.file(P::NAME)?;
         let temp = path.with_extension("view.tmp");
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&temp, fold, ledger_id).and_then(|header| {
             std::fs::rename(&temp, &path)?;
             File::open(&self.path)?.sync_all()?;
@@ -221,7 +230,10 @@ impl ViewDir {
     }
 }
 
-fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SnapshotError + 'a {
+fn io_error<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> SnapshotError + 'a {
     move |error| SnapshotError::Io {
         what,
         path: path.to_owned(),
@@ -276,12 +288,7 @@ fn write<P: Projection>(
     Ok(header)
 }
 
-fn write_row(
-    file: &mut impl Write,
-    line: &mut Vec<u8>,
-    key: &str,
-    value: &str,
-) -> io::Result<()> {
+fn write_row(file: &mut impl Write, line: &mut Vec<u8>, key: &str, value: &str) -> io::Result<()> {
     line.clear();
     line.push(b'[');
     serde_json::to_writer(&mut *line, key)?;
@@ -361,7 +368,11 @@ impl Rows<'_> {
     fn read(&mut self) -> Result<Option<(String, String)>, String> {
         self.line.clear();
         let limit = MAX_ROW as u64 + 1;
-        let read = self.file.by_ref().take(limit).read_until(b'\n', &mut self.line);
+        let read = self
+            .file
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut self.line);
         if read.map_err(|e| format!("it cannot be read: {e}"))? == 0 {
             return Ok(None);
         }

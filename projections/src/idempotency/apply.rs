@@ -19,9 +19,8 @@ impl Projection for Idempotency {
     }
 
     fn apply(&mut self, header: &Header<'_>, _: &Event) -> Result<(), ApplyError> {
-        let fresh = |first: &Entry| {
-            header.recorded_at.since(first.recorded_at).0 <= super::WINDOW_US
-        };
+        let fresh =
+            |first: &Entry| header.recorded_at.since(first.recorded_at).0 <= super::WINDOW_US;
         if let Some(key) = header.idempotency_key
             && let Some(seq) = self.lookup(key)
             && let Ok(at) = self.order.binary_search_by_key(&seq, |entry| entry.seq)
@@ -59,7 +58,10 @@ impl Projection for Idempotency {
         let mut window = Self::default();
         for (key, value) in rows {
             let bad = |reason: String| RestoreError::row(&*key, reason);
-            let seq = key.parse().map(Seq).map_err(|_| bad("not a seq".to_owned()))?;
+            let seq = key
+                .parse()
+                .map(Seq)
+                .map_err(|_| bad("not a seq".to_owned()))?;
             let (name, at): (String, u64) =
                 serde_json::from_str(&value).map_err(|e| bad(e.to_string()))?;
             let last = window.order.back();

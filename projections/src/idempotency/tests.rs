@@ -9,12 +9,7 @@ use proptest::prelude::*;
 use super::{Idempotency, WINDOW_US};
 use crate::framework::{ApplyError, Projection};
 
-fn apply(
-    window: &mut Idempotency,
-    seq: u64,
-    at: u64,
-    key: Option<&str>,
-) -> Result<(), ApplyError> {
+fn apply(window: &mut Idempotency, seq: u64, at: u64, key: Option<&str>) -> Result<(), ApplyError> {
     let header = Header {
         seq: Seq(seq),
         term: Term(1),
@@ -107,6 +102,9 @@ fn rows_that_nothing_writes_are_refused() {
         ("00000000000000000002", "[\"b\"]"),
     ] {
         let rows = [one, bad].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        assert!(Idempotency::from_rows(&mut rows.into_iter()).is_err(), "{bad:?}");
+        assert!(
+            Idempotency::from_rows(&mut rows.into_iter()).is_err(),
+            "{bad:?}"
+        );
     }
 }

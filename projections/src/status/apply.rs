@@ -147,7 +147,13 @@ impl Status {
             }
             self.totals.submitted += 1;
             let queue = e.priority;
-            self.put(id, LiveTask { queue, phase: queued });
+            self.put(
+                id,
+                LiveTask {
+                    queue,
+                    phase: queued,
+                },
+            );
             return Ok(());
         }
         let Some(&LiveTask { queue, phase }) = self.tasks.get(&id) else {
@@ -222,7 +228,12 @@ impl Status {
                 | TaskEvent::CancelRequested(_)
                 | TaskEvent::Cancelled(_),
                 _,
-            ) => return Err(format!("{} cannot follow: task {id} is {phase:?}", header.kind)),
+            ) => {
+                return Err(format!(
+                    "{} cannot follow: task {id} is {phase:?}",
+                    header.kind
+                ));
+            }
         };
         match next {
             Some(phase) => self.put(id, LiveTask { queue, phase }),

@@ -175,7 +175,9 @@ impl Status {
                 + e.app
                 + e.unknown,
             last_event_age_us: (e.last > Seq::ZERO).then(|| now.since(e.last_at)),
-            tasks: queues.iter().fold(TaskCounts::default(), |sum, q| sum.plus(&q.tasks)),
+            tasks: queues
+                .iter()
+                .fold(TaskCounts::default(), |sum, q| sum.plus(&q.tasks)),
             oldest_waiting: waiting.min_by_key(|w| w.since),
             queues,
             totals: self.totals.clone(),

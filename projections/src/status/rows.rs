@@ -39,7 +39,10 @@ impl Projection for Status {
             emit(&format!("queue/{}", queue.level()), &json(figures));
         }
         let digit = |&succeeded: &bool| if succeeded { '1' } else { '0' };
-        emit("recent", &json(&self.recent.iter().map(digit).collect::<String>()));
+        emit(
+            "recent",
+            &json(&self.recent.iter().map(digit).collect::<String>()),
+        );
         for (id, task) in &self.tasks {
             emit(&format!("task/{id}"), &json(task));
         }
@@ -50,7 +53,9 @@ impl Projection for Status {
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let mut status = Self::default();
         for (key, value) in rows {
-            status.restore(&key, &value).map_err(|reason| RestoreError::row(key, reason))?;
+            status
+                .restore(&key, &value)
+                .map_err(|reason| RestoreError::row(key, reason))?;
         }
         Ok(status)
     }

@@ -48,7 +48,9 @@ fn recount_states(events: &[Recorded]) -> BTreeMap<&str, (Priority, &'static str
     states
 }
 
-fn counts<'a>(states: impl Iterator<Item = &'a (Priority, &'static str, &'a Recorded)>) -> TaskCounts {
+fn counts<'a>(
+    states: impl Iterator<Item = &'a (Priority, &'static str, &'a Recorded)>,
+) -> TaskCounts {
     let mut c = TaskCounts::default();
     for (_, state, _) in states {
         *match *state {
@@ -73,7 +75,10 @@ fn check_percentiles(told: Percentiles, mut values: Vec<u64>) {
         let exact = rank.checked_sub(1).map(|i| values[i]);
         assert_eq!(told.is_some(), exact.is_some());
         let (told, exact) = (told.unwrap_or_default().0, exact.unwrap_or_default());
-        assert!(told.abs_diff(exact) * 64 <= exact, "p{percent}: {exact} told as {told}");
+        assert!(
+            told.abs_diff(exact) * 64 <= exact,
+            "p{percent}: {exact} told as {told}"
+        );
     }
 }
 
@@ -82,7 +87,9 @@ fn check_queue(report: &StatusReport, queue: Priority, events: &[Recorded]) {
     let told = &report.queues[usize::from(queue.level())];
     let of_queue = || states.values().filter(|(q, _, _)| *q == queue);
     assert_eq!(told.tasks, counts(of_queue()));
-    let oldest = of_queue().filter(|(_, state, _)| *state == "queued").min_by_key(|s| s.2.seq);
+    let oldest = of_queue()
+        .filter(|(_, state, _)| *state == "queued")
+        .min_by_key(|s| s.2.seq);
     let oldest = oldest.map(|(_, _, r)| (r.subject.as_str(), r.seq, r.at, report.now.since(r.at)));
     let told_oldest = told.oldest_waiting.as_ref();
     let told_oldest = told_oldest.map(|w| (w.task.as_str(), w.since, w.since_at, w.waited_us));
@@ -92,7 +99,9 @@ fn check_queue(report: &StatusReport, queue: Priority, events: &[Recorded]) {
         _ => None,
     });
     check_percentiles(told.wait, waits.collect());
-    let runtimes = events.iter().filter(|r| task(r).is_some() && states[&*r.subject].0 == queue);
+    let runtimes = events
+        .iter()
+        .filter(|r| task(r).is_some() && states[&*r.subject].0 == queue);
     let runtimes = runtimes.filter_map(|r| match task(r)? {
         TaskEvent::Completed(e) => Some(e.runtime_us.0),
         TaskEvent::Failed(e) => Some(e.runtime_us.0),
@@ -106,7 +115,12 @@ fn check_queue(report: &StatusReport, queue: Priority, events: &[Recorded]) {
 fn check_totals(report: &StatusReport, events: &[Recorded]) {
     let kinds = |kind: &str| events.iter().filter(|r| r.kind == kind).count() as u64;
     let family = |name: &str| events.iter().filter(|r| r.kind.starts_with(name)).count() as u64;
-    let (t, p, u, e) = (&report.totals, &report.processes, &report.upkeep, &report.events);
+    let (t, p, u, e) = (
+        &report.totals,
+        &report.processes,
+        &report.upkeep,
+        &report.events,
+    );
     for (told, kind) in [
         (t.submitted, "task.submitted"),
         (t.started, "task.started"),
@@ -121,7 +135,10 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
         (t.retried, "task.retried"),
         (p.registered, "process.registered"),
         (p.exited, "process.exited"),
-        (p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime, "process.reaped"),
+        (
+            p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime,
+            "process.reaped",
+        ),
         (p.lost, "process.lost"),
         (u.jobs_due, "job.due"),
         (u.jobs_skipped, "job.skipped"),
@@ -144,29 +161,47 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
     assert_eq!((e.unknown, report.events_total), (0, events.len() as u64));
     let ended = p.exited + p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime + p.lost;
     assert_eq!(report.running_processes, p.registered - ended);
-    let runs = events.iter().filter_map(task).filter_map(|e| match e.kind() {
-        "task.completed" => Some(true),
-        "task.failed" | "task.timed_out" | "task.lost" => Some(false),
-        _ => None,
-    });
+    let runs = events
+        .iter()
+        .filter_map(task)
+        .filter_map(|e| match e.kind() {
+            "task.completed" => Some(true),
+            "task.failed" | "task.timed_out" | "task.lost" => Some(false),
+            _ => None,
+        });
     let runs: Vec<_> = runs.rev().take(RECENT_RUNS).collect();
     assert_eq!(report.recent.runs as usize, runs.len());
-    assert_eq!(report.recent.succeeded as usize, runs.iter().filter(|r| **r).count());
+    assert_eq!(
+        report.recent.succeeded as usize,
+        runs.iter().filter(|r| **r).count()
+    );
 }
 
 fn check_lease(report: &StatusReport, status: &Status, events: &[Recorded]) {
     let acquired = events.iter().rfind(|r| r.kind == "lease.acquired");
     let told = report.lease.as_ref();
     assert_eq!(told.map(|l| l.facts.acquired), acquired.map(|r| r.seq));
-    let (Some(told), Some(acquired)) = (told, acquired) else { return };
-    assert_eq!((told.facts.term, told.facts.acquired_at), (acquired.term, acquired.at));
-    assert_eq!(told.events as usize, events.iter().filter(|r| r.seq >= acquired.seq).count());
-    let released = events.iter().find(|r| r.kind == "lease.released" && r.term == acquired.term);
+    let (Some(told), Some(acquired)) = (told, acquired) else {
+        return;
+    };
+    assert_eq!(
+        (told.facts.term, told.facts.acquired_at),
+        (acquired.term, acquired.at)
+    );
+    assert_eq!(
+        told.events as usize,
+        events.iter().filter(|r| r.seq >= acquired.seq).count()
+    );
+    let released = events
+        .iter()
+        .find(|r| r.kind == "lease.released" && r.term == acquired.term);
     let state = released.map_or(TermState::Open, |r| TermState::Released { at: r.at });
     assert_eq!(told.facts.state, state);
     let until = released.map_or(report.now, |r| r.at);
     assert_eq!(told.held_us, until.since(acquired.at));
-    let lost = events.iter().any(|r| r.kind == "lease.lost" && r.term == acquired.term);
+    let lost = events
+        .iter()
+        .any(|r| r.kind == "lease.lost" && r.term == acquired.term);
     let before = status.term_before().map(|t| t.state);
     assert_eq!(matches!(before, Some(TermState::Lost { .. })), lost);
 }
@@ -285,7 +320,13 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
 fn unknown_kinds_are_counted_and_not_refused() {
     let mut history = History::new();
     let cell = Entity::new("cell/x").unwrap();
-    history.append_raw(vec![("cell.created".into(), 1, cell, "{\"a\":1}".into(), None)]);
+    history.append_raw(vec![(
+        "cell.created".into(),
+        1,
+        cell,
+        "{\"a\":1}".into(),
+        None,
+    )]);
     let status = at(&history, history.head().seq);
     assert_eq!(status.report(history.now()).events.unknown, 1);
 }
@@ -298,7 +339,10 @@ fn the_success_rate_is_of_the_latest_runs() {
     let recent = status.report(Timestamp(0)).recent;
     assert_eq!((recent.runs, recent.succeeded), (500, 125));
     assert_eq!(recent.success_rate(), Some(0.25));
-    assert_eq!(Status::default().report(Timestamp(0)).recent.success_rate(), None);
+    assert_eq!(
+        Status::default().report(Timestamp(0)).recent.success_rate(),
+        None
+    );
 }
 
 #[test]
