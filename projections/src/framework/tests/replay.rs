@@ -11,7 +11,7 @@ use crate::framework::{Position, ReplayError, rebuild, replay, unwatched};
 use crate::status::Status;
 use crate::testkit::History;
 
-type Change = fn(usize, Block) -> Option<Result<Block, ReadError>>;
+type Change = Box<dyn Fn(usize, Block) -> Option<Result<Block, ReadError>> + Send + Sync>;
 
 /// A store whose blocks are changed on the way out; the number counts from 0.
 struct Tampered {
@@ -43,10 +43,13 @@ fn long() -> History {
     history
 }
 
-fn faulty(history: &History, change: Change) -> (Vec<Seq>, ReplayError) {
+fn faulty(
+    history: &History,
+    change: impl Fn(usize, Block) -> Option<Result<Block, ReadError>> + Send + Sync + 'static,
+) -> (Vec<Seq>, ReplayError) {
     let reader = Tampered {
         store: history.store().clone(),
-        change,
+        change: Box::new(change),
     };
     let mut seen = Vec::new();
     let result = replay(&reader, Position::START, None, &|_| true, &mut |block| {
@@ -86,7 +89,7 @@ fn the_first_fault_in_log_order_ends_it_and_all_before_was_handed_out() {
         .unwrap()
         .map(|b| b.unwrap().first())
         .collect();
-    let flip: Change = |i, block| {
+    let flip = |i, block: Block| {
         let mut bytes = block.as_bytes().to_vec();
         if i == 500 || i == 501 || i == 900 {
             *bytes.last_mut().unwrap() ^= 1;
@@ -134,30 +137,34 @@ fn the_first_fault_in_log_order_ends_it_and_all_before_was_handed_out() {
 #[test]
 fn a_block_of_another_history_does_not_join() {
     let history = long();
-    // The same seqs and the same ledger, another past: sound blocks that do not meet.
-    let change: Change = |i, block| {
-        if i != 400 {
-            return Some(Ok(block));
-        }
-        let other = History::seeded(8, 4000);
-        let blocks = other.store().blocks(block.first()).unwrap();
-        let found = blocks
-            .map(Result::unwrap)
-            .find(|b| b.first() == block.first());
-        Some(found.map_or(Err(ReadError::Damaged("no such block".to_owned())), Ok))
+    // The same ledger and the same seq, another past: a sound block that does not meet.
+    let other = History::seeded(8, 100);
+    let blocks = |history: &History| {
+        let blocks = history.store().blocks(Seq::FIRST).unwrap();
+        blocks.map(Result::unwrap).collect::<Vec<_>>()
     };
-    let (_, error) = faulty(&history, change);
-    let edge = matches!(
-        error,
-        ReplayError::Read(ReadError::Block {
-            fault: BlockFault::Edge { .. },
-            ..
-        })
-    );
-    assert!(
-        edge || error.to_string().contains("no such block"),
-        "{error}"
-    );
+    let (ours, theirs) = (blocks(&history), blocks(&other));
+    let same_place = |block: &Block| {
+        let theirs = theirs.iter().find(|b| b.first() == block.first());
+        theirs
+            .filter(|b| b.prev_hash() != block.prev_hash())
+            .cloned()
+    };
+    let (at, foreign) = (ours.iter().enumerate())
+        .find_map(|(i, block)| same_place(block).map(|foreign| (i, foreign)))
+        .unwrap();
+    let expected = BlockFault::Edge {
+        seq: foreign.first(),
+        expected: ours[at].prev_hash(),
+        found: foreign.prev_hash(),
+    };
+    let (_, error) = faulty(&history, move |i, block| {
+        Some(Ok(if i == at { foreign.clone() } else { block }))
+    });
+    let ReplayError::Read(ReadError::Block { fault, .. }) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(fault, expected);
 }
 
 #[test]
