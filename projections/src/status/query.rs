@@ -1,6 +1,8 @@
 //! The figures as people want them: with ages as of a time that the caller names, since a
 //! projection has no clock.
 
+use std::borrow::Cow;
+
 use ledger_core::event::Priority;
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Timestamp};
@@ -126,7 +128,11 @@ pub struct QueueReport {
     /// Which.
     pub queue: Priority,
     /// Its name.
+<<<<<<< HEAD
+    pub name: Cow<'static, str>,
+=======
     pub name: String,
+>>>>>>> main
     /// Its tasks per state.
     pub tasks: TaskCounts,
     /// The one that has waited longest.
@@ -231,7 +237,11 @@ impl Status {
         let oldest = self.waiting[level(queue)].first_key_value();
         QueueReport {
             queue,
+<<<<<<< HEAD
+            name: queue.name().into(),
+=======
             name: queue.name().to_owned(),
+>>>>>>> main
             tasks: TaskCounts {
                 queued: count(here),
                 running: count(Phase::Running),
