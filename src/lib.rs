@@ -8,6 +8,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod decided;
+pub mod docs;
 pub mod lease;
 pub mod node;
 pub mod redact;

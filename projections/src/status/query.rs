@@ -128,11 +128,7 @@ pub struct QueueReport {
     /// Which.
     pub queue: Priority,
     /// Its name.
-<<<<<<< HEAD
     pub name: Cow<'static, str>,
-=======
-    pub name: String,
->>>>>>> main
     /// Its tasks per state.
     pub tasks: TaskCounts,
     /// The one that has waited longest.
@@ -237,11 +233,7 @@ impl Status {
         let oldest = self.waiting[level(queue)].first_key_value();
         QueueReport {
             queue,
-<<<<<<< HEAD
             name: queue.name().into(),
-=======
-            name: queue.name().to_owned(),
->>>>>>> main
             tasks: TaskCounts {
                 queued: count(here),
                 running: count(Phase::Running),

@@ -49,7 +49,7 @@ impl Stage {
     fn operator(&mut self, args: &[&str], lines: Lines) -> Result<u8, Failure> {
         let shown = format!("$ ledger {}", args.join(" "));
         self.out.line("")?;
-        self.out.line(self.out.paint.bold(&shown))?;
+        self.out.line(self.out.paint.strong(&shown))?;
         let done = Command::new(&self.exe)
             .arg("--data-dir")
             .arg(&self.data_dir)
