@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod decided;
+pub mod docs;
 pub mod lease;
 pub mod node;
 pub mod redact;

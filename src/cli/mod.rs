@@ -7,6 +7,7 @@
 
 mod append;
 mod completions;
+mod demo;
 mod error;
 mod exec;
 mod filter_args;
@@ -57,6 +58,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the whole story on real processes in a temporary directory
+    Demo(demo::Args),
     /// Make a ledger
     Init(init::Args),
     /// Run a node in the foreground; Ctrl-C stops it in good order
@@ -114,6 +117,7 @@ fn run(arguments: &[OsString]) -> Exit {
 
 fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Demo(args) => demo::run(globals, &args),
         Command::Init(args) => init::run(globals, &args),
         Command::Up(args) => up::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
