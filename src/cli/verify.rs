@@ -22,7 +22,7 @@ use crate::units::{format_count, format_size};
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(crate) struct Args {}
 
 /// The verdict, for programs.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ struct Verified<'a> {
     found: u64,
 }
 
-pub(super) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let report = match Source::try_open(&data_dir)? {
         Ok(source) => verify(&source)?,
