@@ -20,11 +20,10 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger_core::chain::ChainKey;
 use ledger_core::hash::Hash;
-use ledger_core::ids::{Seq, Term};
+use ledger_core::ids::Seq;
 use ledger_core::store::{Block, BlockFault, Blocks, LogReader, ReadError};
-use ledger_core::time::Timestamp;
 
-use super::decoded::{DecodedBlock, hash_in};
+use super::decoded::{DecodedBlock, Ends, follows, hash_in};
 use super::fold::Position;
 
 /// Why a replay did not reach its end. What was handed out before was sound.
@@ -130,14 +129,7 @@ pub fn replay(
     Ok(joints.at)
 }
 
-type Item = Result<(Ends, DecodedBlock), ReadError>;
-
-/// Term and time of a block's first and last event, which must not go down where blocks join.
-#[derive(Clone, Copy)]
-struct Ends {
-    first: (Term, Timestamp),
-    last: (Term, Timestamp),
-}
+type Item = Result<DecodedBlock, ReadError>;
 
 /// Blocks to be taken by whichever thread is free, numbered in log order.
 struct Source<'a> {
@@ -164,16 +156,9 @@ impl Source<'_> {
 
     fn decode(&self, block: Result<Block, ReadError>) -> Item {
         let block = block?;
-        let checked = block.check(&self.key).map_err(|fault| ReadError::Block {
-            seq: block.first(),
-            fault,
-        })?;
-        let ends = Ends {
-            first: (checked.first.term, checked.first.recorded_at),
-            last: (checked.last.term, checked.last.recorded_at),
-        };
-        let decoded = DecodedBlock::new(block, self.key, self.from, self.end, self.wanted);
-        Ok((ends, decoded))
+        let seq = block.first();
+        DecodedBlock::new(block, self.key, self.from..=self.end, self.wanted)
+            .map_err(|fault| ReadError::Block { seq, fault })
     }
 
     fn help(&self, sender: &Sender<(u64, Item)>) {
@@ -233,8 +218,8 @@ impl Joints {
         item: Item,
         fold: &mut dyn FnMut(&DecodedBlock) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
-        let (ends, decoded) = item?;
-        let block = decoded.block();
+        let decoded = item?;
+        let (block, ends) = (decoded.block(), decoded.ends());
         match self.last {
             None => self.first(&decoded)?,
             Some(last) => {
@@ -297,18 +282,7 @@ impl Joints {
                 found: block.prev_hash(),
             });
         }
-        let ((term, time), (next_term, next_time)) = (last.last, next.first);
-        if next_term < term {
-            return Err(BlockFault::Term {
-                seq: expected,
-                before: term,
-                found: next_term,
-            });
-        }
-        if next_time < time {
-            return Err(BlockFault::Time { seq: expected });
-        }
-        Ok(())
+        follows(last.last, next.first, expected)
     }
 }
 
