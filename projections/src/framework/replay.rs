@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger_core::chain::ChainKey;
@@ -23,7 +23,7 @@ use ledger_core::hash::Hash;
 use ledger_core::ids::Seq;
 use ledger_core::store::{Block, BlockFault, Blocks, LogReader, ReadError};
 
-use super::decoded::{DecodedBlock, Ends, follows, hash_in};
+use super::decoded::{Buffer, DecodedBlock, Ends, follows, hash_in};
 use super::fold::Position;
 
 /// Why a replay did not reach its end. What was handed out before was sound.
@@ -88,6 +88,7 @@ pub fn replay(
         from: from.seq.next(),
         end: end.max(from.seq),
         wanted,
+        spare: Mutex::default(),
     };
     let mut joints = Joints {
         at: from,
@@ -108,8 +109,8 @@ pub fn replay(
         }
         drop(sender);
         // The receiver is dropped when this returns, which ends helpers that still have blocks.
-        in_order(&source, receiver, helpers, &mut |item| {
-            joints.take(item, fold)
+        in_order(&source, receiver, helpers, &mut |block| {
+            joints.take(block, fold)
         })
     })?;
     if joints.at.seq < source.end {
@@ -138,12 +139,18 @@ struct Source<'a> {
     from: Seq,
     end: Seq,
     wanted: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Memory of blocks that were handed out and are done with.
+    spare: Mutex<Vec<Buffer>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source<'_> {
     /// The next block as read; `None` when there are no more up to the end.
     fn take(&self) -> Option<(u64, Result<Block, ReadError>)> {
-        let mut guard = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = lock(&self.blocks);
         let (number, blocks) = &mut *guard;
         let block = blocks.as_mut()?.next()?;
         let taken = *number;
@@ -157,7 +164,8 @@ impl Source<'_> {
     fn decode(&self, block: Result<Block, ReadError>) -> Item {
         let block = block?;
         let seq = block.first();
-        DecodedBlock::new(block, self.key, self.from..=self.end, self.wanted)
+        let buffer = lock(&self.spare).pop().unwrap_or_default();
+        DecodedBlock::reusing(buffer, block, self.key, self.from..=self.end, self.wanted)
             .map_err(|fault| ReadError::Block { seq, fault })
     }
 
@@ -175,7 +183,7 @@ fn in_order(
     source: &Source<'_>,
     receiver: Receiver<(u64, Item)>,
     helpers: usize,
-    sink: &mut dyn FnMut(Item) -> Result<(), ReplayError>,
+    sink: &mut dyn FnMut(&DecodedBlock) -> Result<(), ReplayError>,
 ) -> Result<(), ReplayError> {
     let mut ready = BTreeMap::new();
     for next in 0.. {
@@ -200,7 +208,10 @@ fn in_order(
                 }
             }
         };
-        sink(item)?;
+        let block = item?;
+        sink(&block)?;
+        // No more blocks are ever in flight than buffers were made, so this is bounded too.
+        lock(&source.spare).push(block.into_buffer());
     }
     Ok(())
 }
@@ -215,13 +226,12 @@ struct Joints {
 impl Joints {
     fn take(
         &mut self,
-        item: Item,
+        decoded: &DecodedBlock,
         fold: &mut dyn FnMut(&DecodedBlock) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
-        let decoded = item?;
         let (block, ends) = (decoded.block(), decoded.ends());
         match self.last {
-            None => self.first(&decoded)?,
+            None => self.first(decoded)?,
             Some(last) => {
                 self.meets(block, last, ends)
                     .map_err(|fault| ReadError::Block {
@@ -239,7 +249,7 @@ impl Joints {
             seq,
             hash: decoded.hash_at(seq).unwrap_or(block.last_hash()),
         };
-        match fold(&decoded) {
+        match fold(decoded) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(ReplayError::Stopped),
         }
