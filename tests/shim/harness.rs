@@ -136,10 +136,7 @@ impl Fifo {
     fn new(path: &Path) -> Self {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut options = std::fs::OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_CLOEXEC);
+        let file = options.read(true).write(true).custom_flags(libc::O_CLOEXEC);
         Self {
             path: path.to_owned(),
             lines: BufReader::new(file.open(path).unwrap()),

@@ -129,7 +129,7 @@ fn a_killed_shim_takes_its_child_along_and_its_orphans_can_be_ended() {
     assert!(grandchild.is_alive_same().unwrap());
     assert_eq!(
         orphans::of_session(&started.shim).unwrap(),
-        [grandchild.clone()]
+        std::slice::from_ref(&grandchild)
     );
     let stranger = ProcessIdentity {
         boot_id: "of another boot".into(),
