@@ -62,7 +62,7 @@ const BANS: [Ban; 6] = [
 
 /// Where clocks are read: the clock modules, the shim's layer over the system (it keeps time by
 /// itself while no node runs), and what faces people.
-const CLOCK_MODULES: [&str; 5] = [
+const CLOCK_MODULES: [&str; 6] = [
     "ledger/src/clock",
     "src/node/ports.rs",
     "src/node/ports",
