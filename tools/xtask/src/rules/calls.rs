@@ -54,7 +54,15 @@ const BANS: [Ban; 6] = [
         rule: Rule::Clock,
         is_call: |call| DRAWS.iter().any(|draw| call.ends_with(draw)),
         may: |source, call| {
-            is_in(source, &["ledger/src/clock", "src/node/ports.rs", "src/node/ports", "tools"]) || call.in_test
+            is_in(
+                source,
+                &[
+                    "ledger/src/clock",
+                    "src/node/ports.rs",
+                    "src/node/ports",
+                    "tools",
+                ],
+            ) || call.in_test
         },
         why: "it reads clock and chance: draw ids from the random port, so that a seed repeats a run",
     },
