@@ -5,7 +5,7 @@
 
 Prints what the ledger holds and exits with 0, or says what is wrong and exits with 3; 2 means that
 it was called wrongly. It needs nothing but Python; if the package `blake3` is there, it is used,
-and checking is some thousand times faster.
+and checking is much faster.
 """
 
 import argparse

@@ -1,6 +1,8 @@
 //! What was written by version 1 is read forever: today's code reads the golden fixtures, and
 //! would write each event of them byte for byte again.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 mod common;
 
 use std::collections::BTreeSet;

@@ -361,3 +361,6 @@ fn read_hash(bytes: &[u8], at: usize) -> Hash {
             .expect("the slice has 32 bytes"),
     )
 }
+
+#[cfg(test)]
+mod tests;
