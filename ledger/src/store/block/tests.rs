@@ -68,6 +68,13 @@ fn a_block_shows_what_was_packed() {
     assert_eq!(block.prev_hash(), Hash::ZERO);
     let events: Vec<_> = block.events().map(Result::unwrap).collect();
     assert_eq!(events[2].header.seq, Seq(3));
+    let mut links = Links::new(key(), Hash::ZERO);
+    for (bytes, seq) in block.iter().zip(1..) {
+        let hash = links.next(bytes);
+        assert_eq!(block.hash_at(&key(), Seq(seq)), Some(hash));
+    }
+    assert_eq!(block.hash_at(&key(), Seq(0)), None);
+    assert_eq!(block.hash_at(&key(), Seq(4)), None);
     let checked = block.check(&key()).unwrap();
     assert_eq!(checked.first.term, Term(3));
     assert_eq!(Block::parse(block.as_bytes().to_vec()).as_ref(), Ok(&block));
