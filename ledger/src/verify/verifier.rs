@@ -17,7 +17,6 @@ use crate::codec;
 use crate::event::{Event, LEDGER_FORMAT, LedgerEvent};
 use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq, Term};
-use crate::store::redb::hash_at;
 use crate::store::{BLOCK_HEADER, Block, BlockFault, Checked, Edge, ReadError};
 
 /// Bytes of blocks that are handed to a worker at once.
@@ -150,7 +149,7 @@ impl Checks {
             findings.extend(self.first_events(block));
             let range = block.first()..=block.last();
             for known in self.known.iter().filter(|k| range.contains(&k.seq)) {
-                let found = hash_at(block, &self.key, known.seq);
+                let found = block.hash_at(&self.key, known.seq);
                 if let Some(found) = found.filter(|&found| found != known.hash) {
                     findings.push(Finding::of_known(
                         known.place,

@@ -47,9 +47,9 @@ use self::overlay::Source;
 use self::reader::Shared;
 use self::writer::{Failure, Writer};
 use super::memory::admit;
-use super::{AppendError, Block, LogReader, LogWriter, OpenError, pack};
+use super::{AppendError, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
-use crate::ids::{LedgerId, Seq};
+use crate::ids::LedgerId;
 
 /// Name of redb's file in the data directory.
 pub const STORE_FILE: &str = "ledger.redb";
@@ -430,7 +430,7 @@ fn check_head_file(
     }
     let mut blocks = reader.blocks(said.seq).map_err(damaged)?;
     let block = blocks.next().transpose().map_err(damaged)?;
-    let found = block.and_then(|block| hash_at(&block, &ChainKey::new(said.ledger_id), said.seq));
+    let found = block.and_then(|block| block.hash_at(&ChainKey::new(said.ledger_id), said.seq));
     if found != Some(said.hash) {
         return Err(OpenError::Damaged(format!(
             "the event at seq {} is not the one that was acknowledged (hash {}, found {}); run \
@@ -441,17 +441,4 @@ fn check_head_file(
         )));
     }
     Ok(())
-}
-
-/// The chain hash of the event at `seq`, as the block's first edge and its bytes give it.
-pub(crate) fn hash_at(block: &Block, key: &ChainKey, seq: Seq) -> Option<crate::hash::Hash> {
-    if !(block.first()..=block.last()).contains(&seq) {
-        return None;
-    }
-    if seq == block.last() {
-        return Some(block.last_hash());
-    }
-    let mut links = crate::chain::Links::new(*key, block.prev_hash());
-    let index = usize::try_from(seq.0 - block.first().0).ok()?;
-    block.iter().take(index + 1).map(|e| links.next(e)).last()
 }

@@ -16,7 +16,7 @@ use super::super::overlay::{PAGE, Source, past_the_end};
 use super::super::writer::Failure;
 use super::super::*;
 use crate::hash::Hash;
-use crate::ids::Term;
+use crate::ids::{Seq, Term};
 use crate::store::for_each_event;
 use crate::store::samples::{batch, genesis, ledger_id};
 

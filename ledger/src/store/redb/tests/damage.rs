@@ -17,7 +17,7 @@ use super::super::offline::OfflineReader;
 use super::super::overlay::{Source, past_the_end};
 use super::super::*;
 use crate::hash::Hash;
-use crate::ids::Term;
+use crate::ids::{Seq, Term};
 use crate::store::for_each_event;
 use crate::store::samples::{batch, genesis, ledger_id};
 use crate::verify::verify_reader;

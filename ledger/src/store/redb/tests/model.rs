@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::super::*;
 use crate::hash::Hash;
-use crate::ids::Term;
+use crate::ids::{Seq, Term};
 use crate::store::for_each_event;
 use crate::store::samples::{batch, genesis, ledger_id};
 
