@@ -1,1 +1,18 @@
 //! Opsledger: what acts and what faces people.
+//!
+//! Domains ([`scheduler`], [`lease`], [`audit`]) decide and never import each other; they meet in
+//! events. [`node`] wires them, [`api`] and the command line translate.
+
+pub mod api;
+pub mod audit;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod decided;
+pub mod docs;
+pub mod lease;
+pub mod node;
+pub mod redact;
+pub mod scheduler;
+pub mod shim;
+pub mod units;

@@ -15,7 +15,7 @@
 //! | `GET /v1/head` | | [`HeadInfo`] |
 //! | `GET /v1/blocks` | `?from=SEQ&follow=BOOL` | raw blocks, each behind its u32 length |
 //! | `GET /v1/projections` | | list of [`ProjectionInfo`] |
-//! | `GET /v1/projections/{name}/snapshot` | | a snapshot file's bytes |
+//! | `GET /v1/projections/{name}/snapshot` | | [`SnapshotHead`], then a line `["key",value]` for each row |
 //! | `POST /v1/projections/{name}/rebuild` | | [`ProjectionInfo`] |
 //!
 //! Events are read as raw blocks and filtered where they are read, so that the reader checks the
@@ -252,6 +252,23 @@ pub struct ProjectionInfo {
     pub poisoned: Option<String>,
 }
 
+/// The first line of a projection's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotHead {
+    /// The projection's name.
+    pub name: String,
+    /// Version of its rules.
+    pub version: u32,
+    /// Which ledger it was folded from.
+    pub ledger_id: LedgerId,
+    /// The last event it has folded.
+    pub seq: Seq,
+    /// Hash of that event.
+    pub hash: Hash,
+    /// BLAKE3 over its content.
+    pub digest: Hash,
+}
+
 /// What kind of failure: one code for the HTTP status, the exit code and scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -320,7 +337,12 @@ pub struct ApiError {
 impl ApiError {
     /// A failure without cause and hint.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), cause: None, hint: None }
+        Self {
+            code,
+            message: message.into(),
+            cause: None,
+            hint: None,
+        }
     }
 
     /// Adds why.

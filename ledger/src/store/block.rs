@@ -11,7 +11,7 @@
 
 use crate::chain::{Batch, ChainKey, Links};
 use crate::codec::{self, DecodeError, MAX_EVENT};
-use crate::envelope::EventRef;
+use crate::envelope::{EventRef, Header};
 use crate::hash::Hash;
 use crate::ids::{Seq, Term};
 use crate::time::Timestamp;
@@ -200,10 +200,7 @@ impl Block {
                     found: header.seq,
                 });
             }
-            let edge = Edge {
-                term: header.term,
-                recorded_at: header.recorded_at,
-            };
+            let edge = Edge::of(&header);
             let ends = ends.get_or_insert(Checked {
                 first: edge,
                 last: edge,
@@ -234,6 +231,14 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// The edge that this event is.
+    pub fn of(header: &Header<'_>) -> Self {
+        Self {
+            term: header.term,
+            recorded_at: header.recorded_at,
+        }
+    }
+
     /// Whether `next`, at `seq`, may follow this one.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
-//! How lease events change the current term.
+//! How lease events change the terms.
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{Event, LeaseEvent};
+use ledger_core::ids::Term;
 
 use super::state::{Leases, Tenure};
 use crate::framework::{ApplyError, Projection, RestoreError};
@@ -20,67 +21,60 @@ impl Projection for Leases {
         };
         match event {
             LeaseEvent::Acquired(e) => {
-                let before = self.latest.as_ref();
-                if before.is_some_and(|tenure| header.term <= tenure.term) {
+                if header.term < self.next_term() {
                     return Err(ApplyError::at(
                         header,
                         "a term was acquired that does not follow",
                     ));
                 }
-                self.latest = Some(Tenure {
+                let tenure = Tenure {
                     term: header.term,
                     holder: e.holder.clone(),
+                    boot_id: e.boot_id.clone(),
                     incarnation: e.incarnation.clone(),
                     acquired: header.seq,
                     acquired_at: header.recorded_at,
                     ended: false,
-                });
-            }
-            LeaseEvent::Released(_) => {
-                let open = self
-                    .latest
-                    .as_mut()
-                    .filter(|t| !t.ended && t.term == header.term);
-                let Some(tenure) = open else {
-                    return Err(ApplyError::at(
-                        header,
-                        "a term was released that is not held",
-                    ));
                 };
-                tenure.ended = true;
+                self.tenures.insert(header.term, tenure);
             }
-            // Recorded by the next holder, whose own term is the latest by now.
-            LeaseEvent::Lost(e) => {
-                if self
-                    .latest
-                    .as_ref()
-                    .is_none_or(|tenure| e.term >= tenure.term)
-                {
-                    return Err(ApplyError::at(header, "a term was lost that is not over"));
-                }
+            LeaseEvent::Released(_) => self.end(header, header.term)?,
+            // Recorded by the next holder, in its own term.
+            LeaseEvent::Lost(e) if e.term < header.term => self.end(header, e.term)?,
+            LeaseEvent::Lost(_) => {
+                return Err(ApplyError::at(header, "a term was lost that is not over"));
             }
         }
         Ok(())
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
-        if let Some(tenure) = &self.latest {
+        for (term, tenure) in &self.tenures {
             let value = serde_json::to_string(tenure)
                 .expect("a tenure holds only strings, numbers and booleans");
-            emit("latest", &value);
+            emit(&format!("{:020}", term.0), &value);
         }
     }
 
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let mut leases = Self::default();
         for (key, value) in rows {
-            if key != "latest" || leases.latest.is_some() {
-                return Err(RestoreError::row(key, "there is one row, `latest`"));
-            }
-            let tenure =
+            let tenure: Tenure =
                 serde_json::from_str(&value).map_err(|e| RestoreError::row(key, e.to_string()))?;
-            leases.latest = Some(tenure);
+            leases.tenures.insert(tenure.term, tenure);
         }
         Ok(leases)
+    }
+}
+
+impl Leases {
+    fn end(&mut self, header: &Header<'_>, term: Term) -> Result<(), ApplyError> {
+        match self.tenures.get_mut(&term) {
+            Some(tenure) if !tenure.ended => {
+                tenure.ended = true;
+                Ok(())
+            }
+            _ => Err(ApplyError::at(header, "a term ended that was not held")),
+        }
     }
 }

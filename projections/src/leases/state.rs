@@ -1,4 +1,6 @@
-//! The current term.
+//! The terms.
+
+use std::collections::BTreeMap;
 
 use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::Timestamp;
@@ -11,6 +13,8 @@ pub struct Tenure {
     pub term: Term,
     /// The node.
     pub holder: Id,
+    /// The boot of its host during which it began.
+    pub boot_id: String,
     /// Tells two lives of one name apart.
     pub incarnation: String,
     /// The event that began it.
@@ -21,27 +25,31 @@ pub struct Tenure {
     pub ended: bool,
 }
 
-/// The latest tenure, if there ever was one.
+/// Every tenure there was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leases {
-    pub(super) latest: Option<Tenure>,
+    pub(super) tenures: BTreeMap<Term, Tenure>,
 }
 
 impl Leases {
     /// The latest tenure, open or ended.
     pub fn latest(&self) -> Option<&Tenure> {
-        self.latest.as_ref()
+        self.tenures.last_key_value().map(|(_, tenure)| tenure)
     }
 
     /// The tenure that has neither been released nor recorded as lost.
     pub fn open(&self) -> Option<&Tenure> {
-        self.latest.as_ref().filter(|tenure| !tenure.ended)
+        self.latest().filter(|tenure| !tenure.ended)
+    }
+
+    /// The tenure of a term.
+    pub fn tenure(&self, term: Term) -> Option<&Tenure> {
+        self.tenures.get(&term)
     }
 
     /// The term that the next acquisition takes.
     pub fn next_term(&self) -> Term {
-        self.latest
-            .as_ref()
+        self.latest()
             .map_or(Term::ZERO, |tenure| tenure.term)
             .next()
     }

@@ -70,6 +70,10 @@ fn terms_follow_each_other() {
     assert_eq!(leases.open().unwrap().term, Term(1));
     apply(&mut leases, 3, 2, acquired()).unwrap();
     apply(&mut leases, 4, 2, lost(1)).unwrap();
+    assert!(
+        apply(&mut leases, 5, 2, lost(1)).is_err(),
+        "a term is lost once"
+    );
     apply(&mut leases, 5, 2, released()).unwrap();
     assert!(
         apply(&mut leases, 6, 2, released()).is_err(),

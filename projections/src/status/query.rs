@@ -1,10 +1,12 @@
 //! The figures as people want them: with ages as of a time that the caller names, since a
 //! projection has no clock.
 
+use std::borrow::Cow;
+
 use ledger_core::event::Priority;
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
 use super::state::{
@@ -13,7 +15,7 @@ use super::state::{
 };
 
 /// The whole system at a position, as of a time.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// As of when ages are meant.
     pub now: Timestamp,
@@ -48,7 +50,7 @@ pub struct StatusReport {
 }
 
 /// The latest term.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseReport {
     /// Its facts.
     #[serde(flatten)]
@@ -60,7 +62,7 @@ pub struct LeaseReport {
 }
 
 /// How many tasks stand where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskCounts {
     /// Wait in a queue.
     pub queued: u64,
@@ -79,7 +81,7 @@ pub struct TaskCounts {
 }
 
 /// Percentiles of a duration, within 1.6 %; the maximum is exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Of how many.
     pub count: u64,
@@ -106,7 +108,7 @@ impl From<&Histogram> for Percentiles {
 }
 
 /// A task that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// The task.
     pub task: Id,
@@ -121,12 +123,12 @@ pub struct Waiting {
 }
 
 /// One queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueReport {
     /// Which.
     pub queue: Priority,
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its tasks per state.
     pub tasks: TaskCounts,
     /// The one that has waited longest.
@@ -138,7 +140,7 @@ pub struct QueueReport {
 }
 
 /// The latest runs that ended by themselves or for a fault of theirs (cancelled ones don't count).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentRuns {
     /// How many: at most [`super::RECENT_RUNS`].
     pub runs: u32,
@@ -231,7 +233,7 @@ impl Status {
         let oldest = self.waiting[level(queue)].first_key_value();
         QueueReport {
             queue,
-            name: queue.name(),
+            name: queue.name().into(),
             tasks: TaskCounts {
                 queued: count(here),
                 running: count(Phase::Running),

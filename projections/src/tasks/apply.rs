@@ -148,6 +148,7 @@ impl Task {
                     attempt: e.attempt,
                     ordered: header.seq,
                     ordered_at: at,
+                    term: header.term,
                     node: e.node.clone(),
                     process: None,
                 });

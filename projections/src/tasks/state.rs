@@ -6,7 +6,7 @@ use ledger_core::envelope::Header;
 use ledger_core::event::{
     Attempt, DeadReason, Exec, Payload, Priority, ProcessRegistered, TaskSubmitted,
 };
-use ledger_core::ids::{Id, Seq};
+use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,8 @@ pub struct Run {
     pub ordered: Seq,
     /// When it was ordered.
     pub ordered_at: Timestamp,
+    /// The term in which it was ordered, which knows the node and the boot.
+    pub term: Term,
     /// The node that ordered it.
     pub node: Id,
     /// Its process, once it is known.

@@ -1,0 +1,118 @@
+//! The tables of layout 1, and what the store says of itself.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `blocks` | u64, seq of the block's first event | a block ([`crate::store::Block`]) |
+//! | `meta` | `layout` | u32, the layout's version |
+//! | `meta` | `ledger` | 16 bytes, the ledger id |
+//! | `meta` | `head` | u64 seq, 32 bytes hash, u64 term, u64 recorded_at, u64 bytes of all events |
+//!
+//! Little endian. `head` is written in the same transaction as the blocks it stands for.
+
+use ::redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use uuid::Uuid;
+
+use crate::chain::Head;
+use crate::hash::Hash;
+use crate::ids::{LedgerId, Seq, Term};
+use crate::store::{Block, OpenError};
+use crate::time::Timestamp;
+
+/// Version of what stands in redb and how; apart from the event encoding, which never changes.
+pub const LAYOUT: Layout = Layout(1);
+
+/// A version of the store's layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Layout(pub u32);
+
+pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const LAYOUT_ROW: &str = "layout";
+pub(super) const LEDGER_ROW: &str = "ledger";
+pub(super) const HEAD_ROW: &str = "head";
+
+const HEAD_LEN: usize = 64;
+
+/// The head as stored: with the bytes of all events up to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoreHead {
+    pub(super) head: Head,
+    pub(super) event_bytes: u64,
+}
+
+impl StoreHead {
+    pub(super) fn encode(&self) -> [u8; HEAD_LEN] {
+        let mut out = [0; HEAD_LEN];
+        out[..8].copy_from_slice(&self.head.seq.0.to_le_bytes());
+        out[8..40].copy_from_slice(&self.head.hash.0);
+        out[40..48].copy_from_slice(&self.head.term.0.to_le_bytes());
+        out[48..56].copy_from_slice(&self.head.recorded_at.0.to_le_bytes());
+        out[56..].copy_from_slice(&self.event_bytes.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HEAD_LEN] = bytes.try_into().ok()?;
+        let u64_at = |at: usize| {
+            let field: [u8; 8] = bytes[at..at + 8].try_into().expect("inside 64 bytes");
+            u64::from_le_bytes(field)
+        };
+        Some(Self {
+            head: Head {
+                seq: Seq(u64_at(0)),
+                hash: Hash(bytes[8..40].try_into().expect("32 bytes")),
+                term: Term(u64_at(40)),
+                recorded_at: Timestamp(u64_at(48)),
+            },
+            event_bytes: u64_at(56),
+        })
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> OpenError {
+    OpenError::Damaged(error.to_string())
+}
+
+/// Reads and cross-checks what the store says of itself: the layout, which ledger it is, and that
+/// its last block is where its head says it ends.
+pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
+    let txn = db.begin_read().map_err(damaged)?;
+    let meta = txn.open_table(META).map_err(damaged)?;
+    let row = |name: &str| -> Result<Vec<u8>, OpenError> {
+        let value = meta.get(name).map_err(damaged)?;
+        let value = value.ok_or_else(|| damaged(format_args!("its `{name}` is missing")))?;
+        Ok(value.value().to_vec())
+    };
+    let malformed = |name: &str| damaged(format_args!("its `{name}` is malformed"));
+    let layout: [u8; 4] = row(LAYOUT_ROW)?
+        .try_into()
+        .map_err(|_| malformed(LAYOUT_ROW))?;
+    let layout = Layout(u32::from_le_bytes(layout));
+    if layout > LAYOUT {
+        return Err(OpenError::Newer {
+            found: layout.0,
+            known: LAYOUT.0,
+        });
+    }
+    if layout < LAYOUT {
+        return Err(malformed(LAYOUT_ROW));
+    }
+    let id: [u8; 16] = row(LEDGER_ROW)?
+        .try_into()
+        .map_err(|_| malformed(LEDGER_ROW))?;
+    let head = StoreHead::decode(&row(HEAD_ROW)?).ok_or_else(|| malformed(HEAD_ROW))?;
+    let blocks = txn.open_table(BLOCKS).map_err(damaged)?;
+    let last = blocks.last().map_err(damaged)?;
+    let last = last.ok_or_else(|| damaged("it has no events"))?;
+    let block = Block::parse(last.1.value().to_vec()).map_err(damaged)?;
+    if (block.last(), block.last_hash()) != (head.head.seq, head.head.hash) {
+        return Err(damaged(format_args!(
+            "its events end at seq {} ({}), its head says seq {} ({})",
+            block.last(),
+            block.last_hash().short(),
+            head.head.seq,
+            head.head.hash.short(),
+        )));
+    }
+    Ok((LedgerId(Uuid::from_bytes(id)), head))
+}

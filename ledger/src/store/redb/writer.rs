@@ -1,0 +1,187 @@
+//! Appending: one batch, one redb transaction, one sync.
+//!
+//! A small batch is joined to the last block, which is then written again; so blocks don't stay
+//! at one event when events come one by one. How far: joined blocks stay just under 16 KiB, a
+//! size that redb's pages hold without waste. Measured with 345-byte events: at one event per
+//! commit this writes 37 kB to disk per commit where no joining writes 32 kB and joining up to
+//! 64 KiB 69 kB, at the same number of commits per second; blocks then hold 46 events.
+
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use ::redb::{CommitError, CursorError, Database, StorageError, TableError, TransactionError};
+
+use super::contain::contain;
+use super::head_file::HeadFile;
+use super::meta::{BLOCKS, HEAD_ROW, META, StoreHead};
+use super::reader::Shared;
+use crate::chain::{Batch, ChainKey, Head};
+use crate::ids::LedgerId;
+use crate::store::memory::admit;
+use crate::store::{AppendError, Block, pack};
+
+/// Largest block that a batch is joined to, with the batch in it. Under 16 KiB by what a redb
+/// leaf page needs for itself.
+const JOIN_CAP: usize = 16 * 1024 - 512;
+
+/// The writing half of a store.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    key: ChainKey,
+    head_file: File,
+    /// The last block while it is small enough to be joined.
+    pub(super) tail: Option<Block>,
+    /// What the failed append said; nothing more is written after it.
+    failed: Option<String>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, head_file: File, tail: Option<Block>) -> Self {
+        Self {
+            key: ChainKey::new(shared.ledger_id),
+            shared,
+            head_file,
+            tail,
+            failed: None,
+        }
+    }
+
+    pub(super) fn head(&self) -> Head {
+        self.shared.head().head
+    }
+
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<Head, AppendError> {
+        if let Some(earlier) = &self.failed {
+            return Err(AppendError::Io(io::Error::other(format!(
+                "an earlier append failed ({earlier}); the store must be opened anew"
+            ))));
+        }
+        let head = self.shared.head();
+        admit(self.key, head.head, batch)?;
+        if batch.is_empty() {
+            return Ok(head.head);
+        }
+        let next = StoreHead {
+            head: batch.head(),
+            event_bytes: head.event_bytes + batch.byte_len() as u64,
+        };
+        let written = batch.byte_len() + 4 * batch.len();
+        let tail = self
+            .tail
+            .take_if(|tail| tail.as_bytes().len() + written <= JOIN_CAP);
+        let blocks = pack(batch, tail.as_ref());
+        self.commit(&blocks, tail.is_some(), &next)
+            .inspect_err(|error| self.failed = Some(error.to_string()))?;
+        self.shared.set_head(next);
+        self.tail = blocks
+            .into_iter()
+            .next_back()
+            .filter(|block| block.as_bytes().len() < JOIN_CAP);
+        // The batch is durable whatever becomes of this: the file is only a lower bound.
+        let _ = self.head_file().write(&self.head_file);
+        Ok(next.head)
+    }
+
+    fn commit(&self, blocks: &[Block], joined: bool, head: &StoreHead) -> Result<(), AppendError> {
+        let write = |db: &Database| write(db, blocks, joined, head);
+        match self.shared.with(|db| contain(|| write(db))) {
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(Failure(error)))) if is_full(&error) => Err(AppendError::Full(error)),
+            Some(Ok(Err(Failure(error)))) => Err(AppendError::Io(error)),
+            Some(Err(panic)) => Err(AppendError::Io(io::Error::other(panic))),
+            None => Err(AppendError::Io(io::Error::other("the store was closed"))),
+        }
+    }
+
+    fn head_file(&self) -> HeadFile {
+        let head = self.head();
+        HeadFile {
+            ledger_id: self.shared.ledger_id,
+            seq: head.seq,
+            hash: head.hash,
+        }
+    }
+
+    /// Writes and syncs the head file, then closes the store.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        let synced = if self.failed.is_none() {
+            self.head_file()
+                .write(&self.head_file)
+                .and_then(|()| self.head_file.sync_all())
+        } else {
+            Ok(())
+        };
+        self.shared.close();
+        synced
+    }
+}
+
+pub(super) fn ledger_id(writer: &Writer) -> LedgerId {
+    writer.shared.ledger_id
+}
+
+/// One transaction: the blocks, the first of which replaces the last one there if `joined`.
+pub(super) fn write(
+    db: &Database,
+    blocks: &[Block],
+    joined: bool,
+    head: &StoreHead,
+) -> Result<(), Failure> {
+    let txn = db.begin_write()?;
+    {
+        let mut table = txn.open_table(BLOCKS)?;
+        let (replaced, added) = blocks.split_at(usize::from(joined));
+        for block in replaced {
+            table.insert(block.first().0, block.as_bytes())?;
+        }
+        if !added.is_empty() {
+            let mut end = table.upper_bound_mut(Bound::<u64>::Unbounded)?;
+            for block in added {
+                end.insert_before(block.first().0, block.as_bytes())?;
+            }
+            end.close()?;
+        }
+        let mut meta = txn.open_table(META)?;
+        meta.insert(HEAD_ROW, &head.encode()[..])?;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+/// Whether an error says that there is no room left.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// What stopped a transaction.
+#[derive(Debug)]
+pub(super) struct Failure(pub(super) io::Error);
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Io(error) => Self(error),
+            other => Self(io::Error::other(other.to_string())),
+        }
+    }
+}
+
+macro_rules! failure_from {
+    ($($error:ident),+) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                match error {
+                    $error::Storage(error) => error.into(),
+                    other => Self(io::Error::other(other.to_string())),
+                }
+            }
+        }
+    )+};
+}
+failure_from!(CommitError, CursorError, TableError, TransactionError);

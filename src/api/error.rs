@@ -1,0 +1,47 @@
+//! Failures as HTTP answers, and refusals of the core as failures.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::wire::{ApiError, ErrorBody, ErrorCode};
+use crate::node::command::Rejected;
+use crate::scheduler::decide::Refusal;
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(ErrorBody { error: self })).into_response()
+    }
+}
+
+impl From<Rejected> for ApiError {
+    fn from(rejected: Rejected) -> Self {
+        let message = rejected.to_string();
+        match rejected {
+            Rejected::Task(Refusal::Exists(id)) => Self::new(ErrorCode::Conflict, message)
+                .hint(format!("choose another id, or see `ledger task show {id}`")),
+            Rejected::Task(Refusal::Unknown(_)) => Self::new(ErrorCode::NotFound, message)
+                .hint("see `ledger task list` for the tasks there are"),
+            Rejected::Task(Refusal::Invalid(_)) => Self::new(ErrorCode::Usage, message),
+            Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
+            Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
+                .hint("keep large content in a file and put its path and hash into the event"),
+            Rejected::Head { .. } => Self::new(ErrorCode::Conflict, message)
+                .hint("read what was appended meanwhile, then try again"),
+            Rejected::NotLeading(_) => Self::new(ErrorCode::NotLeader, message)
+                .hint("what was not acknowledged may or may not have been recorded; start a node with `ledger up` and look"),
+        }
+    }
+}
+
+/// Something failed that the client can't help.
+pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::Failed, what).because(error)
+}
+
+/// The request makes no sense.
+pub(super) fn usage(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Usage, message)
+}

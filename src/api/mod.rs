@@ -1,0 +1,14 @@
+//! The API: HTTP and JSON over a Unix socket, for the command line, agents and programs.
+//!
+//! Handlers only translate: a request becomes a command to the core or a question to a view, the
+//! answer becomes JSON. Who asks is taken from the socket's peer, never from the request.
+
+mod error;
+mod events;
+mod output;
+mod server;
+mod tasks;
+mod views;
+pub mod wire;
+
+pub use server::{Api, Defaults, bind, serve};

@@ -1,0 +1,212 @@
+//! The server: a Unix socket only its owner may open, the routes, and what handlers share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::http::request::Parts;
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use crossbeam_channel::Sender;
+use ledger_core::chain::Head;
+use ledger_core::envelope::Origin;
+use ledger_core::ids::{Entity, Id, Seq};
+use ledger_core::store::LogReader;
+use ledger_core::time::{Millis, Timestamp};
+use projections::framework::ViewWorker;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixListener;
+use tokio::sync::{oneshot, watch};
+
+use super::error::{failed, usage};
+use super::wire::{ApiError, ErrorCode, MAX_BODY};
+use super::{events, output, tasks, views};
+use crate::node::command::{Command, Reply};
+use crate::node::threads::Mail;
+
+/// How long a reader waits for the views to catch up with the disk.
+const VIEW_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a task gets where its submitter said nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// How long an attempt may run.
+    pub max_runtime: Millis,
+    /// How long SIGTERM may take.
+    pub grace: Millis,
+}
+
+/// What handlers share.
+pub struct Api {
+    pub(crate) node: Id,
+    pub(crate) started_at: Timestamp,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) defaults: Defaults,
+    pub(crate) inbox: Sender<Mail>,
+    pub(crate) reader: Arc<dyn LogReader>,
+    pub(crate) views: Arc<ViewWorker>,
+    pub(crate) head: watch::Receiver<Head>,
+    /// Flips when the node stops, which ends streams that would go on for ever.
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Api {
+    /// Asks the core and waits for its answer, which comes when it is durable.
+    pub(super) async fn ask(&self, origin: Origin, command: Command) -> Result<Reply, ApiError> {
+        let gone = || {
+            ApiError::new(ErrorCode::NotLeader, "this node does not lead any more")
+                .hint("what was not acknowledged may or may not have been recorded; start a node with `ledger up` and look")
+        };
+        let (reply, answer) = oneshot::channel();
+        self.inbox
+            .send(Mail::Ask {
+                origin,
+                command,
+                reply,
+            })
+            .map_err(|_| gone())?;
+        Ok(answer.await.map_err(|_| gone())??)
+    }
+
+    /// Waits until the views show everything that is durable now, so that whoever has a receipt
+    /// reads what it stands for.
+    pub(super) async fn views_caught_up(self: &Arc<Self>) -> Result<Seq, ApiError> {
+        let seq = self.head.borrow().seq;
+        if self.views.reached() >= seq {
+            return Ok(seq);
+        }
+        let api = Arc::clone(self);
+        blocking(move || api.views.wait_for(seq, VIEW_PATIENCE))
+            .await?
+            .map_err(|e| failed("the views lag behind the ledger", e))?;
+        Ok(seq)
+    }
+}
+
+/// Runs something that may block, off the threads that carry bytes.
+pub(super) async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(f)
+        .await
+        .map_err(|e| failed("the request was abandoned", e))
+}
+
+/// Reads a JSON body strictly.
+pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|e| usage("the request body is not what this endpoint takes").because(e))
+}
+
+/// Who is at the other end of the socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self {
+            uid: stream.io().peer_cred().ok().map(|cred| cred.uid()),
+        }
+    }
+}
+
+/// The origin of a request: the peer's uid, as the kernel vouches for it.
+pub(super) struct Caller(pub(super) Origin);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let peer = ConnectInfo::<Peer>::from_request_parts(parts, state)
+            .await
+            .ok()
+            .and_then(|ConnectInfo(peer)| peer.uid);
+        let refused = || ApiError::new(ErrorCode::Refused, "the kernel does not say who is asking");
+        let uid = peer.ok_or_else(refused)?;
+        let actor = Entity::of("uid", &uid.to_string()).map_err(|_| refused())?;
+        Ok(Self(Origin::of(actor)))
+    }
+}
+
+/// Binds a node's socket, 0600 from its first moment, in `run/` (0700) below the data directory.
+/// A socket left behind by a dead node is removed: the caller holds the directory's lock.
+///
+/// # Errors
+/// The system's.
+pub fn bind(data_dir: &Path, node: &Id) -> std::io::Result<UnixListener> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+    let run = data_dir.join("run");
+    match std::fs::DirBuilder::new().mode(0o700).create(&run) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o700))?;
+        }
+        Err(e) => return Err(e),
+    }
+    let name = format!("{node}.sock");
+    match std::fs::remove_file(run.join(&name)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    // A socket's path has at most 108 bytes; a data directory may be deeper. Through its own
+    // descriptor the path is always short.
+    let dir = std::fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(&run)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until `stop` resolves; requests under way are finished, streams are ended by
+/// [`Api::stopping`].
+///
+/// # Errors
+/// The system's, if the socket fails.
+pub async fn serve(
+    listener: UnixListener,
+    api: Arc<Api>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/v1/status", get(views::status))
+        .route("/v1/head", get(events::head))
+        .route("/v1/blocks", get(events::blocks))
+        .route("/v1/events", post(events::append))
+        .route("/v1/tasks", get(tasks::list).post(tasks::submit))
+        .route("/v1/tasks/{id}", get(tasks::show))
+        .route("/v1/tasks/{id}/wait", get(tasks::wait))
+        .route("/v1/tasks/{id}/output", get(output::output))
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/projections", get(views::list))
+        .route("/v1/projections/{name}/snapshot", get(views::snapshot))
+        .route("/v1/projections/{name}/rebuild", post(views::rebuild_view))
+        .fallback(async || {
+            ApiError::new(ErrorCode::NotFound, "there is no such endpoint")
+                .hint("the API is under /v1; see `ledger --version` for the node's version")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api);
+    axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<Peer>(),
+    )
+    .with_graceful_shutdown(stop)
+    .await
+}
+
+/// Checks an id that stands in a path.
+pub(super) fn id(text: &str) -> Result<Id, ApiError> {
+    Id::new(text).map_err(|e| usage(e.to_string()))
+}

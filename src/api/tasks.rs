@@ -1,0 +1,294 @@
+//! `/v1/tasks`: hand over, list, show, wait, cancel, retry.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use ledger_core::envelope::Origin;
+use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
+use ledger_core::ids::{Id, Seq};
+use projections::framework::{rebuild, unwatched};
+use projections::tasks::{StateName, TaskView, Tasks};
+use serde::Deserialize;
+
+use super::error::{failed, usage};
+use super::events::{Found, event_at};
+use super::server::{Api, Caller, blocking, id, json};
+use super::wire::{
+    ApiError, CancelRequest, ErrorCode, Receipt, SubmitReceipt, SubmitRequest, TaskQuery,
+};
+use crate::node::command::{Command, Reply};
+use crate::redact;
+
+/// Most tasks in one list.
+const MAX_LIST: usize = 10_000;
+/// Tasks in a list where nothing was said.
+const DEFAULT_LIST: usize = 100;
+
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    body: Bytes,
+) -> Result<Json<SubmitReceipt>, ApiError> {
+    let request: SubmitRequest = json(&body)?;
+    if let Some(field) = redact::secret_in_payload(&request.payload) {
+        return Err(ApiError::new(
+            ErrorCode::Refused,
+            format!("{field} holds what looks like a secret, and the ledger never forgets"),
+        )
+        .hint("put it into a file that only the task's user can read, and pass the path"));
+    }
+    let origin = Origin {
+        claimed_actor: request.claimed_actor,
+        correlation: request.correlation,
+        ..origin
+    };
+    let task = TaskSubmitted {
+        priority: request.priority,
+        payload: request.payload,
+        max_runtime_ms: request.max_runtime_ms.unwrap_or(api.defaults.max_runtime),
+        grace_ms: request.grace_ms.unwrap_or(api.defaults.grace),
+    };
+    let key = request.idempotency_key;
+    let command = Command::Submit {
+        task_id: request.task_id,
+        task,
+        key,
+    };
+    match api.ask(origin, command).await? {
+        Reply::Submitted {
+            task_id,
+            queue,
+            position,
+            head,
+        } => Ok(Json(SubmitReceipt {
+            task_id,
+            queue,
+            position: u64::try_from(position).unwrap_or(u64::MAX),
+            seq: head.seq,
+            hash: head.hash,
+            term: head.term,
+            replayed: false,
+        })),
+        Reply::Replayed(seq) => {
+            let reader = Arc::clone(&api.reader);
+            let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
+            first_submit(&found).map(Json)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The receipt of the submit that the same idempotency key was used for before.
+fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
+    let event = found.event()?;
+    let (Event::Task(TaskEvent::Submitted(task)), Ok(task_id)) =
+        (found.payload()?, Id::new(event.header.subject_id()))
+    else {
+        return Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "the idempotency key was used for another request, seq {}",
+                event.header.seq
+            ),
+        ));
+    };
+    Ok(SubmitReceipt {
+        task_id,
+        queue: task.priority,
+        position: 0,
+        seq: event.header.seq,
+        hash: found.hash,
+        term: event.header.term,
+        replayed: true,
+    })
+}
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<TaskQuery>,
+) -> Result<Response, ApiError> {
+    let state = query.state.as_deref().map(StateName::from_str).transpose();
+    let state = state.map_err(|e| usage(e.to_string()))?;
+    let queue = query
+        .priority
+        .map(|p| Priority::try_from(u64::from(p)))
+        .transpose();
+    let queue = queue.map_err(|e| usage(e.to_string()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIST).min(MAX_LIST);
+    let collect = move |tasks: &Tasks| {
+        let mut lines = Vec::new();
+        let views = tasks
+            .iter()
+            .rev()
+            .filter(|task| queue.is_none_or(|q| task.priority == q))
+            .map(projections::tasks::Task::view)
+            .filter(|view| state.is_none_or(|s| view.state == s))
+            .take(limit);
+        for view in views {
+            serde_json::to_writer(&mut lines, &view).map_err(|e| failed("listing tasks", e))?;
+            lines.push(b'\n');
+        }
+        Ok::<_, ApiError>(lines)
+    };
+    let lines = with_tasks(&api, query.at, collect).await??;
+    Ok(([("content-type", "application/x-ndjson")], lines).into_response())
+}
+
+/// Tasks as they are, or as they were at a position.
+async fn with_tasks<T: Send + 'static>(
+    api: &Arc<Api>,
+    at: Option<Seq>,
+    f: impl FnOnce(&Tasks) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    match at {
+        None => {
+            api.views_caught_up().await?;
+            let views = Arc::clone(&api.views);
+            blocking(move || views.with_tasks(|tasks, _| f(tasks)))
+                .await?
+                .ok_or_else(|| ApiError::new(ErrorCode::Failed, "the node has no view of tasks"))
+        }
+        Some(at) => {
+            let reader = Arc::clone(&api.reader);
+            blocking(move || {
+                let fold =
+                    rebuild::<Tasks>(reader.as_ref(), Some(at), &mut unwatched).map_err(|e| {
+                        usage(format!("the tasks as of seq {at} can't be shown")).because(e)
+                    })?;
+                Ok(f(fold.state()))
+            })
+            .await?
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct At {
+    #[serde(default)]
+    pub(super) at: Option<Seq>,
+}
+
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Path(task): Path<String>,
+    Query(At { at }): Query<At>,
+) -> Result<Json<TaskView>, ApiError> {
+    let task = id(&task)?;
+    let wanted = task.clone();
+    let view = with_tasks(&api, at, move |tasks| {
+        tasks.get(&wanted).map(|task| tasks.detailed_view(task))
+    })
+    .await?;
+    let mut view = view.ok_or_else(|| unknown(&task))?;
+    let closed = view.attempts.last().map(|last| last.closed);
+    if let Some(closed) = closed {
+        let reader = Arc::clone(&api.reader);
+        view.outputs = blocking(move || outputs_of(&event_at(reader.as_ref(), closed)?)).await??;
+    }
+    Ok(Json(view))
+}
+
+fn outputs_of(found: &Found) -> Result<Option<Outputs>, ApiError> {
+    Ok(match found.payload()? {
+        Event::Task(TaskEvent::Completed(e)) => Some(e.outputs),
+        Event::Task(TaskEvent::Failed(e)) => Some(e.outputs),
+        Event::Task(TaskEvent::TimedOut(e)) => Some(e.outputs),
+        Event::Task(TaskEvent::Cancelled(e)) => e.outputs,
+        _ => None,
+    })
+}
+
+pub(super) async fn wait(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    Path(task): Path<String>,
+) -> Result<Json<TaskView>, ApiError> {
+    match api
+        .ask(
+            origin,
+            Command::AwaitEnd {
+                task_id: id(&task)?,
+            },
+        )
+        .await?
+    {
+        Reply::TaskEnded(view) => Ok(Json(*view)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    Path(task): Path<String>,
+    body: Bytes,
+) -> Result<Json<Receipt>, ApiError> {
+    let request = if body.is_empty() {
+        CancelRequest::default()
+    } else {
+        json(&body)?
+    };
+    let reason = request.reason.map(|r| redact::text(&r).into_owned());
+    recorded(
+        api.ask(
+            origin,
+            Command::Cancel {
+                task_id: id(&task)?,
+                reason,
+            },
+        )
+        .await?,
+    )
+}
+
+pub(super) async fn retry(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    Path(task): Path<String>,
+) -> Result<Json<Receipt>, ApiError> {
+    recorded(
+        api.ask(
+            origin,
+            Command::Retry {
+                task_id: id(&task)?,
+            },
+        )
+        .await?,
+    )
+}
+
+fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {
+    match reply {
+        Reply::Recorded(head) => Ok(Json(receipt(head, false))),
+        Reply::Unchanged(head) => Ok(Json(receipt(head, true))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) fn receipt(head: ledger_core::chain::Head, replayed: bool) -> Receipt {
+    Receipt {
+        seq: head.seq,
+        hash: head.hash,
+        term: head.term,
+        replayed,
+    }
+}
+
+pub(super) fn unknown(task: &Id) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("there is no task {task}"))
+        .hint("see `ledger task list` for the tasks there are")
+}
+
+/// The core answered a question that was not asked: a defect, said without a panic.
+pub(super) fn unexpected(reply: &Reply) -> ApiError {
+    tracing::error!(?reply, "an answer of the wrong kind");
+    ApiError::new(
+        ErrorCode::Failed,
+        "the node gave an answer of the wrong kind",
+    )
+}

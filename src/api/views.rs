@@ -1,0 +1,160 @@
+//! `/v1/status` and `/v1/projections`: what the views show, and how they are.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use ledger_core::clock;
+use ledger_core::hash::Hash;
+use ledger_core::ids::LedgerId;
+use projections::framework::{Health, View, rebuild, unwatched};
+use projections::status::{Status as StatusView, StatusReport};
+
+use super::error::{failed, usage};
+use super::server::{Api, blocking};
+use super::tasks::At;
+use super::wire::{ApiError, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
+
+pub(super) async fn status(
+    State(api): State<Arc<Api>>,
+    Query(At { at }): Query<At>,
+) -> Result<Json<Status>, ApiError> {
+    api.views_caught_up().await?;
+    let projections = infos(&api, None).await?;
+    let shared = Arc::clone(&api);
+    let now = clock::now();
+    let report: StatusReport = blocking(move || match at {
+        None => {
+            let report = shared.views.with_status(|status, _| status.report(now));
+            report.ok_or_else(|| unknown("status"))
+        }
+        Some(at) => rebuild::<StatusView>(shared.reader.as_ref(), Some(at), &mut unwatched)
+            .map(|fold| fold.state().report(now))
+            .map_err(|e| usage(format!("the status as of seq {at} can't be shown")).because(e)),
+    })
+    .await??;
+    let mut warnings = api.warnings.clone();
+    warnings.extend(projections.iter().filter_map(|p| {
+        let reason = p.poisoned.as_ref()?;
+        Some(format!("projection {} has stopped: {reason}", p.name))
+    }));
+    let node = NodeInfo {
+        node: api.node.clone(),
+        pid: std::process::id(),
+        role: "leader".into(),
+        software: env!("CARGO_PKG_VERSION").into(),
+        started_at: api.started_at,
+        warnings,
+    };
+    Ok(Json(Status {
+        node: Some(node),
+        report,
+        projections,
+    }))
+}
+
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+) -> Result<Json<Vec<ProjectionInfo>>, ApiError> {
+    api.views_caught_up().await?;
+    let mut infos = infos(&api, None).await?;
+    for info in &mut infos {
+        info.digest = digest(&api, &info.name).await?;
+    }
+    Ok(Json(infos))
+}
+
+/// How the views are; only the one of this name if one is given.
+async fn infos(api: &Arc<Api>, only: Option<&str>) -> Result<Vec<ProjectionInfo>, ApiError> {
+    let shared = Arc::clone(api);
+    let all = blocking(move || shared.views.states()).await?;
+    let infos = all.into_iter().map(|view| ProjectionInfo {
+        name: view.name.to_owned(),
+        version: view.version,
+        seq: view.position.seq,
+        digest: None,
+        poisoned: match view.health {
+            Health::Following => None,
+            Health::Poisoned { seq, reason } => Some(format!("seq {seq}: {reason}")),
+        },
+    });
+    Ok(infos
+        .filter(|info| only.is_none_or(|name| name == info.name))
+        .collect())
+}
+
+fn unknown(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is no projection {name}"),
+    )
+    .hint("see `ledger projections list`")
+}
+
+/// The digest of a view's content as it is now.
+async fn digest(api: &Arc<Api>, name: &str) -> Result<Option<Hash>, ApiError> {
+    let (shared, name) = (Arc::clone(api), name.to_owned());
+    blocking(move || shared.views.with_view(&name, |view| view.digest()).ok()).await
+}
+
+/// A view as lines: [`SnapshotHead`], then `["key",value]` for each row.
+fn written(view: &dyn View, ledger_id: LedgerId) -> Vec<u8> {
+    let position = view.position();
+    let head = SnapshotHead {
+        name: view.name().to_owned(),
+        version: view.version(),
+        ledger_id,
+        seq: position.seq,
+        hash: position.hash,
+        digest: view.digest(),
+    };
+    let mut bytes = serde_json::to_vec(&head).expect("it holds only numbers and texts");
+    bytes.push(b'\n');
+    view.rows(&mut |key, value| {
+        let key = serde_json::to_string(key).expect("a text is JSON");
+        bytes.extend_from_slice(format!("[{key},{value}]\n").as_bytes());
+    });
+    bytes
+}
+
+/// A view's content as of a moment.
+pub(super) async fn snapshot(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    api.views_caught_up().await?;
+    let shared = Arc::clone(&api);
+    let wanted = name.clone();
+    let bytes = blocking(move || {
+        let ledger_id = shared.reader.ledger_id();
+        shared
+            .views
+            .with_view(&wanted, |view| written(view, ledger_id))
+    });
+    let bytes = bytes.await?.map_err(|_| unknown(&name))?;
+    Ok((
+        [("content-type", "application/x-ndjson")],
+        Body::from(bytes),
+    )
+        .into_response())
+}
+
+/// Folds a view anew from the log and puts it in the place of the one there was.
+pub(super) async fn rebuild_view(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+) -> Result<Json<ProjectionInfo>, ApiError> {
+    let shared = Arc::clone(&api);
+    let wanted = name.clone();
+    blocking(move || shared.views.rebuild(&wanted))
+        .await?
+        .map_err(|e| failed(&format!("projection {name} can't be rebuilt"), e))?;
+    let mut info = infos(&api, Some(&name))
+        .await?
+        .pop()
+        .ok_or_else(|| unknown(&name))?;
+    info.digest = digest(&api, &name).await?;
+    Ok(Json(info))
+}

@@ -1,0 +1,425 @@
+//! `ledger.toml`: what an operator may set. Every key has a default, so that no file is needed.
+//!
+//! A key that does not exist is an error that names the nearest one and its line: a setting that
+//! is silently ignored is worse than none. The same goes for a value of the wrong type or range.
+
+use std::io::{ErrorKind, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ledger_core::ids::Id;
+use ledger_core::time::Millis;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::units::{parse_duration, parse_size};
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "ledger.toml";
+/// Longest file read, in bytes.
+pub const MAX_FILE: u64 = 1024 * 1024;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `[node]`.
+    pub node: NodeConfig,
+    /// `[scheduler]`.
+    pub scheduler: SchedulerConfig,
+    /// `[tasks]`.
+    pub tasks: TasksConfig,
+}
+
+/// `[node]`: the node that runs here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// `name`: tells nodes of one ledger apart; its socket is `run/NAME.sock`. Default `primary`.
+    pub name: Id,
+}
+
+/// `[scheduler]`: how much runs at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// `max_running`: attempts that run at once, 1 to [`MAX_RUNNING`]. Default: twice the number
+    /// of cores, at least 4.
+    pub max_running: u32,
+}
+
+/// Most attempts that may be allowed to run at once.
+pub const MAX_RUNNING: u32 = 10_000;
+
+/// `[tasks]`: what holds for a task that does not say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TasksConfig {
+    /// `max_runtime`: how long an attempt may run. Default 30 s.
+    pub max_runtime: Millis,
+    /// `grace`: how long SIGTERM may take before SIGKILL follows. Default 5 s.
+    pub grace: Millis,
+    /// `output_limit`: bytes kept of each stream of an attempt. Default 64 MiB.
+    pub output_limit: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: Id::new("primary").expect("a literal id that follows the rule"),
+        }
+    }
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let max_running = u32::try_from(cores.saturating_mul(2)).unwrap_or(MAX_RUNNING);
+        Self {
+            max_running: max_running.clamp(4, MAX_RUNNING),
+        }
+    }
+}
+
+impl Default for TasksConfig {
+    fn default() -> Self {
+        Self {
+            max_runtime: Millis(30_000),
+            grace: Millis(5_000),
+            output_limit: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named is not there.
+    #[error("there is no configuration file {}", .0.display())]
+    Missing(PathBuf),
+    /// The file can't be read.
+    #[error("{} can't be read: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{}:{line}: {fault}", path.display())]
+    Fault {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong there.
+        fault: Fault,
+    },
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Not TOML.
+    #[error("{0}")]
+    Syntax(String),
+    /// There is no such section or key.
+    #[error("there is no {what} `{found}`{}", nearest_hint(.nearest.as_deref()))]
+    Unknown {
+        /// `section` or `key`.
+        what: &'static str,
+        /// What was written.
+        found: String,
+        /// What was meant, perhaps.
+        nearest: Option<String>,
+    },
+    /// A value that its key can't have.
+    #[error("`{key}` {problem}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What is wrong with its value.
+        problem: String,
+    },
+}
+
+fn nearest_hint(nearest: Option<&str>) -> String {
+    nearest
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
+}
+
+impl Config {
+    /// Reads the settings: from `explicit`, which must then exist, or else from `ledger.toml` in
+    /// the data directory, or else all defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the line and what is wrong there.
+    pub fn load(data_dir: &Path, explicit: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = explicit.map_or_else(|| data_dir.join(FILE_NAME), Path::to_path_buf);
+        match read_limited(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(e) if e.kind() == ErrorKind::NotFound => match explicit {
+                Some(_) => Err(ConfigError::Missing(path)),
+                None => Ok(Self::default()),
+            },
+            Err(error) => Err(ConfigError::Io { path, error }),
+        }
+    }
+
+    /// Reads the settings from a text; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError::Fault`] with the line and what is wrong there.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::from_toml(text).map_err(|Located { at, fault }| ConfigError::Fault {
+            path: path.to_path_buf(),
+            line: 1 + text.bytes().take(at).filter(|b| *b == b'\n').count(),
+            fault,
+        })
+    }
+
+    fn from_toml(text: &str) -> Result<Self, Located> {
+        let table = DeTable::parse(text).map_err(|e| Located {
+            at: e.span().map_or(0, |span| span.start),
+            fault: Fault::Syntax(e.message().to_owned()),
+        })?;
+        let mut config = Self::default();
+        for (name, value) in table.get_ref() {
+            let section = SECTIONS
+                .iter()
+                .find(|section| section.name == name.get_ref().as_ref())
+                .ok_or_else(|| unknown("section", name, SECTIONS.iter().map(|s| s.name)))?;
+            let DeValue::Table(keys) = value.get_ref() else {
+                let problem = format!(
+                    "is a section; write [{}] on a line of its own",
+                    section.name
+                );
+                return Err(Located::value(value.span(), section.name, problem));
+            };
+            for (key, value) in keys {
+                let (full, set) = section
+                    .keys
+                    .iter()
+                    .find(|(known, _)| *known == key.get_ref().as_ref())
+                    .ok_or_else(|| unknown("key", key, section.keys.iter().map(|(k, _)| *k)))?;
+                set(&mut config, value.get_ref()).map_err(|problem| {
+                    Located::value(value.span(), &format!("{}.{full}", section.name), problem)
+                })?;
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// Reads a file of at most [`MAX_FILE`] bytes.
+fn read_limited(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let mut file = std::fs::File::open(path)?.take(MAX_FILE + 1);
+    file.read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::other("it is longer than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// A fault at a byte of the text.
+struct Located {
+    at: usize,
+    fault: Fault,
+}
+
+impl Located {
+    fn value(span: Range<usize>, key: &str, problem: String) -> Self {
+        let fault = Fault::Value {
+            key: key.to_owned(),
+            problem,
+        };
+        Self {
+            at: span.start,
+            fault,
+        }
+    }
+}
+
+fn unknown<'n>(
+    what: &'static str,
+    found: &Spanned<std::borrow::Cow<'_, str>>,
+    known: impl Iterator<Item = &'n str>,
+) -> Located {
+    let name = found.get_ref().as_ref();
+    let fault = Fault::Unknown {
+        what,
+        found: name.to_owned(),
+        nearest: nearest(name, known).map(str::to_owned),
+    };
+    Located {
+        at: found.span().start,
+        fault,
+    }
+}
+
+/// The known name that is most like `found`, if any is near enough to have been meant.
+pub fn nearest<'n>(found: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    known
+        .map(|name| (strsim::jaro_winkler(found, name), name))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+type Setter = fn(&mut Config, &DeValue<'_>) -> Result<(), String>;
+
+struct Section {
+    name: &'static str,
+    keys: &'static [(&'static str, Setter)],
+}
+
+/// Every section and key there is: what is not here is refused.
+const SECTIONS: [Section; 3] = [
+    Section {
+        name: "node",
+        keys: &[("name", |c, v| {
+            c.node.name = Id::new(text(v)?).map_err(|e| format!("is not a name: {e}"))?;
+            Ok(())
+        })],
+    },
+    Section {
+        name: "scheduler",
+        keys: &[("max_running", |c, v| {
+            c.scheduler.max_running = whole(v, 1, MAX_RUNNING)?;
+            Ok(())
+        })],
+    },
+    Section {
+        name: "tasks",
+        keys: &[
+            ("max_runtime", |c, v| {
+                duration(v).map(|d| c.tasks.max_runtime = d)
+            }),
+            ("grace", |c, v| duration(v).map(|d| c.tasks.grace = d)),
+            ("output_limit", |c, v| {
+                size(v).map(|s| c.tasks.output_limit = s)
+            }),
+        ],
+    },
+];
+
+fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
+    value
+        .as_str()
+        .ok_or_else(|| format!("must be a text in quotes, not {}", article(value)))
+}
+
+fn whole(value: &DeValue<'_>, min: u32, max: u32) -> Result<u32, String> {
+    value
+        .as_integer()
+        .and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok())
+        .filter(|n| (min..=max).contains(n))
+        .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
+}
+
+fn duration(value: &DeValue<'_>) -> Result<Millis, String> {
+    match parse_duration(text(value)?) {
+        Ok(Millis(0)) => Err("must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(e) => Err(format!("is wrong: {e}")),
+    }
+}
+
+fn size(value: &DeValue<'_>) -> Result<u64, String> {
+    parse_size(text(value)?).map_err(|e| format!("is wrong: {e}"))
+}
+
+fn article(value: &DeValue<'_>) -> String {
+    let name = value.type_str();
+    let article = if name.starts_with(['a', 'i']) {
+        "an"
+    } else {
+        "a"
+    };
+    format!("{article} {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("ledger.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn every_key_has_a_default_and_can_be_set() {
+        assert_eq!(parse(""), Ok(Config::default()));
+        let config = parse(
+            "[node]\nname = \"b\"\n[scheduler]\nmax_running = 7\n\
+             [tasks]\nmax_runtime = \"2m\"\ngrace = \"500ms\"\noutput_limit = \"64KiB\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.node.name.as_str(), "b");
+        assert_eq!(config.scheduler.max_running, 7);
+        assert_eq!(config.tasks.max_runtime, Millis(120_000));
+        assert_eq!(config.tasks.grace, Millis(500));
+        assert_eq!(config.tasks.output_limit, 65_536);
+        assert!(Config::default().scheduler.max_running >= 4);
+    }
+
+    #[test]
+    fn faults_name_the_line_and_what_was_meant() {
+        let cases = [
+            (
+                "\n[sheduler]\nmax_running = 1",
+                "ledger.toml:2: there is no section `sheduler`; did you mean `scheduler`?",
+            ),
+            (
+                "[tasks]\n\nmax_runtme = \"1s\"",
+                "ledger.toml:3: there is no key `max_runtme`; did you mean `max_runtime`?",
+            ),
+            ("[tasks]\nzzz = 1", "ledger.toml:2: there is no key `zzz`"),
+            (
+                "[tasks]\nmax_runtime = 30",
+                "ledger.toml:2: `tasks.max_runtime` must be a text in quotes, not an integer",
+            ),
+            (
+                "[tasks]\ngrace = \"0s\"",
+                "ledger.toml:2: `tasks.grace` must be longer than nothing",
+            ),
+            (
+                "[scheduler]\nmax_running = 0",
+                "ledger.toml:2: `scheduler.max_running` must be a whole number from 1 to 10000",
+            ),
+            (
+                "[node]\nname = \"../x\"",
+                "ledger.toml:2: `node.name` is not a name: an id is 1 to 128 characters of A-Z, \
+                 a-z, 0-9, '.', '_' and '-', and starts with a letter or digit",
+            ),
+            (
+                "node = 1",
+                "ledger.toml:1: `node` is a section; write [node] on a line of its own",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text), Err(expected.to_owned()), "{text}");
+        }
+        let syntax = parse("[node]\nname = \n").unwrap_err();
+        assert!(syntax.starts_with("ledger.toml:2: "), "{syntax}");
+    }
+
+    #[test]
+    fn a_named_file_must_exist_and_the_usual_one_need_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Config::load(dir.path(), None).unwrap(), Config::default());
+        let named = dir.path().join("other.toml");
+        assert!(matches!(
+            Config::load(dir.path(), Some(&named)),
+            Err(ConfigError::Missing(path)) if path == named
+        ));
+        std::fs::write(dir.path().join(FILE_NAME), "[node]\nname = \"c\"").unwrap();
+        assert_eq!(
+            Config::load(dir.path(), None).unwrap().node.name.as_str(),
+            "c"
+        );
+        std::fs::write(&named, "x".repeat(2 << 20)).unwrap();
+        assert!(matches!(
+            Config::load(dir.path(), Some(&named)),
+            Err(ConfigError::Io { .. })
+        ));
+    }
+}

@@ -1,0 +1,209 @@
+//! Making a ledger, and coming up on one: lock, open, fold, take the lease.
+//!
+//! The order matters: nothing is read before the lock is held, nothing is served before the
+//! lease is durable, nothing is dispatched before open work was looked into.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ledger_core::chain::{BatchBuilder, ChainKey, Head};
+use ledger_core::clock;
+use ledger_core::envelope::{Draft, Origin};
+use ledger_core::event::{
+    Event, LEDGER_FORMAT, LeaseAcquired, LedgerCreated, LedgerEvent, NodeStarted,
+};
+use ledger_core::ids::{Entity, Id, LedgerId, Term};
+use ledger_core::store::redb::RedbStore;
+use ledger_core::store::{LogReader, OpenError};
+use ledger_core::time::Micros;
+use projections::framework::{Fold, rebuild, unwatched};
+
+use super::command::Now;
+use super::core::{Core, CoreConfig};
+use super::decision::Decision;
+use super::ports::SeededRandom;
+use crate::lease::lock::{DirLock, LockError};
+use crate::shim::ProcessIdentity;
+
+/// Why a node does not come up, or a ledger is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The directory is locked, or can't be.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The store can't be made or opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log does not fold.
+    #[error("the ledger can't be replayed: {0}")]
+    Replay(String),
+    /// The log holds events that this binary does not know, so it must not decide over them.
+    #[error("seq {seq} is of kind {kind}, version {version}, which this binary does not know")]
+    UnknownKind {
+        /// The first of them.
+        seq: ledger_core::ids::Seq,
+        /// Its kind.
+        kind: String,
+        /// Its payload version.
+        version: u16,
+    },
+    /// A file or directory could not be made.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The system does not say who we are.
+    #[error("this process can't be identified: {0}")]
+    Identity(String),
+}
+
+/// A ledger that was made.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// Its id.
+    pub ledger_id: LedgerId,
+    /// Its first event.
+    pub head: Head,
+}
+
+/// Makes a ledger in `dir`, which is made (0700) if it is missing.
+///
+/// # Errors
+/// [`BootError`]; there is then no new ledger.
+pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let io = |error| BootError::Io {
+        path: dir.to_owned(),
+        error,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io)?;
+    let _lock = DirLock::take(dir)?;
+    let ledger_id = clock::new_ledger_id();
+    let created = LedgerCreated {
+        ledger_id,
+        format: LEDGER_FORMAT,
+        name: name.clone(),
+        software: software(),
+        key_fingerprint: None,
+    };
+    let (kind, data) = Event::from(LedgerEvent::Created(created))
+        .kind_and_data()
+        .expect("ledger.created is an event of our own");
+    let now = clock::now();
+    let named = "kinds and entities made of constants and a UUID follow their rules";
+    let draft = Draft {
+        event_id: clock::event_id(now, SeededRandom::from_system().map_err(io)?.draw()),
+        kind: kind.parse().expect(named),
+        version: 1,
+        subject: Entity::of("ledger", &ledger_id.to_string()).expect(named),
+        origin: Origin::of(own_uid()),
+        idempotency_key: None,
+        data,
+    };
+    let mut builder = BatchBuilder::new(ChainKey::new(ledger_id), Head::EMPTY, Term::ZERO);
+    let head = builder
+        .push(&[draft], now)
+        .expect("ledger.created is far below the size limit");
+    RedbStore::create(dir, ledger_id, &builder.take())?
+        .close()
+        .map_err(io)?;
+    Ok(Created { ledger_id, head })
+}
+
+/// The user that this process runs as, as an actor.
+pub fn own_uid() -> Entity {
+    let uid = nix::unistd::geteuid().as_raw();
+    Entity::of("uid", &uid.to_string()).expect("a number is an id")
+}
+
+/// This software, as events name it.
+pub fn software() -> String {
+    format!("opsledger {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// All that is needed to lead, in the order it was acquired.
+pub(super) struct Booted {
+    pub(super) lock: DirLock,
+    pub(super) store: RedbStore,
+    pub(super) core: Core,
+    pub(super) first: Vec<super::command::Output>,
+}
+
+/// Locks, opens, folds and takes the lease.
+pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, BootError> {
+    if !dir.is_dir() {
+        return Err(OpenError::Missing(dir.to_owned()).into());
+    }
+    let lock = DirLock::take(dir)?;
+    let store = RedbStore::open(dir)?;
+    let begun = Instant::now();
+    let reader = store.reader();
+    let fold: Fold<Decision> =
+        rebuild(&reader, None, &mut unwatched).map_err(|e| BootError::Replay(e.to_string()))?;
+    refuse_unknown(&fold)?;
+    let replay = Micros(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let io = |error| BootError::Io {
+        path: dir.to_owned(),
+        error,
+    };
+    let me = ProcessIdentity::current().map_err(|e| BootError::Identity(e.to_string()))?;
+    let mut random = SeededRandom::from_system().map_err(io)?;
+    let config = CoreConfig {
+        ledger: reader.ledger_id(),
+        head: reader
+            .head()
+            .map_err(|e| BootError::Replay(e.to_string()))?,
+        state: fold.state().clone(),
+        replay,
+        max_running: usize::try_from(max_running).unwrap_or(usize::MAX),
+        tenure: LeaseAcquired {
+            holder: node.clone(),
+            pid: me.pid,
+            boot_id: me.boot_id,
+            incarnation: random.draw().iter().map(|b| format!("{b:02x}")).collect(),
+        },
+        started: NodeStarted {
+            software: software(),
+            host: host_name(),
+            max_running,
+        },
+        random: Box::new(random),
+    };
+    let (core, first) = Core::start(Now { wall: clock::now() }, config);
+    Ok(Booted {
+        lock,
+        store,
+        core,
+        first,
+    })
+}
+
+fn refuse_unknown(fold: &Fold<Decision>) -> Result<(), BootError> {
+    match fold.state().unknown() {
+        None => Ok(()),
+        Some((seq, kind, version)) => Err(BootError::UnknownKind {
+            seq,
+            kind: kind.to_owned(),
+            version,
+        }),
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .map(|name| {
+            name.to_string_lossy()
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(255)
+                .collect()
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,247 @@
+//! What the core is asked, told and answers.
+
+use ledger_core::chain::{Batch, Head};
+use ledger_core::envelope::Origin;
+use ledger_core::event::{Attempt, Exec, Priority, TaskSubmitted};
+use ledger_core::ids::{Entity, Id, Kind, Seq};
+use ledger_core::time::{Millis, Timestamp};
+use projections::tasks::{ProcessRef, TaskView};
+
+use crate::scheduler::decide::{Ended, Refusal};
+
+/// Ties a request to its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Hand over a task.
+    Submit {
+        /// Its id; made here if the client gave none.
+        task_id: Option<Id>,
+        /// What to run, where and for how long.
+        task: TaskSubmitted,
+        /// A second submit with the same key is answered with the first.
+        key: Option<Id>,
+    },
+    /// End a task.
+    Cancel {
+        /// Which.
+        task_id: Id,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Take a task out of the dead-letter queue.
+    Retry {
+        /// Which.
+        task_id: Id,
+    },
+    /// Append an application's own events, all or none.
+    Append {
+        /// The events.
+        events: Vec<AppEvent>,
+        /// A second append with the same key is answered with the first.
+        key: Option<Id>,
+        /// Refuse unless the ledger ends here.
+        expected_head: Option<Seq>,
+    },
+    /// Answer once the task has ended and that is durable.
+    AwaitEnd {
+        /// Which.
+        task_id: Id,
+    },
+}
+
+/// One event of an application: checked, minified, redacted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppEvent {
+    /// `app.*`.
+    pub kind: Kind,
+    /// What it is about.
+    pub subject: Entity,
+    /// A minified JSON object.
+    pub data: String,
+}
+
+/// What a request is answered with, once it is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The task is recorded.
+    Submitted {
+        /// Its id.
+        task_id: Id,
+        /// Its queue.
+        queue: Priority,
+        /// How many tasks of the queue stand before it.
+        position: usize,
+        /// The event.
+        head: Head,
+    },
+    /// It is recorded; this is the last event of it.
+    Recorded(Head),
+    /// There was nothing to do: what was asked for has been asked for before.
+    Unchanged(Head),
+    /// An earlier append carried the same idempotency key in this event.
+    Replayed(Seq),
+    /// The task has ended.
+    TaskEnded(Box<TaskView>),
+}
+
+/// Why a request is refused. Nothing was recorded for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The scheduler refused.
+    #[error(transparent)]
+    Task(#[from] Refusal),
+    /// An event does not fit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The ledger does not end where the client expects.
+    #[error("the ledger ends at seq {actual}, not at the expected seq {expected}")]
+    Head {
+        /// What the client expects.
+        expected: Seq,
+        /// Where it ends.
+        actual: Seq,
+    },
+    /// The node has stopped leading.
+    #[error("this node does not lead: {0}")]
+    NotLeading(String),
+}
+
+/// Time as a turn sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The wall clock.
+    pub wall: Timestamp,
+}
+
+/// Names an attempt of a task.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    /// The task.
+    pub task: Id,
+    /// Which run.
+    pub attempt: Attempt,
+}
+
+/// What the core is told in a turn.
+#[derive(Debug)]
+pub enum Input {
+    /// A client asks.
+    Request {
+        /// For the reply.
+        id: RequestId,
+        /// Who asks.
+        origin: Origin,
+        /// What.
+        command: Command,
+    },
+    /// The batch up to here is on disk.
+    Durable(Head),
+    /// The batch in flight could not be written.
+    AppendFailed(AppendFailure),
+    /// A process runs for an attempt.
+    Started {
+        /// Which.
+        attempt: AttemptId,
+        /// The process.
+        process: ProcessRef,
+    },
+    /// An attempt that was looked into is watched again and may not have a process yet.
+    Attached(AttemptId),
+    /// An attempt that was looked into had not been begun; it was started now.
+    Unstarted(AttemptId),
+    /// An attempt has ended with an outcome.
+    Ended {
+        /// Which.
+        attempt: AttemptId,
+        /// How.
+        outcome: Box<Ended>,
+    },
+    /// An attempt's tree is gone without an outcome.
+    Lost {
+        /// Which.
+        attempt: AttemptId,
+        /// What was found.
+        reason: String,
+        /// Descendants that were ended.
+        orphans_ended: u32,
+    },
+    /// Stop leading in good order.
+    Shutdown,
+}
+
+/// Why the disk did not take a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendFailure {
+    /// A later term has written.
+    #[error("{0}")]
+    Fenced(String),
+    /// The disk is full.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The disk failed.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// A process to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartOrder {
+    /// For which attempt.
+    pub attempt: AttemptId,
+    /// What to run.
+    pub exec: Exec,
+    /// How long it may run.
+    pub max_runtime: Millis,
+    /// How long SIGTERM may take.
+    pub grace: Millis,
+}
+
+/// When an attempt was ordered, as its host counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootOfOrder {
+    /// The host has been up ever since: its claim says whether it was begun.
+    Current,
+    /// The host has been rebooted since: nothing of it runs, and a missing claim proves nothing.
+    Earlier,
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Append this and say when it is on disk.
+    Append(Batch),
+    /// Answer a request.
+    Reply {
+        /// Which.
+        id: RequestId,
+        /// With what.
+        result: Result<Reply, Rejected>,
+    },
+    /// Start a process; the order to do so is durable.
+    Start(StartOrder),
+    /// Look into an attempt that was open when this node took over: watch it, collect its
+    /// outcome, start it if nobody has, or say that it is lost.
+    Recover(StartOrder, BootOfOrder),
+    /// End an attempt's process tree; the request to do so is durable.
+    Cancel(AttemptId),
+    /// This node no longer leads; nothing more comes from this core.
+    Stopped(StopReason),
+}
+
+/// Why a core stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// It was asked to.
+    #[error("shut down in good order")]
+    Shutdown,
+    /// An append failed; state that was ahead of the disk is dropped.
+    #[error("the ledger could not be written: {0}")]
+    AppendFailed(#[from] AppendFailure),
+    /// A decision did not fold: a defect of this program, found before it did harm.
+    #[error("internal: a decision did not fold: {0}")]
+    Corrupt(String),
+}

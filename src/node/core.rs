@@ -1,0 +1,595 @@
+//! The core: a synchronous state machine that decides everything a leading node does.
+//!
+//! Invariants:
+//! - Nothing leaves it that is not durable: replies, orders to start and to cancel wait for the
+//!   disk ([`super::sequencer`]).
+//! - Effects are reconciled, not fired: what must be done follows from folded state (an attempt
+//!   that is open and was not yet handed to the process port in this life), never from having seen
+//!   an event go by. A node that comes up finds the same obligations in the log.
+//! - When an append fails the state is ahead of the truth, so it is dropped: the core stops for
+//!   good, tells everyone who waits, and a new one is built from the log.
+//!
+//! Idea: decide, append, apply, act (event sourcing); obligations as in Omicron's background
+//! tasks and Kubernetes' reconcilers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ledger_core::chain::Head;
+use ledger_core::envelope::Origin;
+use ledger_core::event::{
+    Event, LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Payload, Priority,
+    ReleaseReason,
+};
+use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
+use ledger_core::time::Micros;
+use projections::tasks::{Task, TaskState};
+
+use super::command::{
+    AppEvent, AttemptId, BootOfOrder, Command, Input, Now, Output, Rejected, Reply, RequestId,
+    StartOrder, StopReason,
+};
+use super::decision::Decision;
+use super::ports::Random;
+use super::sequencer::{Entry, RecordError, Sequencer};
+use crate::decided::Decided;
+use crate::{lease, scheduler};
+
+/// What a core is made of.
+pub struct CoreConfig {
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// Where it ends.
+    pub head: Head,
+    /// All of it, folded.
+    pub state: Decision,
+    /// How long the fold took.
+    pub replay: Micros,
+    /// Attempts at once.
+    pub max_running: usize,
+    /// This node's tenure.
+    pub tenure: LeaseAcquired,
+    /// What this node says of itself.
+    pub started: NodeStarted,
+    /// Where it draws ids from.
+    pub random: Box<dyn Random>,
+}
+
+/// What the world said about the attempts that were open when this node took over.
+#[derive(Debug, Default)]
+struct Recovery {
+    waiting: BTreeSet<AttemptId>,
+    reattached: u32,
+    closed: u32,
+    lost: u32,
+    unstarted: u32,
+}
+
+enum Stage {
+    /// Finding out what became of open attempts; nothing is dispatched.
+    Recovering(Recovery),
+    /// Dispatching.
+    Leading,
+    /// Asked to stop; waits until everything is on disk.
+    Stopping,
+    /// Done; ignores everything.
+    Stopped(StopReason),
+}
+
+/// One leading node's brain.
+pub struct Core {
+    sequencer: Sequencer,
+    stage: Stage,
+    node: Id,
+    actor: Entity,
+    max_running: usize,
+    /// Attempts given to the process port in this life: never given twice.
+    handed: BTreeSet<AttemptId>,
+    /// Attempts whose end was asked of the process port in this life.
+    cancelled: BTreeSet<AttemptId>,
+    /// Who waits for the end of a task.
+    waiting: BTreeMap<Id, Vec<RequestId>>,
+    replay: Micros,
+    replayed: Seq,
+    /// Whether the disk has caught up with something since obligations were last looked at. They
+    /// only ever arise then.
+    obliged: bool,
+    outputs: Vec<Output>,
+}
+
+impl Core {
+    /// A node that takes the lease: the first turn's outputs contain the batch that says so.
+    pub fn start(now: Now, config: CoreConfig) -> (Self, Vec<Output>) {
+        let term = config.state.leases.next_term().max(config.head.term.next());
+        let node = config.tenure.holder.clone();
+        let actor = node_subject(&node);
+        let open: BTreeSet<AttemptId> = config.state.tasks.open().filter_map(attempt_of).collect();
+        let mut core = Self {
+            replayed: config.head.seq,
+            sequencer: Sequencer::new(
+                config.ledger,
+                config.head,
+                term,
+                config.state,
+                config.random,
+            ),
+            stage: Stage::Recovering(Recovery {
+                waiting: open,
+                ..Recovery::default()
+            }),
+            node,
+            actor,
+            max_running: config.max_running,
+            handed: BTreeSet::new(),
+            cancelled: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            replay: config.replay,
+            obliged: false,
+            outputs: Vec::new(),
+        };
+        let mut decided = lease::decide::acquire(&core.sequencer.state.leases, config.tenure);
+        decided.push(Decided::new(
+            core.actor.clone(),
+            NodeEvent::Started(config.started),
+        ));
+        let origin = core.own_origin();
+        core.record_own(now, &origin, decided);
+        core.settle(now);
+        let outputs = std::mem::take(&mut core.outputs);
+        (core, outputs)
+    }
+
+    /// One turn: everything that has arrived, then what follows from it.
+    pub fn step(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {
+        for input in inputs {
+            if let Stage::Stopped(reason) = &self.stage {
+                // Late requests are answered, late reports are not needed: the next life of this
+                // node finds them in the world.
+                if let Input::Request { id, .. } = input {
+                    let result = Err(Rejected::NotLeading(reason.to_string()));
+                    self.outputs.push(Output::Reply { id, result });
+                }
+                continue;
+            }
+            self.take(now, input);
+        }
+        self.settle(now);
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// The term this core writes in.
+    pub fn term(&self) -> Term {
+        self.sequencer.head().term
+    }
+
+    /// The decision state, ahead of the disk by what is in flight.
+    pub fn state(&self) -> &Decision {
+        &self.sequencer.state
+    }
+
+    fn take(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Request {
+                id,
+                origin,
+                command,
+            } => self.request(now, id, origin, command),
+            Input::Durable(head) => {
+                self.sequencer.durable_at(head);
+                self.obliged = true;
+            }
+            Input::AppendFailed(failure) => self.stop(failure.into()),
+            Input::Started { attempt, process } => {
+                self.attempt_event(now, &attempt, |task, run| {
+                    scheduler::decide::started(task, run, &process)
+                        .into_iter()
+                        .collect()
+                });
+                self.recovered(&attempt, |r| &mut r.reattached);
+            }
+            Input::Attached(attempt) => self.recovered(&attempt, |r| &mut r.reattached),
+            Input::Unstarted(attempt) => self.recovered(&attempt, |r| &mut r.unstarted),
+            Input::Ended { attempt, outcome } => {
+                self.attempt_event(now, &attempt, |task, run| {
+                    scheduler::decide::ended(task, run, &outcome)
+                });
+                self.recovered(&attempt, |r| &mut r.closed);
+            }
+            Input::Lost {
+                attempt,
+                reason,
+                orphans_ended,
+            } => {
+                self.attempt_event(now, &attempt, |task, run| {
+                    scheduler::decide::lost(task, run, &reason, orphans_ended)
+                });
+                self.recovered(&attempt, |r| &mut r.lost);
+            }
+            Input::Shutdown => self.shut_down(now),
+        }
+    }
+
+    fn request(&mut self, now: Now, id: RequestId, origin: Origin, command: Command) {
+        if matches!(self.stage, Stage::Stopping) {
+            let result = Err(Rejected::NotLeading("the node is shutting down".into()));
+            self.outputs.push(Output::Reply { id, result });
+            return;
+        }
+        let result = match command {
+            Command::Submit { task_id, task, key } => self.submit(now, &origin, task_id, task, key),
+            Command::Cancel { task_id, reason } => self.cancel(now, origin, &task_id, reason),
+            Command::Retry { task_id } => match scheduler::decide::retry(self.tasks(), &task_id) {
+                Ok(decided) => {
+                    let origin = self.for_task(&task_id, origin);
+                    self.record(now, &origin, None, vec![decided.into()])
+                }
+                Err(refusal) => Err(refusal.into()),
+            },
+            Command::Append {
+                events,
+                key,
+                expected_head,
+            } => self.append(now, &origin, events, key, expected_head),
+            Command::AwaitEnd { task_id } => match self.tasks().get(&task_id) {
+                None => Err(scheduler::decide::Refusal::Unknown(task_id).into()),
+                Some(task) if task.is_ended() => Ok(Reply::TaskEnded(Box::new(task.view()))),
+                Some(_) => {
+                    self.waiting.entry(task_id).or_default().push(id);
+                    return;
+                }
+            },
+        };
+        // A refusal rests on state that may not be durable yet, so it waits like everything else.
+        self.sequencer.reply(self.sequencer.head().seq, id, result);
+    }
+
+    fn submit(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        task_id: Option<Id>,
+        task: ledger_core::event::TaskSubmitted,
+        key: Option<Id>,
+    ) -> Result<Reply, Rejected> {
+        if let Some(seq) = self.replayed(key.as_ref()) {
+            return Ok(Reply::Replayed(seq));
+        }
+        let task_id = task_id.unwrap_or_else(|| self.sequencer.new_id(now.wall));
+        let queue = task.priority;
+        let position = self.tasks().queued_count(queue);
+        let decided = scheduler::decide::submit(self.tasks(), &task_id, task)?;
+        match self.record(now, origin, key.as_ref(), vec![decided.into()])? {
+            Reply::Recorded(head) => Ok(Reply::Submitted {
+                task_id,
+                queue,
+                position,
+                head,
+            }),
+            other => Ok(other),
+        }
+    }
+
+    fn cancel(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        task_id: &Id,
+        reason: Option<String>,
+    ) -> Result<Reply, Rejected> {
+        let Some(decided) = scheduler::decide::cancel(self.tasks(), task_id, reason)? else {
+            return Ok(Reply::Unchanged(self.sequencer.head()));
+        };
+        let origin = self.for_task(task_id, origin);
+        let reply = self.record(now, &origin, None, vec![decided.into()]);
+        // A task that only waited has ended with this.
+        self.tell_waiting(task_id);
+        reply
+    }
+
+    fn append(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        events: Vec<AppEvent>,
+        key: Option<Id>,
+        expected_head: Option<Seq>,
+    ) -> Result<Reply, Rejected> {
+        if let Some(seq) = self.replayed(key.as_ref()) {
+            return Ok(Reply::Replayed(seq));
+        }
+        let actual = self.sequencer.head().seq;
+        if let Some(expected) = expected_head.filter(|expected| *expected != actual) {
+            return Err(Rejected::Head { expected, actual });
+        }
+        let entries = events
+            .into_iter()
+            .map(|e| Entry {
+                subject: e.subject,
+                kind: e.kind,
+                data: e.data,
+                event: Event::App,
+            })
+            .collect();
+        self.record(now, origin, key.as_ref(), entries)
+    }
+
+    fn replayed(&self, key: Option<&Id>) -> Option<Seq> {
+        key.and_then(|key| self.sequencer.state.keys.lookup(key))
+    }
+
+    fn record(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        key: Option<&Id>,
+        entries: Vec<Entry>,
+    ) -> Result<Reply, Rejected> {
+        match self.sequencer.record(now.wall, origin, key, entries) {
+            Ok(head) => Ok(Reply::Recorded(head)),
+            Err(RecordError::Encode(e)) => Err(Rejected::TooLarge(e.to_string())),
+            Err(RecordError::Fold(reason)) => {
+                self.stop(StopReason::Corrupt(reason.clone()));
+                Err(Rejected::NotLeading(reason))
+            }
+        }
+    }
+
+    /// Records what the node itself decided; nothing of it can be too large.
+    fn record_own(&mut self, now: Now, origin: &Origin, decided: Vec<Decided>) {
+        if decided.is_empty() {
+            return;
+        }
+        let entries = decided.into_iter().map(Entry::from).collect();
+        if let Err(Rejected::TooLarge(e)) = self.record(now, origin, None, entries) {
+            self.stop(StopReason::Corrupt(e));
+        }
+    }
+
+    /// Tells whoever waits for the end of a task, if it has ended.
+    fn tell_waiting(&mut self, task: &Id) {
+        let Some(view) = self
+            .tasks()
+            .get(task)
+            .filter(|t| t.is_ended())
+            .map(Task::view)
+        else {
+            return;
+        };
+        for id in self.waiting.remove(task).unwrap_or_default() {
+            let reply = Reply::TaskEnded(Box::new(view.clone()));
+            self.sequencer
+                .reply(self.sequencer.head().seq, id, Ok(reply));
+        }
+    }
+
+    /// Records what follows from a report about an attempt. A report about one that is not open
+    /// is late news about something already decided, and nothing follows from it.
+    fn attempt_event(
+        &mut self,
+        now: Now,
+        id: &AttemptId,
+        decide: impl FnOnce(&Task, &projections::tasks::Run) -> Vec<Decided>,
+    ) {
+        let task = self.tasks().get(&id.task);
+        let Some((task, run)) = task
+            .and_then(|task| task.run().map(|run| (task, run)))
+            .filter(|(_, run)| run.attempt == id.attempt)
+        else {
+            return;
+        };
+        let decided = decide(task, run);
+        let origin = Origin {
+            cause: Some(run.ordered),
+            correlation: task.correlation.clone(),
+            ..self.own_origin()
+        };
+        self.record_own(now, &origin, decided);
+        if self.tasks().get(&id.task).and_then(Task::run).is_none() {
+            self.handed.remove(id);
+            self.cancelled.remove(id);
+        }
+        self.tell_waiting(&id.task);
+    }
+
+    fn recovered(&mut self, id: &AttemptId, count: impl FnOnce(&mut Recovery) -> &mut u32) {
+        if let Stage::Recovering(recovery) = &mut self.stage
+            && recovery.waiting.remove(id)
+        {
+            *count(recovery) += 1;
+        }
+    }
+
+    /// What follows from all inputs of a turn: recovery's end, dispatch, obligations, the disk.
+    fn settle(&mut self, now: Now) {
+        if matches!(self.stage, Stage::Recovering(_)) {
+            self.finish_recovery(now);
+        }
+        if matches!(self.stage, Stage::Leading) {
+            self.dispatch(now);
+        }
+        if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
+            self.obliged = false;
+            self.reconcile();
+        }
+        if !matches!(self.stage, Stage::Stopped(_)) {
+            self.sequencer.flush(&mut self.outputs);
+        }
+        if matches!(self.stage, Stage::Stopping) && self.sequencer.is_settled() {
+            self.stop(StopReason::Shutdown);
+        }
+    }
+
+    fn finish_recovery(&mut self, now: Now) {
+        let Stage::Recovering(recovery) = &self.stage else {
+            return;
+        };
+        if !recovery.waiting.is_empty() {
+            return;
+        }
+        let recovered = NodeRecovered {
+            replayed: self.replayed,
+            replay_us: self.replay,
+            reattached: recovery.reattached,
+            closed: recovery.closed,
+            lost: recovery.lost,
+            unstarted: recovery.unstarted,
+        };
+        self.stage = Stage::Leading;
+        let decided = vec![Decided::new(
+            self.actor.clone(),
+            NodeEvent::Recovered(recovered),
+        )];
+        let origin = self.own_origin();
+        self.record_own(now, &origin, decided);
+    }
+
+    fn dispatch(&mut self, now: Now) {
+        while let Some(decided) =
+            scheduler::decide::dispatch(self.tasks(), self.max_running, &self.node, now.wall)
+        {
+            let origin = self.queued_origin(decided.subject.id());
+            self.record_own(now, &origin, vec![decided]);
+            if matches!(self.stage, Stage::Stopped(_)) {
+                return;
+            }
+        }
+    }
+
+    /// The start of an attempt is caused by what queued it.
+    fn queued_origin(&self, task: &str) -> Origin {
+        let task = self.tasks().get(task);
+        let cause = task.and_then(|task| match &task.state {
+            TaskState::Queued { since, .. } => Some(*since),
+            _ => None,
+        });
+        let correlation = task.and_then(|task| task.correlation.clone());
+        Origin {
+            cause,
+            correlation,
+            ..self.own_origin()
+        }
+    }
+
+    /// Compares what is open and durable with what the process port was given, and hands over
+    /// the difference.
+    fn reconcile(&mut self) {
+        let durable = self.sequencer.durable();
+        let mut outputs = Vec::new();
+        let (mut handed, mut cancelled) = (Vec::new(), Vec::new());
+        for task in self.sequencer.state.tasks.open() {
+            let Some(id) = attempt_of(task) else { continue };
+            if task.run().is_none_or(|run| run.ordered > durable) {
+                continue;
+            }
+            if !self.handed.contains(&id) {
+                let Payload::Exec(exec) = &task.payload;
+                let order = StartOrder {
+                    attempt: id.clone(),
+                    exec: exec.clone(),
+                    max_runtime: task.max_runtime_ms,
+                    grace: task.grace_ms,
+                };
+                outputs.push(match self.inherited(task) {
+                    Some(boot) => Output::Recover(order, boot),
+                    None => Output::Start(order),
+                });
+                handed.push(id.clone());
+            }
+            if let TaskState::Cancelling { asked, .. } = task.state
+                && asked <= durable
+                && !self.cancelled.contains(&id)
+            {
+                outputs.push(Output::Cancel(id.clone()));
+                cancelled.push(id);
+            }
+        }
+        self.handed.extend(handed);
+        self.cancelled.extend(cancelled);
+        self.outputs.extend(outputs);
+    }
+
+    /// An attempt that an earlier life of the node ordered may have begun long ago; whether the
+    /// host has been up since then decides what its files are worth.
+    fn inherited(&self, task: &Task) -> Option<BootOfOrder> {
+        let run = task.run().filter(|run| run.ordered <= self.replayed)?;
+        let leases = &self.sequencer.state.leases;
+        let boot = |term| leases.tenure(term).map(|tenure| &tenure.boot_id);
+        let same = boot(run.term) == boot(self.term());
+        Some(if same {
+            BootOfOrder::Current
+        } else {
+            BootOfOrder::Earlier
+        })
+    }
+
+    fn shut_down(&mut self, now: Now) {
+        if !matches!(self.stage, Stage::Recovering(_) | Stage::Leading) {
+            return;
+        }
+        let queued = Priority::ALL
+            .map(|q| self.tasks().queued_count(q))
+            .iter()
+            .sum::<usize>();
+        let stopped = NodeStopped {
+            running: u32::try_from(self.tasks().open_count()).unwrap_or(u32::MAX),
+            queued: u32::try_from(queued).unwrap_or(u32::MAX),
+        };
+        let decided = vec![
+            Decided::new(self.actor.clone(), NodeEvent::Stopped(stopped)),
+            lease::decide::release(&self.node, ReleaseReason::Shutdown),
+        ];
+        let origin = self.own_origin();
+        self.record_own(now, &origin, decided);
+        if !matches!(self.stage, Stage::Stopped(_)) {
+            self.stage = Stage::Stopping;
+        }
+    }
+
+    /// Stops for good: whoever waits is told that their request may or may not be on disk.
+    fn stop(&mut self, reason: StopReason) {
+        if matches!(self.stage, Stage::Stopped(_)) {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        let pending = self.sequencer.abandon();
+        self.outputs
+            .extend(waiting.chain(pending).map(|id| Output::Reply {
+                id,
+                result: Err(Rejected::NotLeading(reason.to_string())),
+            }));
+        self.outputs.push(Output::Stopped(reason.clone()));
+        self.stage = Stage::Stopped(reason);
+    }
+
+    fn tasks(&self) -> &projections::tasks::Tasks {
+        &self.sequencer.state.tasks
+    }
+
+    fn own_origin(&self) -> Origin {
+        Origin::of(self.actor.clone())
+    }
+
+    /// A request about a task is tied to what the task is tied to.
+    fn for_task(&self, task: &Id, origin: Origin) -> Origin {
+        let task = self.tasks().get(task);
+        let correlation = origin
+            .correlation
+            .or(task.and_then(|t| t.correlation.clone()));
+        Origin {
+            correlation,
+            cause: origin.cause.or(task.map(|t| t.submitted)),
+            ..origin
+        }
+    }
+}
+
+fn attempt_of(task: &Task) -> Option<AttemptId> {
+    task.run().map(|run| AttemptId {
+        task: task.id.clone(),
+        attempt: run.attempt,
+    })
+}
+
+/// The subject of a node's events, and its actor.
+pub fn node_subject(node: &Id) -> Entity {
+    Entity::of("node", node).expect("a node's name is an id")
+}

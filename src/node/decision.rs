@@ -1,0 +1,108 @@
+//! Decision state: all that the core folds in order to decide, as one projection, so that a node
+//! that comes up folds the log once for all of it.
+
+use ledger_core::envelope::Header;
+use ledger_core::event::Event;
+use ledger_core::ids::Seq;
+use projections::framework::{ApplyError, Projection, RestoreError};
+use projections::idempotency::Idempotency;
+use projections::leases::Leases;
+use projections::tasks::Tasks;
+use serde::{Deserialize, Serialize};
+
+/// Everything the core decides by.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// Tasks and queues.
+    pub tasks: Tasks,
+    /// Who leads.
+    pub leases: Leases,
+    /// Idempotency keys.
+    pub keys: Idempotency,
+    /// The first event that this binary does not know: whoever decides over it decides blindly.
+    unknown: Option<Unknown>,
+}
+
+/// An event of a kind or payload version that this binary does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Unknown {
+    seq: Seq,
+    kind: String,
+    version: u16,
+}
+
+impl Decision {
+    /// Position, kind and payload version of the first event that this binary does not know.
+    pub fn unknown(&self) -> Option<(Seq, &str, u16)> {
+        self.unknown
+            .as_ref()
+            .map(|u| (u.seq, u.kind.as_str(), u.version))
+    }
+}
+
+impl Projection for Decision {
+    const NAME: &'static str = "decision";
+    const VERSION: u32 = Tasks::VERSION * 10_000 + Leases::VERSION * 100 + Idempotency::VERSION;
+
+    fn wants(_kind: &str) -> bool {
+        // Any event may carry an idempotency key, and time passes with each.
+        true
+    }
+
+    fn apply(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
+        if matches!(event, Event::Unknown) {
+            self.unknown.get_or_insert_with(|| Unknown {
+                seq: header.seq,
+                kind: header.kind.to_owned(),
+                version: header.version,
+            });
+            return self.keys.apply(header, event);
+        }
+        if Tasks::wants(header.kind) {
+            self.tasks.apply(header, event)?;
+        }
+        if Leases::wants(header.kind) {
+            self.leases.apply(header, event)?;
+        }
+        self.keys.apply(header, event)
+    }
+
+    fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
+        self.keys
+            .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
+        self.leases
+            .rows(&mut |key, value| emit(&format!("leases/{key}"), value));
+        self.tasks
+            .rows(&mut |key, value| emit(&format!("tasks/{key}"), value));
+        if let Some(unknown) = &self.unknown {
+            let value = serde_json::to_string(unknown).expect("it holds a number and two texts");
+            emit("unknown", &value);
+        }
+    }
+
+    fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
+        let (mut keys, mut leases, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unknown = None;
+        for (key, value) in rows {
+            if key == "unknown" {
+                let parsed = serde_json::from_str(&value);
+                unknown = Some(parsed.map_err(|e| RestoreError::row(key, e.to_string()))?);
+                continue;
+            }
+            let part = match key.split_once('/') {
+                Some(("keys", _)) => &mut keys,
+                Some(("leases", _)) => &mut leases,
+                Some(("tasks", _)) => &mut tasks,
+                _ => return Err(RestoreError::row(key, "belongs to no part")),
+            };
+            let rest = key.split_once('/').map_or("", |(_, rest)| rest);
+            part.push((rest.to_owned(), value));
+        }
+        Ok(Self {
+            keys: Idempotency::from_rows(&mut keys.into_iter())?,
+            leases: Leases::from_rows(&mut leases.into_iter())?,
+            tasks: Tasks::from_rows(&mut tasks.into_iter())?,
+            unknown,
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! The node: a synchronous state machine in the middle, threads and sockets around it.
+//!
+//! ```text
+//!  API ──> requests ──┐                         ┌──> disk thread: append, one fsync a batch
+//!  shims ─> reports ──┼──> core::Core::step ────┼──> views thread: fold what is durable
+//!  disk ──> done ─────┘    (now, inputs)        ├──> process port: start, cancel, look after
+//!                           -> outputs          └──> replies, only for what is durable
+//! ```
+//!
+//! [`core`] knows no socket, no thread, no clock and no randomness of its own: a turn is a
+//! function of what it holds, the time and the inputs it is given, so that the same inputs give
+//! the same history. What it wants done it returns as data.
+
+pub mod boot;
+pub mod command;
+pub mod core;
+pub mod decision;
+mod outcome;
+pub mod ports;
+mod processes;
+mod run;
+mod sequencer;
+pub(crate) mod threads;
+
+#[cfg(test)]
+mod tests;
+
+pub use boot::{BootError, Created, create_ledger, own_uid};
+pub use run::{NodeError, NodeOptions, Ready, run};

@@ -1,0 +1,47 @@
+//! What the core is connected to. The disk, processes and replies are inputs and outputs of
+//! [`super::core::Core::step`]; randomness is the one thing it draws while it decides.
+
+/// Randomness as an input: the same seed gives the same draws.
+pub trait Random: Send {
+    /// The next ten bytes.
+    fn bytes(&mut self) -> [u8; 10];
+}
+
+/// A stream of random bytes from a seed: the extendable output of BLAKE3.
+#[derive(Debug)]
+pub struct SeededRandom {
+    stream: blake3::OutputReader,
+}
+
+impl SeededRandom {
+    /// The stream of this seed.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self {
+            stream: blake3::Hasher::new_keyed(&seed).finalize_xof(),
+        }
+    }
+
+    /// A stream whose seed the system draws.
+    ///
+    /// # Errors
+    /// If the system has no randomness to give.
+    pub fn from_system() -> std::io::Result<Self> {
+        use std::io::Read;
+        let mut seed = [0; 32];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+        Ok(Self::new(seed))
+    }
+
+    /// The next ten bytes.
+    pub fn draw(&mut self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        self.stream.fill(&mut bytes);
+        bytes
+    }
+}
+
+impl Random for SeededRandom {
+    fn bytes(&mut self) -> [u8; 10] {
+        self.draw()
+    }
+}

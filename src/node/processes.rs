@@ -1,0 +1,531 @@
+//! The process port for real: starts attempts through the spawner, watches their shims, collects
+//! outcomes, and finds out what became of attempts that an earlier life of the node ordered.
+//!
+//! What counts is in the attempt's directory; reports only say when to look. So the same look
+//! ([`Port::look`]) serves a report, a shim that died, a spawner that died and recovery.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use ledger_core::event::Attempt;
+use ledger_core::ids::Id;
+use nix::sys::signal::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use super::command::{AttemptId, BootOfOrder, Input, StartOrder};
+use super::outcome;
+use super::threads::Mail;
+use crate::scheduler::decide::Ended;
+use crate::shim::watch::{Attach, attach, signal_shim};
+use crate::shim::{
+    AttemptDir, AttemptError, Claimant, Outcome, PROTOCOL_VERSION, ProcessIdentity, Report,
+    SpawnRequest, Spawner, TaskId, orphans,
+};
+
+/// How long orphans of a shim that died may take to die of SIGKILL.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
+/// Variables of the node that every task inherits.
+const BASE_ENV: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
+/// What a task finds programs by if the node has no `PATH` itself.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What the core wants done in the world.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Start(StartOrder),
+    Recover(StartOrder, BootOfOrder),
+    Cancel(AttemptId),
+}
+
+/// What the port tells itself.
+#[derive(Debug)]
+enum Event {
+    ShimGone(AttemptId),
+    OrphansEnded {
+        attempt: AttemptId,
+        ended: u32,
+        survivors: usize,
+    },
+}
+
+/// An attempt in the port's care. Its table is looked up by id and never walked for an order.
+struct Tracked {
+    order: StartOrder,
+    shim: Option<ProcessIdentity>,
+    pidfd: Option<OwnedFd>,
+    cancel: bool,
+}
+
+pub(super) struct PortConfig {
+    pub(super) exe: PathBuf,
+    pub(super) data_dir: PathBuf,
+    pub(super) output_limit: u64,
+    pub(super) inbox: Sender<Mail>,
+}
+
+pub(super) struct Port {
+    config: PortConfig,
+    spawner: Spawner,
+    reports: AsyncFd<OwnedFd>,
+    env: BTreeMap<String, String>,
+    tracked: HashMap<AttemptId, Tracked>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+fn launch(config: &PortConfig) -> std::io::Result<(Spawner, AsyncFd<OwnedFd>)> {
+    let spawner = Spawner::launch(&config.exe, &config.data_dir)?;
+    let reports = readable(spawner.reports().try_clone_to_owned()?)?;
+    Ok((spawner, reports))
+}
+
+impl Port {
+    /// Launches the spawner. Must be called in a tokio runtime.
+    pub(super) fn new(config: PortConfig) -> std::io::Result<(Self, PortLoop)> {
+        let (spawner, reports) = launch(&config)?;
+        let (events, receiver) = mpsc::unbounded_channel();
+        let mut env: BTreeMap<String, String> = BASE_ENV
+            .iter()
+            .filter_map(|name| std::env::var(name).ok().map(|v| ((*name).to_owned(), v)))
+            .collect();
+        env.entry("PATH".into())
+            .or_insert_with(|| DEFAULT_PATH.into());
+        let tracked = HashMap::new();
+        Ok((
+            Self {
+                config,
+                spawner,
+                reports,
+                env,
+                tracked,
+                events,
+            },
+            PortLoop(receiver),
+        ))
+    }
+
+    /// Serves until the core's side of `effects` is gone. Shims live on.
+    pub(super) async fn run(
+        mut self,
+        mut own: PortLoop,
+        mut effects: mpsc::UnboundedReceiver<Effect>,
+    ) {
+        loop {
+            tokio::select! {
+                effect = effects.recv() => match effect {
+                    Some(Effect::Start(order)) => self.start(order),
+                    Some(Effect::Recover(order, boot)) => self.recover(order, boot),
+                    Some(Effect::Cancel(attempt)) => self.cancel(&attempt),
+                    None => break,
+                },
+                Some(event) = own.0.recv() => self.event(event),
+                ready = self.reports.readable() => {
+                    if let Ok(mut ready) = ready {
+                        ready.clear_ready();
+                    }
+                    self.take_reports();
+                }
+            }
+        }
+    }
+
+    fn tell(&self, input: Input) {
+        // The core's thread may have stopped; the next life finds everything in the files.
+        let _ = self.config.inbox.send(Mail::Tell(input));
+    }
+
+    fn dir(&self, id: &AttemptId) -> Result<AttemptDir, AttemptError> {
+        AttemptDir::new(&self.config.data_dir, &id.task, id.attempt.0)
+    }
+
+    fn start(&mut self, order: StartOrder) {
+        let id = order.attempt.clone();
+        let tracked = Tracked {
+            order,
+            shim: None,
+            pidfd: None,
+            cancel: false,
+        };
+        self.tracked.insert(id.clone(), tracked);
+        self.request(&id);
+    }
+
+    /// Asks the spawner for an attempt in our care.
+    fn request(&mut self, id: &AttemptId) {
+        let Some(tracked) = self.tracked.get(id) else {
+            return;
+        };
+        let made = self.dir(id).and_then(|dir| dir.create().map(|()| dir));
+        let request = match made {
+            Ok(dir) => self.spawn_request(&tracked.order, &dir),
+            Err(error) => {
+                self.fail(id, "directory", &std::io::Error::other(error.to_string()));
+                return;
+            }
+        };
+        let sent = request.and_then(|request| match self.spawner.send(&request) {
+            Ok(()) => Ok(()),
+            // Too large is the request's own fault; anything else is the spawner's.
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(e),
+            Err(e) => {
+                tracing::warn!(error = %e, "the spawner does not take requests; starting another");
+                (self.spawner, self.reports) = launch(&self.config)?;
+                self.spawner.send(&request)
+            }
+        });
+        if let Err(error) = sent {
+            self.fail(id, "spawner", &error);
+        }
+    }
+
+    /// The attempt can't be begun: nobody has its claim, so that is its outcome.
+    fn fail(&mut self, id: &AttemptId, step: &str, error: &std::io::Error) {
+        self.tracked.remove(id);
+        let outcome = Box::new(outcome::never_started(step, error));
+        self.tell(Input::Ended {
+            attempt: id.clone(),
+            outcome,
+        });
+    }
+
+    fn spawn_request(&self, order: &StartOrder, dir: &AttemptDir) -> std::io::Result<SpawnRequest> {
+        let mut env = self.env.clone();
+        env.insert("LEDGER_TASK_ID".into(), order.attempt.task.to_string());
+        env.insert("LEDGER_ATTEMPT".into(), order.attempt.attempt.to_string());
+        env.extend(order.exec.env.clone());
+        let cwd = match &order.exec.cwd {
+            Some(cwd) => PathBuf::from(cwd),
+            None => work_dir(&dir.path())?,
+        };
+        let invalid = |e: AttemptError| std::io::Error::other(e.to_string());
+        Ok(SpawnRequest {
+            protocol: PROTOCOL_VERSION,
+            task_id: TaskId::new(&order.attempt.task).map_err(invalid)?,
+            attempt: dir.attempt(),
+            argv: order.exec.argv.clone(),
+            env,
+            cwd,
+            stdin: order.exec.stdin.clone(),
+            run_as: None,
+            max_runtime_ms: order.max_runtime.0,
+            grace_ms: order.grace.0,
+            output_limit: self.config.output_limit,
+        })
+    }
+
+    /// Takes all reports that are there, then watches the shims that are still at work: one that
+    /// began and ended within the same look needs no watching.
+    fn take_reports(&mut self) {
+        let mut begun = Vec::new();
+        loop {
+            match self.spawner.receive() {
+                Ok(Some(message)) => match Spawner::parse_report(&message) {
+                    Ok(report) => begun.extend(self.report(report)),
+                    Err(error) => tracing::warn!(%error, "an unreadable report from a shim"),
+                },
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the spawner is gone; starting another");
+                    self.respawn();
+                    break;
+                }
+            }
+        }
+        for id in begun {
+            self.watch(&id);
+        }
+    }
+
+    fn report(&mut self, report: Report) -> Option<AttemptId> {
+        match report {
+            Report::Started(started) => {
+                let id = attempt_id(&started.task_id, started.attempt)?;
+                let process = outcome::process_ref(&started.child, Some(&started.shim));
+                self.tracked.get_mut(&id)?.shim = Some(started.shim);
+                self.tell(Input::Started {
+                    attempt: id.clone(),
+                    process,
+                });
+                return Some(id);
+            }
+            Report::Ended {
+                task_id,
+                attempt,
+                shim,
+            } => {
+                let id = attempt_id(&task_id, attempt)?;
+                if let Some(tracked) = self.tracked.get_mut(&id) {
+                    tracked.shim.get_or_insert(shim);
+                    self.look(&id);
+                }
+            }
+            Report::ClaimedElsewhere {
+                task_id, attempt, ..
+            } => {
+                let id = attempt_id(&task_id, attempt)?;
+                if self.tracked.contains_key(&id) {
+                    self.look(&id);
+                }
+            }
+            Report::Refused {
+                task_id,
+                attempt,
+                message,
+                ..
+            } => {
+                let id = attempt_id(&task_id?, attempt?)?;
+                if self.tracked.contains_key(&id) {
+                    self.fail(&id, "spawner", &std::io::Error::other(message));
+                }
+            }
+            Report::Unkillable {
+                task_id,
+                attempt,
+                survivors,
+                ..
+            } => {
+                let pids: Vec<i32> = survivors.iter().map(|s| s.pid).collect();
+                tracing::error!(task = %task_id, %attempt, ?pids, "processes outlive SIGKILL");
+            }
+        }
+        None
+    }
+
+    /// Another spawner; attempts that the old one may not have begun are looked into.
+    fn respawn(&mut self) {
+        match launch(&self.config) {
+            Ok((spawner, reports)) => (self.spawner, self.reports) = (spawner, reports),
+            Err(error) => tracing::error!(%error, "no spawner can be started"),
+        }
+        let unwatched: Vec<_> = self
+            .tracked
+            .iter()
+            .filter(|(_, tracked)| tracked.pidfd.is_none())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in unwatched {
+            self.look(&id);
+        }
+    }
+
+    fn recover(&mut self, order: StartOrder, boot: BootOfOrder) {
+        let id = order.attempt.clone();
+        self.tracked.insert(
+            id.clone(),
+            Tracked {
+                order,
+                shim: None,
+                pidfd: None,
+                cancel: false,
+            },
+        );
+        if boot == BootOfOrder::Current {
+            self.look(&id);
+            return;
+        }
+        // Outcomes are synced, so one that is there is true. Claims are not.
+        match self.dir(&id).and_then(|dir| dir.read_outcome()) {
+            Ok(Some(outcome)) => self.close(&id, outcome),
+            Ok(None) => self.lose(&id, "the host was rebooted while it ran", 0),
+            Err(error) => self.lose(&id, &format!("the host was rebooted; {error}"), 0),
+        }
+    }
+
+    /// Finds out from its directory how an attempt in our care stands, and acts on it: closes it,
+    /// watches its shim, begins it if nobody has, or gives it up.
+    fn look(&mut self, id: &AttemptId) {
+        let read = self
+            .dir(id)
+            .and_then(|dir| Ok((dir.read_outcome()?, dir.read_claim()?, dir.read_started()?)));
+        match read {
+            Ok((Some(outcome), _, _)) => self.close(id, outcome),
+            Ok((None, None, _)) => {
+                self.tell(Input::Unstarted(id.clone()));
+                self.request(id);
+            }
+            Ok((None, Some(claim), _)) if claim.kind == Claimant::Node => {
+                self.lose(id, "its claim was taken by a node", 0);
+            }
+            Ok((None, Some(claim), started)) => {
+                if let Some(tracked) = self.tracked.get_mut(id) {
+                    tracked.shim = Some(claim.by);
+                }
+                self.tell(match started {
+                    Some(s) => Input::Started {
+                        attempt: id.clone(),
+                        process: outcome::process_ref(&s.child, Some(&s.shim)),
+                    },
+                    None => Input::Attached(id.clone()),
+                });
+                self.watch(id);
+            }
+            // It can't be known whether something runs, so nothing is started or given up: the
+            // attempt stays open, and the operator is told.
+            Err(error) => {
+                tracing::error!(task = %id.task, attempt = %id.attempt, %error,
+                    "an attempt's directory can't be read");
+                self.tell(Input::Attached(id.clone()));
+            }
+        }
+    }
+
+    /// Watches the shim of an attempt in our care until it ends.
+    fn watch(&mut self, id: &AttemptId) {
+        let Some(tracked) = self.tracked.get_mut(id) else {
+            return;
+        };
+        let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else {
+            return;
+        };
+        let attached = attach(shim).and_then(|attached| match attached {
+            Attach::Alive(pidfd) => Ok(Some((readable(pidfd.try_clone()?)?, pidfd))),
+            Attach::Gone => Ok(None),
+        });
+        match attached {
+            Ok(Some((ends, pidfd))) => {
+                let (events, id) = (self.events.clone(), id.clone());
+                if tracked.cancel {
+                    signal(&id, &pidfd);
+                }
+                tracked.pidfd = Some(pidfd);
+                tokio::spawn(async move {
+                    // A pidfd is readable once its process has ended.
+                    let _ = ends.readable().await;
+                    let _ = events.send(Event::ShimGone(id));
+                });
+            }
+            Ok(None) => self.shim_gone(id),
+            Err(error) => {
+                tracing::error!(task = %id.task, %error, "a shim can't be watched");
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::ShimGone(id) => self.shim_gone(&id),
+            Event::OrphansEnded {
+                attempt,
+                ended,
+                survivors,
+            } => {
+                if survivors > 0 {
+                    // Its tree is not gone: requeueing it would run it twice at a time.
+                    tracing::error!(task = %attempt.task, survivors, "orphans outlive SIGKILL");
+                    return;
+                }
+                self.lose(&attempt, "its shim ended without an outcome", ended);
+            }
+        }
+    }
+
+    /// The shim has ended: with an outcome, or killed, with orphans left perhaps.
+    fn shim_gone(&mut self, id: &AttemptId) {
+        let Some(tracked) = self.tracked.get(id) else {
+            return;
+        };
+        match self.dir(id).and_then(|dir| dir.read_outcome()) {
+            Ok(Some(outcome)) => return self.close(id, outcome),
+            Ok(None) => {}
+            Err(error) => tracing::error!(task = %id.task, %error, "an outcome can't be read"),
+        }
+        let Some(shim) = tracked.shim.clone() else {
+            return;
+        };
+        let (events, attempt) = (self.events.clone(), id.clone());
+        tokio::task::spawn_blocking(move || {
+            let (ended, survivors) = match orphans::end(&shim, ORPHAN_PATIENCE) {
+                Ok(done) => (
+                    u32::try_from(done.killed.len()).unwrap_or(u32::MAX),
+                    done.survivors.len(),
+                ),
+                Err(error) => {
+                    tracing::error!(%error, "orphans can't be looked for");
+                    (0, 0)
+                }
+            };
+            let _ = events.send(Event::OrphansEnded {
+                attempt,
+                ended,
+                survivors,
+            });
+        });
+    }
+
+    fn close(&mut self, id: &AttemptId, outcome: Outcome) {
+        let Some(tracked) = self.tracked.remove(id) else {
+            return;
+        };
+        let outcome: Box<Ended> = Box::new(outcome::ended(outcome, tracked.shim.as_ref()));
+        self.tell(Input::Ended {
+            attempt: id.clone(),
+            outcome,
+        });
+    }
+
+    fn lose(&mut self, id: &AttemptId, reason: &str, orphans_ended: u32) {
+        if self.tracked.remove(id).is_some() {
+            let reason = reason.to_owned();
+            self.tell(Input::Lost {
+                attempt: id.clone(),
+                reason,
+                orphans_ended,
+            });
+        }
+    }
+
+    fn cancel(&mut self, id: &AttemptId) {
+        let Some(tracked) = self.tracked.get_mut(id) else {
+            return;
+        };
+        tracked.cancel = true;
+        if let Some(pidfd) = &tracked.pidfd {
+            signal(id, pidfd);
+        }
+    }
+}
+
+/// The receiving end of what the port tells itself.
+pub(super) struct PortLoop(mpsc::UnboundedReceiver<Event>);
+
+/// Asks a shim to end its tree. A shim that has gone meanwhile needs no asking.
+fn signal(id: &AttemptId, pidfd: &OwnedFd) {
+    match signal_shim(pidfd, Signal::SIGTERM) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+            tracing::error!(task = %id.task, %error, "a shim can't be signaled");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// A descriptor that tells the runtime when it is readable. Must be called in a runtime.
+#[allow(unsafe_code)] // tokio asks for a promise about the descriptor that its type can't express
+fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and nothing
+    // hands it out mutably.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
+    registered.map_err(std::io::Error::from)
+}
+
+fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {
+    let task = Id::new(task.as_str()).ok()?;
+    Some(AttemptId {
+        task,
+        attempt: Attempt(attempt.get()),
+    })
+}
+
+/// The attempt's own place to work in, beside its records.
+fn work_dir(attempt: &Path) -> std::io::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let path = attempt.join("work");
+    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        Ok(()) => Ok(path),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(path),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,268 @@
+//! A node from its start to its end: boot, threads, sockets, signals, shutdown.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use ledger_core::chain::{Batch, Head};
+use ledger_core::clock;
+use ledger_core::ids::Id;
+use ledger_core::store::LogReader;
+use projections::framework::{ViewDir, ViewWorker};
+use projections::views;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::boot::{BootError, Booted, boot};
+use super::command::{Input, StopReason};
+use super::processes::{Port, PortConfig};
+use super::threads::{Mail, Outlets, turn, write};
+use crate::api::{self, Api, Defaults};
+use crate::config::Config;
+
+/// How a node is to run.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The data directory, absolute.
+    pub data_dir: PathBuf,
+    /// The node's name.
+    pub node: Id,
+    /// Everything else.
+    pub config: Config,
+    /// This program, started again as the spawner.
+    pub exe: PathBuf,
+}
+
+/// Why a node did not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// It did not come up.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// Something it needs failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+    /// Its views could not be folded.
+    #[error("the views can't be folded: {0}")]
+    Views(String),
+    /// It stopped leading.
+    #[error("the node stepped down: {0}")]
+    SteppedDown(StopReason),
+}
+
+/// How long requests under way may take to end when the node stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+fn io(what: &'static str) -> impl Fn(std::io::Error) -> NodeError {
+    move |error| NodeError::Io { what, error }
+}
+
+/// What a node says once it serves.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Its term's first durable head.
+    pub head: Head,
+}
+
+/// Runs a node until it is told to stop (SIGINT, SIGTERM) or can't lead any more. `ready` is
+/// called once it leads and serves.
+///
+/// # Errors
+/// [`NodeError`]; [`NodeError::SteppedDown`] if it led and had to stop.
+pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), NodeError> {
+    let started_at = clock::now();
+    let Booted {
+        lock,
+        store,
+        core,
+        first,
+    } = boot(
+        &options.data_dir,
+        &options.node,
+        options.config.scheduler.max_running,
+    )?;
+    let reader = store.reader();
+    let base = reader
+        .head()
+        .map_err(|e| BootError::Replay(e.to_string()))?;
+    let reader: Arc<dyn LogReader> = Arc::new(reader);
+    let view_dir = ViewDir::open(options.data_dir.join("views"))
+        .map_err(|e| NodeError::Views(e.to_string()))?;
+    let views = Arc::new(ViewWorker::start(
+        views::all(),
+        view_dir,
+        Arc::clone(&reader),
+    ));
+
+    let (inbox, mail) = unbounded();
+    let (head, heads) = watch::channel(base);
+    let (stopped, on_stop) = watch::channel(None);
+    let (effects, effects_in) = mpsc::unbounded_channel();
+    let (disk, batches) = bounded(1);
+    let writer = spawn_writer(store, batches, &views, head, inbox.clone())?;
+    let outlets = Outlets {
+        disk,
+        effects,
+        stopped,
+    };
+    let turner = std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || turn(core, first, &mail, &outlets))
+        .map_err(io("starting the core's thread"))?;
+    let port = PortConfig {
+        exe: options.exe.clone(),
+        data_dir: options.data_dir.clone(),
+        output_limit: options.config.tasks.output_limit,
+        inbox: inbox.clone(),
+    };
+    let processes = spawn_port(port, effects_in)?;
+
+    let (stop, stopping) = watch::channel(false);
+    let api = Arc::new(Api {
+        node: options.node.clone(),
+        started_at,
+        data_dir: options.data_dir.clone(),
+        defaults: Defaults {
+            max_runtime: options.config.tasks.max_runtime,
+            grace: options.config.tasks.grace,
+        },
+        inbox: inbox.clone(),
+        reader,
+        views: Arc::clone(&views),
+        head: heads,
+        stopping,
+        warnings: warnings(),
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io("starting the runtime"))?;
+    let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
+
+    // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
+    // and the port follow.
+    let _ = inbox.send(Mail::Tell(Input::Shutdown));
+    drop(runtime);
+    for thread in [turner, writer, processes] {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the node panicked");
+        }
+    }
+    // Whoever held it besides has ended.
+    if let Some(views) = Arc::into_inner(views) {
+        views.stop();
+    }
+    let _ = std::fs::remove_file(socket_of(options));
+    drop(lock);
+    served?;
+    match on_stop.borrow().clone() {
+        None | Some(StopReason::Shutdown) => Ok(()),
+        Some(reason) => Err(NodeError::SteppedDown(reason)),
+    }
+}
+
+fn socket_of(options: &NodeOptions) -> PathBuf {
+    options
+        .data_dir
+        .join("run")
+        .join(format!("{}.sock", options.node))
+}
+
+/// What an operator should know about how this node runs.
+fn warnings() -> Vec<String> {
+    let mut warnings = Vec::new();
+    if nix::unistd::geteuid().is_root() {
+        warnings.push(
+            "the node runs as root and so do its tasks: they are trusted with the ledger's integrity"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+fn spawn_writer(
+    store: ledger_core::store::redb::RedbStore,
+    batches: Receiver<Batch>,
+    views: &Arc<ViewWorker>,
+    head: watch::Sender<Head>,
+    inbox: Sender<Mail>,
+) -> Result<JoinHandle<()>, NodeError> {
+    let views = Arc::clone(views);
+    std::thread::Builder::new()
+        .name("disk".into())
+        .spawn(move || {
+            write(store, &batches, |batch| views.durable(batch), &head, &inbox);
+        })
+        .map_err(io("starting the disk's thread"))
+}
+
+/// The port has a runtime of its own: a spawner that is slow to take a request holds up no reader.
+fn spawn_port(
+    config: PortConfig,
+    effects: mpsc::UnboundedReceiver<super::processes::Effect>,
+) -> Result<JoinHandle<()>, NodeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io("starting the process port"))?;
+    let (port, own) = {
+        let _in_runtime = runtime.enter();
+        Port::new(config).map_err(io("starting the spawner"))?
+    };
+    std::thread::Builder::new()
+        .name("processes".into())
+        .spawn(move || runtime.block_on(port.run(own, effects)))
+        .map_err(io("starting the process port"))
+}
+
+/// Serves until told to stop or unable to lead, then sees the core to its end.
+async fn lead(
+    options: &NodeOptions,
+    api: Arc<Api>,
+    base: Head,
+    inbox: &Sender<Mail>,
+    stop: watch::Sender<bool>,
+    on_stop: &watch::Receiver<Option<StopReason>>,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), NodeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
+    let mut head = api.head.clone();
+    let (mut early, mut on_stop) = (on_stop.clone(), on_stop.clone());
+    tokio::select! {
+        // The lease is durable.
+        moved = head.wait_for(|head| head.seq > base.seq) => {
+            let at = moved.map(|head| *head).unwrap_or(base);
+            let listener =
+                api::bind(&options.data_dir, &options.node).map_err(io("binding the socket"))?;
+            let mut stopping = api.stopping.clone();
+            let server = tokio::spawn(api::serve(listener, api, async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+            }));
+            ready(&Ready { socket: socket_of(options), head: at });
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = on_stop.wait_for(Option::is_some) => {}
+            }
+            let _ = inbox.send(Mail::Tell(Input::Shutdown));
+            let _ = on_stop.wait_for(Option::is_some).await;
+            let _ = stop.send(true);
+            let mut server = server;
+            if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+        _ = early.wait_for(Option::is_some) => {}
+    }
+    Ok(())
+}

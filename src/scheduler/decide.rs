@@ -1,0 +1,363 @@
+//! Submit, dispatch, close, cancel, retry: pure functions of the folded tasks.
+//!
+//! Policy of dispatch: strictly by queue, first in first out inside a queue, at most
+//! `max_running` attempts at once. An attempt that failed or ran past its limit leaves its task in
+//! the dead-letter queue, from which it is taken by hand; a lost one is requeued, at most
+//! [`MAX_LOST`] times.
+
+use ledger_core::event::{
+    Attempt, DeadReason, Failure, LadderCause, LadderStep, Outputs, Payload, Priority, ProcessEnd,
+    ProcessEvent, ProcessExited, ProcessLost, ProcessReaped, ProcessRegistered,
+    TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost,
+    TaskRequeued, TaskRetried, TaskStarted, TaskSubmitted, TaskTimedOut, Usage, process_subject,
+};
+use ledger_core::ids::{Entity, Id, task_subject};
+use ledger_core::time::{Micros, Millis, Timestamp};
+use projections::tasks::{ProcessRef, Run, Task, TaskState, Tasks};
+
+use crate::decided::Decided;
+
+/// How often a task may be lost before it is dead.
+pub const MAX_LOST: u32 = 3;
+/// Longest `max_runtime`: 30 days. A limit that never comes would be none.
+pub const MAX_RUNTIME: Millis = Millis(30 * 24 * 3600 * 1000);
+/// Longest grace period: 1 hour.
+pub const MAX_GRACE: Millis = Millis(3600 * 1000);
+/// Most arguments of a command, and most variables of its environment.
+pub const MAX_ARGS: usize = 4096;
+
+/// Why a command about a task is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A task of this id is known.
+    #[error("task {0} exists already")]
+    Exists(Id),
+    /// No task of this id is known.
+    #[error("there is no task {0}")]
+    Unknown(Id),
+    /// The request makes no sense; the text says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// The task is not in a state for this.
+    #[error("task {task} is {state}; {why}")]
+    State {
+        /// The task.
+        task: Id,
+        /// Where it stands.
+        state: &'static str,
+        /// What would be needed.
+        why: &'static str,
+    },
+}
+
+/// Checks a submission. The caller has made the id if the client gave none.
+///
+/// # Errors
+/// [`Refusal`] if the id is taken or the payload can't be run by anyone.
+pub fn submit(tasks: &Tasks, id: &Id, task: TaskSubmitted) -> Result<Decided, Refusal> {
+    if tasks.get(id).is_some() {
+        return Err(Refusal::Exists(id.clone()));
+    }
+    check_payload(&task.payload).map_err(Refusal::Invalid)?;
+    if task.max_runtime_ms.0 == 0 || task.max_runtime_ms > MAX_RUNTIME {
+        return Err(Refusal::Invalid(
+            "max_runtime must be between 1ms and 30d".into(),
+        ));
+    }
+    if task.grace_ms > MAX_GRACE {
+        return Err(Refusal::Invalid("grace must be at most 1h".into()));
+    }
+    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+}
+
+fn check_payload(payload: &Payload) -> Result<(), String> {
+    let Payload::Exec(exec) = payload;
+    let has_nul = |s: &str| s.contains('\0');
+    if exec.argv.first().is_none_or(String::is_empty) {
+        return Err("the command is empty: argv needs at least a program".into());
+    }
+    if exec.argv.len() > MAX_ARGS || exec.env.len() > MAX_ARGS {
+        return Err(format!(
+            "a command has at most {MAX_ARGS} arguments and variables"
+        ));
+    }
+    if exec.argv.iter().any(|arg| has_nul(arg)) {
+        return Err("an argument contains a NUL byte".into());
+    }
+    if let Some((name, _)) = exec.env.iter().find(|(name, value)| {
+        name.is_empty() || name.contains('=') || has_nul(name) || has_nul(value)
+    }) {
+        return Err(format!("the environment variable {name:?} can't be set"));
+    }
+    match &exec.cwd {
+        Some(cwd) if !cwd.starts_with('/') || has_nul(cwd) => {
+            Err("the working directory must be an absolute path".into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The task that runs next, if one waits and there is room.
+pub fn dispatch(tasks: &Tasks, max_running: usize, node: &Id, now: Timestamp) -> Option<Decided> {
+    if tasks.open_count() >= max_running {
+        return None;
+    }
+    let task = Priority::ALL
+        .into_iter()
+        .find_map(|queue| tasks.first_queued(queue))?;
+    let TaskState::Queued { since_at, next, .. } = task.state else {
+        return None;
+    };
+    let started = TaskStarted {
+        attempt: next,
+        queue: task.priority,
+        node: node.clone(),
+        waited_us: now.since(since_at),
+    };
+    Some(Decided::new(
+        task_subject(&task.id),
+        TaskEvent::Started(started),
+    ))
+}
+
+/// A process runs for an open attempt. Nothing follows if it is known already.
+pub fn started(task: &Task, run: &Run, process: &ProcessRef) -> Option<Decided> {
+    if run.process.is_some() {
+        return None;
+    }
+    let registered = ProcessRegistered {
+        pid: process.pid,
+        start_time: process.start_time,
+        boot_id: process.boot_id.clone(),
+        pgid: process.pid,
+        shim_pid: process.shim_pid,
+        shim_start_time: process.shim_start_time,
+        task: task.id.clone(),
+        attempt: run.attempt,
+        max_runtime_ms: task.max_runtime_ms,
+    };
+    Some(Decided::new(
+        subject_of(process),
+        ProcessEvent::Registered(registered),
+    ))
+}
+
+/// Boot ids come from the kernel and are UUIDs, which are ids; anything else would have been
+/// refused where it was read.
+fn subject_of(process: &ProcessRef) -> Entity {
+    process_subject(&process.boot_id, process.pid, process.start_time)
+        .expect("a boot id is a UUID, whose characters an id may have")
+}
+
+/// How an attempt's process tree ended, as its shim recorded it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// The process, if one could be started.
+    pub process: Option<ProcessRef>,
+    /// How it ended, or why it could not be started.
+    pub result: EndResult,
+    /// Why and how we ended the tree, if we did.
+    pub ladder: Option<(LadderCause, Vec<LadderStep>)>,
+    /// How long it ran.
+    pub runtime_us: Micros,
+    /// What it used.
+    pub usage: Usage,
+    /// What it wrote.
+    pub outputs: Outputs,
+}
+
+/// The end of the command itself.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EndResult {
+    /// It ran and ended.
+    Ran(ProcessEnd),
+    /// It could not be started.
+    NotStarted(Failure),
+}
+
+/// What follows from an attempt's outcome: the end of its process, the closing of the attempt,
+/// and what becomes of the task; one batch.
+pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
+    let mut decided = Vec::with_capacity(4);
+    if let Some(process) = &outcome.process {
+        decided.extend(started(task, run, process));
+        if let EndResult::Ran(end) = outcome.result {
+            decided.push(Decided::new(subject_of(process), process_end(end, outcome)));
+        }
+    }
+    let (attempt, runtime_us, outputs) = (run.attempt, outcome.runtime_us, outcome.outputs.clone());
+    let cause = outcome.ladder.as_ref().map(|(cause, _)| *cause);
+    let closing = match (cause, &outcome.result) {
+        (Some(LadderCause::MaxRuntime), _) => TaskEvent::TimedOut(TaskTimedOut {
+            attempt,
+            max_runtime_ms: task.max_runtime_ms,
+            runtime_us,
+            outputs,
+        }),
+        (Some(LadderCause::Cancel), _) => TaskEvent::Cancelled(TaskCancelled {
+            attempt: Some(attempt),
+            reason: cancel_reason(task),
+            runtime_us: Some(runtime_us),
+            outputs: Some(outputs),
+        }),
+        (_, EndResult::Ran(ProcessEnd::Exited { code: 0 })) => {
+            TaskEvent::Completed(TaskCompleted {
+                attempt,
+                runtime_us,
+                outputs,
+            })
+        }
+        (_, result) => {
+            let failure = match result {
+                EndResult::Ran(ProcessEnd::Exited { code }) => Failure::Exit { code: *code },
+                EndResult::Ran(ProcessEnd::Signaled { signal }) => {
+                    Failure::Signal { signal: *signal }
+                }
+                EndResult::NotStarted(failure) => failure.clone(),
+            };
+            TaskEvent::Failed(TaskFailed {
+                attempt,
+                failure,
+                runtime_us,
+                outputs,
+            })
+        }
+    };
+    let dead = match &closing {
+        TaskEvent::TimedOut(_) => Some(DeadReason::TimedOut),
+        TaskEvent::Failed(_) => Some(DeadReason::Failed),
+        _ => None,
+    };
+    let subject = task_subject(&task.id);
+    decided.push(Decided::new(subject.clone(), closing));
+    decided.extend(dead.map(|reason| {
+        Decided::new(
+            subject,
+            TaskEvent::Dead(TaskDead {
+                reason,
+                attempts: attempt.0,
+            }),
+        )
+    }));
+    decided
+}
+
+fn process_end(end: ProcessEnd, outcome: &Ended) -> ProcessEvent {
+    match &outcome.ladder {
+        None => ProcessEvent::Exited(ProcessExited {
+            end,
+            usage: outcome.usage,
+        }),
+        Some((cause, steps)) => ProcessEvent::Reaped(ProcessReaped {
+            cause: *cause,
+            steps: steps.clone(),
+            end,
+            usage: outcome.usage,
+        }),
+    }
+}
+
+fn cancel_reason(task: &Task) -> Option<String> {
+    match &task.state {
+        TaskState::Cancelling { reason, .. } => reason.clone(),
+        _ => None,
+    }
+}
+
+/// What follows when an attempt's whole tree is gone without an outcome.
+pub fn lost(task: &Task, run: &Run, reason: &str, orphans_ended: u32) -> Vec<Decided> {
+    let subject = task_subject(&task.id);
+    let mut decided = Vec::with_capacity(3);
+    if let Some(process) = &run.process {
+        let lost = ProcessLost {
+            reason: reason.to_owned(),
+            orphans_ended,
+        };
+        decided.push(Decided::new(subject_of(process), ProcessEvent::Lost(lost)));
+    }
+    if let TaskState::Cancelling { reason, .. } = &task.state {
+        // It was to end and has ended: nobody wants it run again.
+        let cancelled = TaskCancelled {
+            attempt: Some(run.attempt),
+            reason: reason.clone(),
+            runtime_us: None,
+            outputs: None,
+        };
+        decided.push(Decided::new(subject, TaskEvent::Cancelled(cancelled)));
+        return decided;
+    }
+    let lost = TaskLost {
+        attempt: run.attempt,
+        reason: reason.to_owned(),
+    };
+    decided.push(Decided::new(subject.clone(), TaskEvent::Lost(lost)));
+    let times = task.lost + 1;
+    let follows = if times > MAX_LOST {
+        TaskEvent::Dead(TaskDead {
+            reason: DeadReason::Lost,
+            attempts: run.attempt.0,
+        })
+    } else {
+        TaskEvent::Requeued(TaskRequeued {
+            attempt: run.attempt.next(),
+            lost: times,
+        })
+    };
+    decided.push(Decided::new(subject, follows));
+    decided
+}
+
+/// Ends a task: at once if it waits, by way of `cancelling` if it runs.
+///
+/// # Errors
+/// [`Refusal`] if there is no such task or it has ended.
+pub fn cancel(tasks: &Tasks, id: &Id, reason: Option<String>) -> Result<Option<Decided>, Refusal> {
+    let task = tasks.get(id).ok_or_else(|| Refusal::Unknown(id.clone()))?;
+    let event = match &task.state {
+        TaskState::Queued { .. } => TaskEvent::Cancelled(TaskCancelled {
+            attempt: None,
+            reason,
+            runtime_us: None,
+            outputs: None,
+        }),
+        TaskState::Running(run) => TaskEvent::CancelRequested(TaskCancelRequested {
+            attempt: run.attempt,
+            reason,
+        }),
+        TaskState::Cancelling { .. } => return Ok(None),
+        TaskState::Undecided
+        | TaskState::Completed { .. }
+        | TaskState::Cancelled { .. }
+        | TaskState::Dead { .. } => {
+            return Err(Refusal::State {
+                task: id.clone(),
+                state: task.view().state.as_str(),
+                why: "only a task that waits or runs can be cancelled",
+            });
+        }
+    };
+    Ok(Some(Decided::new(task_subject(id), event)))
+}
+
+/// Takes a task out of the dead-letter queue.
+///
+/// # Errors
+/// [`Refusal`] if there is no such task or it is not dead.
+pub fn retry(tasks: &Tasks, id: &Id) -> Result<Decided, Refusal> {
+    let task = tasks.get(id).ok_or_else(|| Refusal::Unknown(id.clone()))?;
+    if !matches!(task.state, TaskState::Dead { .. }) {
+        return Err(Refusal::State {
+            task: id.clone(),
+            state: task.view().state.as_str(),
+            why: "only a dead task can be retried",
+        });
+    }
+    let attempt = task
+        .attempts
+        .last()
+        .map_or(Attempt::FIRST, |record| record.attempt.next());
+    Ok(Decided::new(
+        task_subject(id),
+        TaskEvent::Retried(TaskRetried { attempt }),
+    ))
+}

@@ -1,0 +1,63 @@
+//! The shim: how the process of an attempt is started, watched, ended and recorded, so that it
+//! outlives the node.
+//!
+//! ```text
+//!  node ──requests──> spawner ──fork──> shim ──vfork+exec──> child (leader of its own group)
+//!   ^                                    │ └─ pipes: stdout, stderr      └─ descendants
+//!   └────────────reports─────────────────┤
+//!                                        └─> attempts/<task>/<n>/{claim,started,stdout,stderr,outcome}
+//! ```
+//!
+//! The node starts one *spawner*, a single-threaded copy of its own binary with a small heap. For
+//! each request the spawner forks, and the fork *is* the shim: no exec, hence no second start of a
+//! binary. The idea of a small process that stays with the child is the container runtimes'
+//! (containerd-shim, conmon); forking it from a warm small process is the zygote's.
+//!
+//! Invariants:
+//! - **At most one start per attempt.** A shim starts nothing before it has taken the attempt's
+//!   `claim`, which appears at once with its content and only for one taker. It never creates the
+//!   attempt's directory: where there's none, nothing is started.
+//! - **Files rule, reports hint.** What counts is in the attempt's directory. A report can be lost
+//!   (the node is stopped, its queue is full); it then costs a sweep, never truth.
+//! - **Nobody blocks a shim.** Reports are sent without blocking, output beyond the limit or a full
+//!   disk is read and thrown away.
+//! - **The child dies with its shim** (parent death signal), and the shim ends the whole tree: it
+//!   is the subreaper, so every orphan of the tree becomes its child.
+//! - **Group and process ids cannot be recycled under a signal**: the leader of the group is kept
+//!   unreaped for as long as the group may be signaled, and single processes are signaled through
+//!   a pidfd after their identity was checked.
+//!
+//! A `claim` says only that nobody else starts the attempt *while this machine is up*: it's not
+//! synced. After a reboot, every attempt that was ordered under the earlier boot id and has no
+//! outcome must be taken as possibly started.
+//!
+//! Needs Linux 5.9 or newer (pidfd, openat2, close_range).
+
+mod attempt;
+mod capture;
+mod child;
+mod error;
+mod files;
+mod identity;
+mod ladder;
+mod launch;
+pub mod orphans;
+mod protocol;
+mod records;
+mod report;
+mod run;
+pub mod spawner;
+mod supervise;
+mod sys;
+mod tree;
+pub mod watch;
+
+pub use attempt::{AttemptDir, ClaimAttempt};
+pub use error::{AttemptError, IdentityError, ReportError};
+pub use identity::{ProcessIdentity, ProcessStat, ProcessState};
+pub use launch::Spawner;
+pub use protocol::{MAX_REPORT_BYTES, MAX_REQUEST_BYTES, Refusal, Report, RunAs, SpawnRequest};
+pub use records::{
+    Claim, Claimant, ExitResult, Ladder, LadderCause, LadderStep, Outcome, PROTOCOL_VERSION,
+    ProtocolVersion, SpawnStep, Started, StreamRecord, TaskId, Usage,
+};

@@ -1,0 +1,70 @@
+//! The shim's end of the report socket: never blocks, never fails.
+//!
+//! What can't be sent now waits here, and the shim's loop tries again when the socket takes more.
+//! If the node has gone there is nobody to tell, and what was waiting is dropped.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+
+use super::protocol::Report;
+
+/// How long a shim that is done waits for a full socket: milliseconds.
+const PARTING_PATIENCE_MS: u16 = 1000;
+
+/// The socket and what it still has to carry.
+pub(super) struct Reporter<'a> {
+    socket: BorrowedFd<'a>,
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(socket: BorrowedFd<'a>) -> Self {
+        Self {
+            socket,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Sends a report, or keeps it for later.
+    pub(super) fn send(&mut self, report: &Report) {
+        self.waiting.push_back(report.encode());
+        self.flush();
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(super) fn flush(&mut self) {
+        while let Some(message) = self.waiting.front() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.socket.as_raw_fd(), message, flags) {
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => return,
+                Err(Errno::EINTR) => {}
+                // Sent, or nobody will ever read it.
+                Ok(_) | Err(_) => drop(self.waiting.pop_front()),
+            }
+        }
+    }
+
+    /// The socket to poll for room, if something waits.
+    pub(super) fn wants(&self) -> Option<PollFd<'a>> {
+        (!self.waiting.is_empty()).then(|| PollFd::new(self.socket, PollFlags::POLLOUT))
+    }
+
+    /// Sends what waits before the shim goes, with bounded patience.
+    pub(super) fn part(mut self) {
+        self.flush();
+        if let Some(room) = self.wants() {
+            let _ = poll(&mut [room], PollTimeout::from(PARTING_PATIENCE_MS));
+            self.flush();
+        }
+    }
+}
+
+impl AsFd for Reporter<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket
+    }
+}

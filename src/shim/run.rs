@@ -1,0 +1,303 @@
+//! The life of a shim, from the fork to the outcome.
+//!
+//! The order is what makes it safe: directory, claim, child, `started`, loop, outcome. Up to the
+//! claim every failure is a refusal and leaves no trace; from the claim on there's always an
+//! outcome, unless the shim itself is killed.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::unistd::setsid;
+
+use super::capture::Capture;
+use super::child::{self, SpawnFailure};
+use super::error::AttemptError;
+use super::files::{self, AttemptFiles, ClaimResult};
+use super::identity::ProcessIdentity;
+use super::protocol::{Refusal, Report, RequestProbe, SpawnRequest};
+use super::records::{
+    Claim, Claimant, ExitResult, Outcome, PROTOCOL_VERSION, Started, StreamRecord, Usage,
+};
+use super::report::Reporter;
+use super::supervise::{Alarms, Scene, Watched, supervise};
+use super::sys::{self, ChildSignal};
+
+/// Between tries to write the outcome to a full disk, and how many.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
+const FULL_DISK_TRIES: u32 = 3600;
+
+/// What the spawner hands to each fork.
+pub(super) struct Context<'a> {
+    /// `<data>/attempts`, open.
+    pub(super) attempts: BorrowedFd<'a>,
+    /// Its path, for messages.
+    pub(super) attempts_path: &'a Path,
+    /// The report socket.
+    pub(super) reports: BorrowedFd<'a>,
+}
+
+/// Runs the attempt that `request` (JSON) asks for. All signals must be blocked, descriptor 0 must
+/// be `/dev/null`, and there must be no other thread. Returns the exit code of the shim.
+pub(super) fn run(context: &Context<'_>, request: &[u8]) -> i32 {
+    let mut reporter = Reporter::new(context.reports);
+    let code = match prepare(context, request) {
+        Ok(attempt) => match attempt.perform(&mut reporter) {
+            Ok(()) => 0,
+            Err(_) => 74,
+        },
+        Err(report) => {
+            reporter.send(&report);
+            0
+        }
+    };
+    reporter.part();
+    code
+}
+
+/// A claimed attempt.
+struct Attempt {
+    request: SpawnRequest,
+    files: AttemptFiles,
+    shim: ProcessIdentity,
+}
+
+fn prepare(context: &Context<'_>, request: &[u8]) -> Result<Attempt, Report> {
+    let request = read_request(request)?;
+    let refuse = |refusal: Refusal, error: &dyn std::error::Error| Report::Refused {
+        task_id: Some(request.task_id.clone()),
+        attempt: Some(request.attempt),
+        refusal,
+        message: error.to_string(),
+    };
+    let become_shim = || -> nix::Result<()> {
+        setsid()?;
+        prctl::set_child_subreaper(true)?;
+        prctl::set_name(c"ledger-shim")
+    };
+    become_shim().map_err(|error| refuse(Refusal::Resources, &error))?;
+    // The spawner lets the kernel reap its shims; a shim reaps by itself.
+    sys::set_child_signal(ChildSignal::Wait);
+    let relative = format!("{}/{}", request.task_id, request.attempt);
+    let path = context.attempts_path.join(&relative);
+    let dir = files::open_beneath(context.attempts, &relative, &path)
+        .map_err(|error| refuse(Refusal::Directory, &error))?;
+    let files = AttemptFiles::new(dir, path);
+    let shim = ProcessIdentity::current().map_err(|error| refuse(Refusal::Resources, &error))?;
+    let claim = Claim {
+        protocol: PROTOCOL_VERSION,
+        kind: Claimant::Shim,
+        by: shim.clone(),
+    };
+    match files.take_claim(&claim) {
+        Ok(ClaimResult::Taken) => Ok(Attempt {
+            request,
+            files,
+            shim,
+        }),
+        Ok(ClaimResult::Held) => Err(Report::ClaimedElsewhere {
+            task_id: request.task_id,
+            attempt: request.attempt,
+            claim: files.read_record(files::CLAIM).ok().flatten(),
+        }),
+        Err(error) => Err(refuse(Refusal::Directory, &error)),
+    }
+}
+
+/// Reads and checks a request, or says why it can't be served.
+pub(super) fn read_request(bytes: &[u8]) -> Result<SpawnRequest, Report> {
+    let (refusal, message) = match serde_json::from_slice::<SpawnRequest>(bytes) {
+        Ok(request) => match request.defect() {
+            None => return Ok(request),
+            Some(defect) => (Refusal::Malformed, defect.to_owned()),
+        },
+        // Position and kind only: the text around it may be a secret.
+        Err(error) => (Refusal::Malformed, describe(&error)),
+    };
+    let probe = serde_json::from_slice::<RequestProbe>(bytes).ok();
+    let version = probe.as_ref().and_then(|probe| probe.protocol);
+    let (refusal, message) = match version {
+        Some(version) if version != PROTOCOL_VERSION => (
+            Refusal::UnknownVersion,
+            format!("unknown protocol version {version}"),
+        ),
+        _ => (refusal, message),
+    };
+    let (task_id, attempt) = probe.map_or((None, None), |probe| (probe.task_id, probe.attempt));
+    Err(Report::Refused {
+        task_id,
+        attempt,
+        refusal,
+        message,
+    })
+}
+
+fn describe(error: &serde_json::Error) -> String {
+    let what = if error.is_data() {
+        "wrong shape"
+    } else {
+        "not JSON"
+    };
+    format!(
+        "request: {what} at line {}, column {}",
+        error.line(),
+        error.column()
+    )
+}
+
+impl Attempt {
+    fn perform(self, reporter: &mut Reporter<'_>) -> Result<(), AttemptError> {
+        let started_at_us = sys::wall_clock_us();
+        let start = sys::since_boot();
+        let alarms = Alarms::new().map_err(SpawnFailure::prepare);
+        let spawned = alarms.and_then(|alarms| Ok((child::start(&self.request)?, alarms)));
+        let (identity, watched) = match spawned {
+            Err(failure) => (None, Ended::not_started(failure)),
+            Ok((child, alarms)) => {
+                // It's unreaped, so the number is still its own, ended or not.
+                let identity = ProcessIdentity::of(child.pid).ok().flatten();
+                if let Some(identity) = identity.clone() {
+                    self.announce(identity, started_at_us, reporter);
+                }
+                let Self {
+                    request,
+                    files,
+                    shim,
+                } = &self;
+                let scene = Scene {
+                    request,
+                    files,
+                    shim,
+                    start,
+                };
+                (
+                    identity,
+                    Ended::from(supervise(&scene, child, &alarms, reporter)),
+                )
+            }
+        };
+        let runtime = sys::since_boot().saturating_sub(start);
+        let outcome = Outcome {
+            protocol: PROTOCOL_VERSION,
+            task_id: self.request.task_id.clone(),
+            attempt: self.request.attempt,
+            child: identity,
+            result: watched.result,
+            ladder: watched.ladder,
+            started_at_us,
+            ended_at_us: sys::wall_clock_us(),
+            runtime_us: u64::try_from(runtime.as_micros()).unwrap_or(u64::MAX),
+            usage: watched.usage,
+            stdout: watched.stdout,
+            stderr: watched.stderr,
+        };
+        self.record(&outcome, reporter)?;
+        let Self { request, shim, .. } = self;
+        let (task_id, attempt) = (request.task_id, request.attempt);
+        reporter.send(&Report::Ended {
+            task_id,
+            attempt,
+            shim,
+        });
+        Ok(())
+    }
+
+    /// Says on disk and to the node that the child runs. The file may fail: the claim already
+    /// tells whom to watch, and the outcome tells the rest.
+    fn announce(&self, child: ProcessIdentity, started_at_us: u64, reporter: &mut Reporter<'_>) {
+        let started = Started {
+            protocol: PROTOCOL_VERSION,
+            task_id: self.request.task_id.clone(),
+            attempt: self.request.attempt,
+            shim: self.shim.clone(),
+            pgid: child.pid,
+            child,
+            started_at_us,
+        };
+        let _ = self.files.write_started(&started);
+        reporter.send(&Report::Started(started));
+    }
+
+    /// Writes the outcome. On a full disk it waits for room: an outcome kept in memory is worth
+    /// more than one lost, and whoever watches sees that the shim is still there.
+    fn record(&self, outcome: &Outcome, reporter: &mut Reporter<'_>) -> Result<(), AttemptError> {
+        let mut tries = 1;
+        loop {
+            match self.files.write_outcome(outcome) {
+                Err(error) if is_full(&error) && tries < FULL_DISK_TRIES => {
+                    tries += 1;
+                    reporter.flush();
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+fn is_full(error: &AttemptError) -> bool {
+    let AttemptError::Io { source, .. } = error else {
+        return false;
+    };
+    let full = [Errno::ENOSPC, Errno::EDQUOT];
+    source
+        .raw_os_error()
+        .is_some_and(|code| full.iter().any(|errno| *errno as i32 == code))
+}
+
+/// The parts of an outcome that depend on whether there was a child.
+struct Ended {
+    result: ExitResult,
+    usage: Usage,
+    ladder: Option<super::records::Ladder>,
+    stdout: StreamRecord,
+    stderr: StreamRecord,
+}
+
+impl Ended {
+    fn not_started(failure: SpawnFailure) -> Self {
+        let SpawnFailure { step, error } = failure;
+        let result = ExitResult::SpawnFailed {
+            step,
+            errno: error.raw_os_error().unwrap_or(0),
+            message: error.to_string(),
+        };
+        let empty = |name| Capture::new(name, 0, None).finish();
+        Self {
+            result,
+            usage: Usage::default(),
+            ladder: None,
+            stdout: empty(files::STDOUT),
+            stderr: empty(files::STDERR),
+        }
+    }
+}
+
+impl From<Watched> for Ended {
+    fn from(watched: Watched) -> Self {
+        let (result, usage) = match watched.leader {
+            Some(reaped) => (reaped.result, reaped.usage),
+            // Somebody else took its status, which only a bug or a debugger can do.
+            None => {
+                let message = io::Error::from_raw_os_error(libc::ECHILD).to_string();
+                let step = super::records::SpawnStep::Fork;
+                let result = ExitResult::SpawnFailed {
+                    step,
+                    errno: libc::ECHILD,
+                    message,
+                };
+                (result, Usage::default())
+            }
+        };
+        Self {
+            result,
+            usage,
+            ladder: watched.ladder,
+            stdout: watched.stdout.finish(),
+            stderr: watched.stderr.finish(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A spawner with its data directory, and the means to wait without sleeping.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use opsledger::shim::watch::{Attach, attach};
+use opsledger::shim::{
+    AttemptDir, Outcome, PROTOCOL_VERSION, ProcessIdentity, Report, SpawnRequest, Spawner, Started,
+    TaskId,
+};
+use tempfile::TempDir;
+
+/// Nothing here takes seconds; who waits for so long waits in vain.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Node {
+    pub data: TempDir,
+    pub spawner: Spawner,
+}
+
+pub fn launch() -> Node {
+    let data = tempfile::tempdir().unwrap();
+    let exe = Path::new(env!("CARGO_BIN_EXE_ledger"));
+    let spawner = Spawner::launch(exe, data.path()).unwrap();
+    Node { data, spawner }
+}
+
+/// A request with generous limits.
+pub fn request(task: &str, argv: &[&str]) -> SpawnRequest {
+    SpawnRequest {
+        protocol: PROTOCOL_VERSION,
+        task_id: TaskId::new(task).unwrap(),
+        attempt: NonZeroU32::MIN,
+        argv: argv.iter().map(|&text| text.to_owned()).collect(),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        cwd: "/".into(),
+        stdin: None,
+        run_as: None,
+        max_runtime_ms: 600_000,
+        grace_ms: 600_000,
+        output_limit: SpawnRequest::DEFAULT_OUTPUT_LIMIT,
+    }
+}
+
+/// A request to run a script for the shell.
+pub fn script(task: &str, text: &str) -> SpawnRequest {
+    request(task, &["sh", "-c", text])
+}
+
+impl Node {
+    pub fn dir(&self, request: &SpawnRequest) -> AttemptDir {
+        let attempt = request.attempt.get();
+        AttemptDir::new(self.data.path(), request.task_id.as_str(), attempt).unwrap()
+    }
+
+    /// Makes the directory and asks for the start.
+    pub fn send(&mut self, request: &SpawnRequest) -> AttemptDir {
+        let dir = self.dir(request);
+        dir.create().unwrap();
+        self.spawner.send(request).unwrap();
+        dir
+    }
+
+    pub fn report(&self) -> Report {
+        let start = Instant::now();
+        loop {
+            if let Some(message) = self.spawner.receive().unwrap() {
+                return Spawner::parse_report(&message).unwrap();
+            }
+            assert!(start.elapsed() < DEADLINE, "no report came");
+            wait_readable(self.spawner.reports());
+        }
+    }
+
+    pub fn started(&self) -> Started {
+        match self.report() {
+            Report::Started(started) => started,
+            other => panic!("expected a start, got {other:?}"),
+        }
+    }
+
+    pub fn ended(&self) {
+        match self.report() {
+            Report::Ended { .. } => {}
+            other => panic!("expected an end, got {other:?}"),
+        }
+    }
+
+    /// Runs an attempt whose child can be started, to its end.
+    pub fn run(&mut self, request: &SpawnRequest) -> (Outcome, AttemptDir) {
+        let dir = self.send(request);
+        let started = self.started();
+        assert_eq!(dir.read_started().unwrap(), Some(started.clone()));
+        self.ended();
+        let outcome = dir
+            .read_outcome()
+            .unwrap()
+            .expect("the outcome comes before the report");
+        assert_eq!(outcome.child, Some(started.child));
+        (outcome, dir)
+    }
+
+    pub fn fifo(&self, name: &str) -> Fifo {
+        Fifo::new(&self.data.path().join(name))
+    }
+}
+
+pub fn wait_readable(fd: BorrowedFd<'_>) {
+    let timeout = PollTimeout::try_from(DEADLINE).unwrap();
+    let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).unwrap();
+    assert_eq!(ready, 1, "waited in vain");
+}
+
+/// Waits until this very process has ended.
+pub fn wait_gone(identity: &ProcessIdentity) {
+    match attach(identity).unwrap() {
+        Attach::Alive(pidfd) => wait_readable(pidfd.as_fd()),
+        Attach::Gone => {}
+    }
+}
+
+/// A named pipe between test and child. It's open for both directions here, so that opening it
+/// blocks neither side.
+pub struct Fifo {
+    pub path: PathBuf,
+    lines: BufReader<std::fs::File>,
+}
+
+impl Fifo {
+    fn new(path: &Path) -> Self {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_CLOEXEC);
+        Self {
+            path: path.to_owned(),
+            lines: BufReader::new(file.open(path).unwrap()),
+        }
+    }
+
+    /// The next line that a child writes.
+    pub fn line(&mut self) -> String {
+        if self.lines.buffer().is_empty() {
+            wait_readable(self.lines.get_ref().as_fd());
+        }
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The process whose number comes next.
+    pub fn process(&mut self) -> ProcessIdentity {
+        let pid = self.line().parse().unwrap();
+        ProcessIdentity::of(pid)
+            .unwrap()
+            .expect("it waits to be ended")
+    }
+
+    /// Gives a line to a child that reads.
+    pub fn tell(&self, line: &str) {
+        use std::io::Write;
+        let mut file = self.lines.get_ref();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    pub fn show(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+}
