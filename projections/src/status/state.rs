@@ -273,6 +273,8 @@ pub struct Status {
     pub(super) ledger: Option<LedgerFacts>,
     pub(super) term: Option<TermFacts>,
     pub(super) term_before: Option<TermFacts>,
+    /// Terms that began and are neither given back nor recorded as lost.
+    pub(super) terms_open: BTreeSet<Term>,
     pub(super) node: Option<NodeFacts>,
     pub(super) events: EventCounts,
     pub(super) totals: Totals,
