@@ -1,4 +1,4 @@
-//! The `ledger` binary.
+//! The `ledger` binary: nothing but a door to [`opsledger::cli`].
 //!
 //! The hidden first argument `__spawner` makes the process the node's spawner instead; it is
 //! looked at before anything else so that the spawner's memory, which every shim inherits,
