@@ -122,16 +122,18 @@ async fn what_a_command_leaves_behind_is_ended_with_it() {
     let ledger = Ledger::new();
     let mut told = ledger.fifo("told");
     let node = ledger.up().await;
+    let gate = ledger.fifo("gate");
     let text = format!(
-        "sh -c 'echo $$ > {}; exec sleep 600' & wait $!",
-        told.show()
+        "sh -c 'echo $$ > {}; exec sleep 600' & read x < {}",
+        told.show(),
+        gate.show()
     );
-    let left = text.replace("wait $!", "exit 0");
-    node.submit(named("leaves", script(&left))).await;
-    let process = told.pid();
+    node.submit(named("leaves", script(&text))).await;
+    let process = identity(told.pid());
+    gate.tell("go");
     let view = node.end_of("leaves").await;
     assert_eq!(view.exit_code, Some(0));
-    assert!(session_members(process).is_empty());
+    assert!(is_gone(&process));
     // Nothing to end: a ladder stands only where one was needed.
     node.run(named("tidy", exec(&["true"]))).await;
     node.stop_well();

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod input;
 mod lifecycle;
 mod limits;
 mod priority;
