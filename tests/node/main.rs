@@ -7,7 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod appending;
 mod input;
 mod lifecycle;
 mod limits;
 mod priority;
+mod reading;
