@@ -85,6 +85,11 @@ async fn begun(api: &Arc<Api>, task: &Id) -> Result<Option<(Option<Attempt>, boo
 
 /// Whether this attempt can write no more.
 async fn is_over(api: &Arc<Api>, task: &Id, attempt: u32) -> bool {
+    // The head that woke us may be ahead of the views, and nothing wakes us again if it was the
+    // last: what is asked here must be as new as that head.
+    if api.views_caught_up().await.is_err() {
+        return true;
+    }
     let (shared, task) = (Arc::clone(api), task.clone());
     let over = blocking(move || {
         let over = shared.views.with_tasks(|tasks, _| {
