@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::chain::{ChainKey, Links};
 use ledger_core::codec;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::error::{failed, usage};
+use super::extract::{Asked, Content};
 use super::server::{Api, Caller, blocking, json};
 use super::tasks::{receipt, unexpected};
 use super::wire::{ApiError, AppendRequest, ErrorCode, HeadInfo, MAX_BATCH, Receipt};
@@ -33,7 +34,7 @@ const STREAM_DEPTH: usize = 8;
 pub(super) async fn append(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,
-    body: Bytes,
+    Content(body): Content,
 ) -> Result<Json<Receipt>, ApiError> {
     let request: AppendRequest = json(&body)?;
     if !(1..=MAX_BATCH).contains(&request.events.len()) {
@@ -131,7 +132,7 @@ pub(super) struct BlockQuery {
 /// gets every block that holds something new; its first events may have been sent before.
 pub(super) async fn blocks(
     State(api): State<Arc<Api>>,
-    Query(query): Query<BlockQuery>,
+    Asked(query): Asked<BlockQuery>,
 ) -> Result<Response, ApiError> {
     let from = query.from.unwrap_or(Seq::FIRST).max(Seq::FIRST);
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(STREAM_DEPTH);

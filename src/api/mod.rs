@@ -5,6 +5,7 @@
 
 mod error;
 mod events;
+mod extract;
 mod output;
 mod server;
 mod tasks;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::error::{failed, usage};
-use super::server::{Api, blocking, id};
+use super::extract::{Asked, TaskId};
+use super::server::{Api, blocking};
 use super::tasks::unknown;
 use super::wire::{ApiError, ErrorCode, OutputQuery, Stream};
 use crate::shim::AttemptDir;
@@ -27,31 +28,45 @@ const STREAM_DEPTH: usize = 4;
 
 pub(super) async fn output(
     State(api): State<Arc<Api>>,
-    Path(task): Path<String>,
-    Query(query): Query<OutputQuery>,
+    TaskId(task): TaskId,
+    Asked(query): Asked<OutputQuery>,
 ) -> Result<Response, ApiError> {
-    let task = id(&task)?;
+    if let Some(attempt) = query.attempt {
+        attempt_dir(&api, &task, attempt)?;
+    }
     api.views_caught_up().await?;
-    let attempt = match query.attempt {
-        Some(attempt) => attempt,
-        None => match begun(&api, &task).await? {
-            Some((Some(attempt), _)) => attempt.0,
-            Some((None, _)) if query.follow => Attempt::FIRST.0,
-            Some((None, _)) => {
-                return Err(ApiError::new(
-                    ErrorCode::NotFound,
-                    format!("task {task} has not been started"),
-                )
-                .hint("follow it with -f to wait for its output"));
-            }
-            None => return Err(unknown(&task)),
-        },
+    let (latest, ended) = begun(&api, &task).await?.ok_or_else(|| unknown(&task))?;
+    let latest = latest.map(|attempt| attempt.0);
+    // Who follows may wait for a run that is still to come.
+    let may_come = query.follow && !ended;
+    let attempt = match (query.attempt, latest) {
+        (Some(wanted), _) if may_come || Some(wanted) <= latest => wanted,
+        (Some(wanted), _) => {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                format!("task {task} has no attempt {wanted}"),
+            )
+            .hint(format!("see `ledger task show {task}` for its attempts")));
+        }
+        (None, Some(latest)) => latest,
+        (None, None) if may_come => Attempt::FIRST.0,
+        (None, None) => {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                format!("task {task} has not been started"),
+            )
+            .hint("follow it with -f to wait for its output"));
+        }
     };
-    let dir = AttemptDir::new(&api.data_dir, &task, attempt).map_err(|e| usage(e.to_string()))?;
+    let dir = attempt_dir(&api, &task, attempt)?;
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
     tokio::spawn(feed(api, task, attempt, dir, query, sender));
     let body = Body::from_stream(ReceiverStream::new(receiver));
     Ok(([("content-type", "application/octet-stream")], body).into_response())
+}
+
+fn attempt_dir(api: &Api, task: &Id, attempt: u32) -> Result<AttemptDir, ApiError> {
+    AttemptDir::new(&api.data_dir, task, attempt).map_err(|e| usage(e.to_string()))
 }
 
 /// The latest attempt of a task and whether the task has ended; nothing if there is no such task.

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
+use axum::{Json, Router};
 use crossbeam_channel::Sender;
 use ledger_core::chain::Head;
 use ledger_core::envelope::Origin;
@@ -23,7 +24,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 
 use super::error::{failed, usage};
-use super::wire::{ApiError, ErrorCode, MAX_BODY};
+use super::wire::{ApiError, ErrorBody, ErrorCode, MAX_BODY};
 use super::{events, output, tasks, views};
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
@@ -196,6 +197,10 @@ pub async fn serve(
             ApiError::new(ErrorCode::NotFound, "there is no such endpoint")
                 .hint("the API is under /v1; see `ledger --version` for the node's version")
         })
+        .method_not_allowed_fallback(async || {
+            let error = usage("this endpoint does not take requests of this method");
+            (StatusCode::METHOD_NOT_ALLOWED, Json(ErrorBody { error }))
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(api);
     axum::serve(
@@ -204,9 +209,4 @@ pub async fn serve(
     )
     .with_graceful_shutdown(stop)
     .await
-}
-
-/// Checks an id that stands in a path.
-pub(super) fn id(text: &str) -> Result<Id, ApiError> {
-    Id::new(text).map_err(|e| usage(e.to_string()))
 }

@@ -4,8 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
@@ -16,7 +15,8 @@ use serde::Deserialize;
 
 use super::error::{failed, usage};
 use super::events::{Found, event_at};
-use super::server::{Api, Caller, blocking, id, json};
+use super::extract::{Asked, Content, TaskId};
+use super::server::{Api, Caller, blocking, json};
 use super::wire::{
     ApiError, CancelRequest, ErrorCode, Receipt, SubmitReceipt, SubmitRequest, TaskQuery,
 };
@@ -31,7 +31,7 @@ const DEFAULT_LIST: usize = 100;
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,
-    body: Bytes,
+    Content(body): Content,
 ) -> Result<Json<SubmitReceipt>, ApiError> {
     let request: SubmitRequest = json(&body)?;
     if let Some(field) = redact::secret_in_payload(&request.payload) {
@@ -109,7 +109,7 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(query): Query<TaskQuery>,
+    Asked(query): Asked<TaskQuery>,
 ) -> Result<Response, ApiError> {
     let state = query.state.as_deref().map(StateName::from_str).transpose();
     let state = state.map_err(|e| usage(e.to_string()))?;
@@ -175,10 +175,9 @@ pub(super) struct At {
 
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    Path(task): Path<String>,
-    Query(At { at }): Query<At>,
+    TaskId(task): TaskId,
+    Asked(At { at }): Asked<At>,
 ) -> Result<Json<TaskView>, ApiError> {
-    let task = id(&task)?;
     let wanted = task.clone();
     let view = with_tasks(&api, at, move |tasks| {
         tasks.get(&wanted).map(|task| tasks.detailed_view(task))
@@ -206,17 +205,9 @@ fn outputs_of(found: &Found) -> Result<Option<Outputs>, ApiError> {
 pub(super) async fn wait(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,
-    Path(task): Path<String>,
+    TaskId(task): TaskId,
 ) -> Result<Json<TaskView>, ApiError> {
-    match api
-        .ask(
-            origin,
-            Command::AwaitEnd {
-                task_id: id(&task)?,
-            },
-        )
-        .await?
-    {
+    match api.ask(origin, Command::AwaitEnd { task_id: task }).await? {
         Reply::TaskEnded(view) => Ok(Json(*view)),
         other => Err(unexpected(&other)),
     }
@@ -225,8 +216,8 @@ pub(super) async fn wait(
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,
-    Path(task): Path<String>,
-    body: Bytes,
+    TaskId(task): TaskId,
+    Content(body): Content,
 ) -> Result<Json<Receipt>, ApiError> {
     let request = if body.is_empty() {
         CancelRequest::default()
@@ -238,7 +229,7 @@ pub(super) async fn cancel(
         api.ask(
             origin,
             Command::Cancel {
-                task_id: id(&task)?,
+                task_id: task,
                 reason,
             },
         )
@@ -249,17 +240,9 @@ pub(super) async fn cancel(
 pub(super) async fn retry(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,
-    Path(task): Path<String>,
+    TaskId(task): TaskId,
 ) -> Result<Json<Receipt>, ApiError> {
-    recorded(
-        api.ask(
-            origin,
-            Command::Retry {
-                task_id: id(&task)?,
-            },
-        )
-        .await?,
-    )
+    recorded(api.ask(origin, Command::Retry { task_id: task }).await?)
 }
 
 fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::clock;
 use ledger_core::hash::Hash;
 use ledger_core::ids::LedgerId;
-use projections::framework::{Health, View, rebuild, unwatched};
+use projections::framework::{Health, View, WorkerError, rebuild, unwatched};
 use projections::status::{Status as StatusView, StatusReport};
 
 use super::error::{failed, usage};
+use super::extract::{Asked, Name};
 use super::server::{Api, blocking};
 use super::tasks::At;
 use super::wire::{ApiError, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
-    Query(At { at }): Query<At>,
+    Asked(At { at }): Asked<At>,
 ) -> Result<Json<Status>, ApiError> {
     api.views_caught_up().await?;
     let projections = infos(&api, None).await?;
@@ -122,7 +123,7 @@ fn written(view: &dyn View, ledger_id: LedgerId) -> Vec<u8> {
 /// A view's content as of a moment.
 pub(super) async fn snapshot(
     State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<Response, ApiError> {
     api.views_caught_up().await?;
     let shared = Arc::clone(&api);
@@ -144,13 +145,16 @@ pub(super) async fn snapshot(
 /// Folds a view anew from the log and puts it in the place of the one there was.
 pub(super) async fn rebuild_view(
     State(api): State<Arc<Api>>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Result<Json<ProjectionInfo>, ApiError> {
     let shared = Arc::clone(&api);
     let wanted = name.clone();
     blocking(move || shared.views.rebuild(&wanted))
         .await?
-        .map_err(|e| failed(&format!("projection {name} can't be rebuilt"), e))?;
+        .map_err(|e| match e {
+            WorkerError::NoSuchView(_) => unknown(&name),
+            other => failed(&format!("projection {name} can't be rebuilt"), other),
+        })?;
     let mut info = infos(&api, Some(&name))
         .await?
         .pop()

@@ -20,7 +20,7 @@
 //!
 //! Events are read as raw blocks and filtered where they are read, so that the reader checks the
 //! chain itself and a lying node is found out. Errors are [`ErrorBody`] with the status of
-//! [`ErrorCode::http_status`].
+//! [`ErrorCode::http_status`], except that a method that an endpoint does not take is a 405.
 
 use std::fmt;
 

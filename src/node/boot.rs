@@ -4,7 +4,6 @@
 //! lease is durable, nothing is dispatched before open work was looked into.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use ledger_core::chain::{BatchBuilder, ChainKey, Head};
 use ledger_core::clock;
@@ -15,13 +14,12 @@ use ledger_core::event::{
 use ledger_core::ids::{Entity, Id, LedgerId, Term};
 use ledger_core::store::redb::RedbStore;
 use ledger_core::store::{LogReader, OpenError};
-use ledger_core::time::Micros;
 use projections::framework::{Fold, rebuild, unwatched};
 
 use super::command::Now;
 use super::core::{Core, CoreConfig};
 use super::decision::Decision;
-use super::ports::SeededRandom;
+use super::ports::{SeededRandom, Stopwatch};
 use crate::lease::lock::{DirLock, LockError};
 use crate::shim::ProcessIdentity;
 
@@ -143,12 +141,12 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     }
     let lock = DirLock::take(dir)?;
     let store = RedbStore::open(dir)?;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let reader = store.reader();
     let fold: Fold<Decision> =
         rebuild(&reader, None, &mut unwatched).map_err(|e| BootError::Replay(e.to_string()))?;
     refuse_unknown(&fold)?;
-    let replay = Micros(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let replay = begun.elapsed();
     let io = |error| BootError::Io {
         path: dir.to_owned(),
         error,

@@ -1,0 +1,248 @@
+//! Receipts: what they name is in the log, a key makes a request count once, a batch is all or
+//! nothing, and an expected head is held to.
+
+use std::sync::Arc;
+
+use ledger_core::ids::Seq;
+use opsledger::api::wire::{AppendEvent, AppendRequest, ErrorCode};
+use opsledger::client::Client;
+use serde_json::value::RawValue;
+
+use crate::support::{Ledger, exec, id, named};
+
+fn event(kind: &str, data: &str) -> AppendEvent {
+    AppendEvent {
+        kind: kind.parse().unwrap(),
+        subject: None,
+        data: RawValue::from_string(data.to_owned()).unwrap(),
+    }
+}
+
+fn append(events: Vec<AppendEvent>) -> AppendRequest {
+    AppendRequest {
+        events,
+        idempotency_key: None,
+        expected_head: None,
+        claimed_actor: None,
+        correlation: None,
+        cause: None,
+        traceparent: None,
+    }
+}
+
+fn keyed(key: &str, events: Vec<AppendEvent>) -> AppendRequest {
+    AppendRequest {
+        idempotency_key: Some(id(key)),
+        ..append(events)
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_names_the_last_event_of_what_was_appended() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let mut request = append(vec![
+        event("app.deploy.begun", r#"{ "n" : 1 }"#),
+        event("app.deploy.done", r#"{"n":2}"#),
+    ]);
+    request.events[1].subject = Some("service/web".parse().unwrap());
+    request.claimed_actor = Some("agent/ada".parse().unwrap());
+    request.correlation = Some(id("roll-out"));
+    request.cause = Some(Seq(1));
+    request.traceparent = Some(format!("00-{}-{}-01", "a".repeat(32), "b".repeat(16)));
+    let receipt = node.client.append(&request).await.unwrap();
+    let head = node.client.head().await.unwrap();
+    assert_eq!((receipt.seq, receipt.hash), (head.seq, head.hash));
+    assert_eq!(receipt.term.0, node.term);
+    node.stop_well();
+    let log = ledger.assert_sound();
+    let (first, second) = (log.only("app.deploy.begun"), log.only("app.deploy.done"));
+    assert_eq!((second.seq, second.hash), (receipt.seq.0, receipt.hash));
+    assert_eq!(first.seq + 1, second.seq);
+    assert_eq!((first.of.as_str(), second.of.as_str()), ("default", "web"));
+    assert_eq!((first.cause, second.cause), (Some(Seq(1)), Some(Seq(1))));
+    assert_eq!(second.data, serde_json::json!({"n": 2}));
+}
+
+#[tokio::test]
+async fn a_key_makes_a_request_count_once_however_often_it_is_sent() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let client = Arc::new(Client::connect(&node.socket).await.unwrap());
+    let mut sent = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let client = Arc::clone(&client);
+        sent.spawn(async move {
+            let mut request = exec(&["true"]);
+            request.idempotency_key = Some(id("submit-once"));
+            let task = client.submit(&request).await.unwrap();
+            let events = vec![event("app.a", "{}"), event("app.b", "{}")];
+            let appended = client.append(&keyed("append-once", events)).await.unwrap();
+            (task, appended)
+        });
+    }
+    let receipts = sent.join_all().await;
+    let (task, appended) = &receipts[0];
+    for (other_task, other_appended) in &receipts {
+        assert_eq!(
+            (&other_task.task_id, other_task.seq, other_task.hash),
+            (&task.task_id, task.seq, task.hash)
+        );
+        assert_eq!(
+            (other_appended.seq, other_appended.hash),
+            (appended.seq, appended.hash)
+        );
+    }
+    assert_eq!(
+        receipts.iter().filter(|(task, _)| !task.replayed).count(),
+        1
+    );
+    assert_eq!(
+        receipts
+            .iter()
+            .filter(|(_, appended)| !appended.replayed)
+            .count(),
+        1
+    );
+    node.end_of(&task.task_id).await;
+    node.crash();
+
+    // A key outlives the node, and belongs to the request it was first used for.
+    let node = ledger.up().await;
+    let mut request = exec(&["false"]);
+    request.idempotency_key = Some(id("submit-once"));
+    let again = node.client.submit(&request).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(
+        (&again.task_id, again.seq, again.hash),
+        (&task.task_id, task.seq, task.hash)
+    );
+    assert_eq!(again.term, task.term);
+    request.idempotency_key = Some(id("append-once"));
+    let other = node.client.submit(&request).await.unwrap_err();
+    assert_eq!(other.code, ErrorCode::Conflict, "{other}");
+    let events = vec![event("app.c", "{}")];
+    let other = node
+        .client
+        .append(&keyed("submit-once", events))
+        .await
+        .unwrap_err();
+    assert_eq!(other.code, ErrorCode::Conflict, "{other}");
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.count("task.submitted"), 1);
+    assert_eq!(
+        (log.count("app.a"), log.count("app.b"), log.count("app.c")),
+        (1, 1, 0)
+    );
+    assert_eq!(log.only("app.b").key.as_deref(), Some("append-once"));
+}
+
+#[tokio::test]
+async fn an_id_is_taken_once() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    node.run(named("taken", exec(&["true"]))).await;
+    let refused = node
+        .client
+        .submit(&named("taken", exec(&["true"])))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Conflict);
+    assert!(refused.message.contains("taken"), "{refused}");
+    node.stop_well();
+    assert_eq!(ledger.assert_sound().count("task.submitted"), 1);
+}
+
+#[tokio::test]
+async fn an_append_is_all_or_nothing() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let before = node.client.head().await.unwrap();
+    let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(65_536));
+    let mut events: Vec<_> = (0..10).map(|_| event("app.small", "{}")).collect();
+    events.push(event("app.huge", &huge));
+    let refused = node
+        .client
+        .append(&keyed("whole", events))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Usage);
+    assert_eq!(node.client.head().await.unwrap(), before);
+    // The refused request has not used its key.
+    let events = (0..1000).map(|_| event("app.small", "{}")).collect();
+    let receipt = node.client.append(&keyed("whole", events)).await.unwrap();
+    assert_eq!(
+        (receipt.seq.0, receipt.replayed),
+        (before.seq.0 + 1000, false)
+    );
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!((log.count("app.small"), log.count("app.huge")), (1000, 0));
+}
+
+#[tokio::test]
+async fn an_event_may_be_as_large_as_the_format_allows() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let sized = |size: usize| {
+        let data = format!(r#"{{"a":"{}"}}"#, "x".repeat(size));
+        append(vec![event("app.large", &data)])
+    };
+    // Data and header together have 65,535 bytes; where exactly the header's share ends is its
+    // own affair, so the edge is looked for.
+    let (mut fits, mut too_large) = (60_000, 65_536);
+    while too_large - fits > 1 {
+        let middle = usize::midpoint(fits, too_large);
+        match node.client.append(&sized(middle)).await {
+            Ok(_) => fits = middle,
+            Err(refused) => {
+                assert_eq!(refused.code, ErrorCode::Usage, "{refused}");
+                too_large = middle;
+            }
+        }
+    }
+    node.stop_well();
+    let log = ledger.assert_sound();
+    let largest = log
+        .of_kind("app.large")
+        .iter()
+        .map(|e| e.data["a"].as_str().unwrap().len())
+        .max();
+    assert_eq!(largest, Some(fits));
+}
+
+#[tokio::test]
+async fn an_expected_head_is_held_to() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let at = |expected: u64| AppendRequest {
+        expected_head: Some(Seq(expected)),
+        ..append(vec![event("app.x", "{}")])
+    };
+    let head = node.client.head().await.unwrap().seq.0;
+    for wrong in [0, head - 1, head + 1, u64::MAX] {
+        let refused = node.client.append(&at(wrong)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Conflict, "{wrong}: {refused}");
+        assert!(
+            refused.message.contains(&format!("seq {head}")),
+            "{refused}"
+        );
+    }
+    // Of many who expect the same head, one gets it.
+    let client = Arc::new(Client::connect(&node.socket).await.unwrap());
+    let mut racing = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (client, request) = (Arc::clone(&client), at(head));
+        racing.spawn(async move { client.append(&request).await });
+    }
+    let won = racing
+        .join_all()
+        .await
+        .into_iter()
+        .filter(Result::is_ok)
+        .count();
+    assert_eq!(won, 1);
+    node.stop_well();
+    assert_eq!(ledger.assert_sound().count("app.x"), 1);
+}

@@ -1,0 +1,15 @@
+//! A running node, end to end: the real binary, real processes, the real socket. What is asserted
+//! is what stands in the log, which is read with its chain checked.
+
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod appending;
+mod input;
+mod lifecycle;
+mod limits;
+mod priority;
+mod reading;
