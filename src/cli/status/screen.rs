@@ -175,10 +175,10 @@ fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
         Column::number("RUNNING"),
         Column::number("DEAD"),
         Column::number("OLDEST"),
-        Column::number("WAIT p50"),
-        Column::number("p99"),
-        Column::number("RUN p50"),
-        Column::number("p99"),
+        Column::number("WAIT50"),
+        Column::number("WAIT99"),
+        Column::number("RUN50"),
+        Column::number("RUN99"),
     ]);
     for queue in &report.queues {
         table.row(queue_row(queue));
