@@ -143,6 +143,12 @@ pub fn format_count(n: u64) -> String {
     out
 }
 
+/// How many there are of a thing: `1 event`, `1,234 events`.
+pub fn count_of(n: u64, thing: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", format_count(n))
+}
+
 /// `value / factor` with as many decimals as make three digits, cut and not rounded, so that
 /// 999,999 µs never shows as 1000 ms.
 fn scaled(value: u64, factor: u64, unit: &str) -> String {
@@ -212,6 +218,8 @@ mod tests {
         assert_eq!(format_limit(Millis(604_800_000)), "7d");
         assert_eq!(format_count(1_234_567), "1,234,567");
         assert_eq!(format_count(100), "100");
+        assert_eq!(count_of(1, "event"), "1 event");
+        assert_eq!(count_of(0, "event"), "0 events");
     }
 
     proptest! {
