@@ -27,7 +27,7 @@ use crate::api::wire::{
 };
 use address::Address;
 use connection::{Patience, Pool};
-pub use stream::{BlockStream, ByteStream, JsonLines};
+pub use stream::{BlockStream, ByteStream, JsonLines, SnapshotStream};
 
 /// Longest answer that is read as a whole, in bytes.
 pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -201,13 +201,13 @@ impl Client {
         self.get("/v1/projections", &[]).await
     }
 
-    /// The content of a projection as a snapshot file's bytes.
+    /// The content of a projection.
     ///
     /// # Errors
     /// [`ErrorCode::NotFound`] if there is no such projection.
-    pub async fn snapshot(&self, name: &str) -> Result<ByteStream, ApiError> {
+    pub async fn snapshot(&self, name: &str) -> Result<SnapshotStream, ApiError> {
         let path = format!("/v1/projections/{}/snapshot", segment(name)?);
-        self.open(&path, &[], Patience::Endless).await
+        SnapshotStream::new(self.open(&path, &[], Patience::Endless).await?).await
     }
 
     /// Folds a projection anew from the first event, and swaps it in.

@@ -5,8 +5,10 @@
 
 pub mod api;
 pub mod audit;
+pub mod cli;
 pub mod config;
 pub mod decided;
+pub mod docs;
 pub mod lease;
 pub mod node;
 pub mod redact;

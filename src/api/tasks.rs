@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
-use projections::framework::{Fold, rebuild, unwatched};
+use projections::framework::{rebuild, unwatched};
 use projections::tasks::{StateName, TaskView, Tasks};
 use serde::Deserialize;
 

@@ -7,9 +7,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::connection::gone;
-use crate::api::wire::{ApiError, ErrorCode};
+use crate::api::wire::{ApiError, ErrorCode, SnapshotHead};
 
 /// Longest block that is read, in bytes: far above what stores write.
 const MAX_BLOCK: usize = 1024 * 1024;
@@ -126,26 +127,15 @@ impl BlockStream {
 
 /// Lines of JSON.
 #[derive(Debug)]
-pub struct JsonLines<T> {
-    buffered: Buffered,
-    of: PhantomData<fn() -> T>,
-}
+struct Lines(Buffered);
 
-impl<T: DeserializeOwned> JsonLines<T> {
-    pub(super) fn new(stream: ByteStream) -> Self {
-        Self { buffered: Buffered::new(stream), of: PhantomData }
-    }
-
-    /// The next one; `None` at the end.
-    ///
-    /// # Errors
-    /// [`ErrorCode::Failed`] if the connection was lost or a line is not what it should be.
-    pub async fn next(&mut self) -> Result<Option<T>, ApiError> {
+impl Lines {
+    async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ApiError> {
         let mut searched = 0;
         loop {
-            let rest = self.buffered.rest();
+            let rest = self.0.rest();
             if let Some(at) = rest[searched..].iter().position(|b| *b == b'\n') {
-                let line = self.buffered.take(searched + at + 1);
+                let line = self.0.take(searched + at + 1);
                 return serde_json::from_slice(line).map(Some).map_err(|e| {
                     ApiError::new(ErrorCode::Failed, "the node's answer is not understood")
                         .because(e)
@@ -156,11 +146,32 @@ impl<T: DeserializeOwned> JsonLines<T> {
                 return Err(ApiError::new(ErrorCode::Failed, "the node's answer is too long")
                     .because(format!("a line has more than {MAX_LINE} bytes")));
             }
-            if !self.buffered.more().await? {
-                let rest = self.buffered.rest();
+            if !self.0.more().await? {
+                let rest = self.0.rest();
                 return if rest.is_empty() { Ok(None) } else { Err(cut_short()) };
             }
         }
+    }
+}
+
+/// Many of the same kind, a line of JSON each.
+#[derive(Debug)]
+pub struct JsonLines<T> {
+    lines: Lines,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> JsonLines<T> {
+    pub(super) fn new(stream: ByteStream) -> Self {
+        Self { lines: Lines(Buffered::new(stream)), of: PhantomData }
+    }
+
+    /// The next one; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Failed`] if the connection was lost or a line is not what it should be.
+    pub async fn next(&mut self) -> Result<Option<T>, ApiError> {
+        self.lines.next().await
     }
 
     /// All of them.
@@ -173,5 +184,33 @@ impl<T: DeserializeOwned> JsonLines<T> {
             all.push(one);
         }
         Ok(all)
+    }
+}
+
+/// A projection's content as it is sent: what it says of itself, then its rows.
+#[derive(Debug)]
+pub struct SnapshotStream {
+    head: SnapshotHead,
+    lines: Lines,
+}
+
+impl SnapshotStream {
+    pub(super) async fn new(stream: ByteStream) -> Result<Self, ApiError> {
+        let mut lines = Lines(Buffered::new(stream));
+        let empty = || ApiError::new(ErrorCode::Failed, "the node's snapshot is empty");
+        Ok(Self { head: lines.next().await?.ok_or_else(empty)?, lines })
+    }
+
+    /// What it says of itself.
+    pub fn head(&self) -> &SnapshotHead {
+        &self.head
+    }
+
+    /// The next row, its key and its value's exact bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Failed`] if the connection was lost or a line is not a row.
+    pub async fn row(&mut self) -> Result<Option<(String, Box<RawValue>)>, ApiError> {
+        self.lines.next().await
     }
 }

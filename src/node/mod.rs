@@ -22,4 +22,8 @@ mod run;
 mod sequencer;
 pub(crate) mod threads;
 
+#[cfg(test)]
+mod tests;
+
+pub use boot::{BootError, Created, create_ledger, own_uid};
 pub use run::{NodeError, NodeOptions, Ready, run};

@@ -13,6 +13,10 @@ use ledger_core::store::{Block, pack};
 
 /// What became of one event's payload.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are decoded; a box would cost an allocation for each event"
+)]
 pub enum Payload {
     /// Nobody wants this kind.
     Skipped,

@@ -30,4 +30,4 @@ pub use view::{Progress, RebuildError, View, catch_up, rebuild, rebuild_into, un
 pub use worker::{Comparison, Source, ViewState, ViewWorker, WorkerError};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

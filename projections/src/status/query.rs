@@ -1,6 +1,8 @@
 //! The figures as people want them: with ages as of a time that the caller names, since a
 //! projection has no clock.
 
+use std::borrow::Cow;
+
 use ledger_core::event::Priority;
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Timestamp};
@@ -126,7 +128,7 @@ pub struct QueueReport {
     /// Which.
     pub queue: Priority,
     /// Its name.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Its tasks per state.
     pub tasks: TaskCounts,
     /// The one that has waited longest.
@@ -231,7 +233,7 @@ impl Status {
         let oldest = self.waiting[level(queue)].first_key_value();
         QueueReport {
             queue,
-            name: queue.name().to_owned(),
+            name: queue.name().into(),
             tasks: TaskCounts {
                 queued: count(here),
                 running: count(Phase::Running),

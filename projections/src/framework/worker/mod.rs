@@ -186,6 +186,7 @@ impl ViewWorker {
         let thread = thread.spawn(move || run::run(&worker)).ok();
         if thread.is_none() {
             lock(&shared.reached).stopped = true;
+            lock(&shared.inbox).close();
         }
         Self { shared, thread }
     }

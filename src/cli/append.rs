@@ -1,0 +1,184 @@
+//! `ledger append`: an application's own events, one or many at once.
+
+use std::io::{BufRead, Read};
+
+use ledger_core::ids::{Entity, Id, Kind, Seq};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::error::{Exit, Failure};
+use super::globals::Globals;
+use super::output::{Buffering, Paging};
+use super::source::Node;
+use crate::api::wire::{ApiError, AppendEvent, AppendRequest, ErrorCode, MAX_BATCH, MAX_BODY};
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What happened: app.SOMETHING
+    #[arg(value_name = "KIND", required_unless_present = "batch", conflicts_with = "batch")]
+    kind: Option<Kind>,
+    /// What it is about, KIND/ID [default: app/default]
+    #[arg(long, value_name = "SUBJECT", conflicts_with = "batch")]
+    subject: Option<Entity>,
+    /// Its data, one JSON object; `-` reads it from standard input
+    #[arg(long, value_name = "JSON|-", default_value = "{}", conflicts_with = "batch")]
+    data: String,
+    /// Append many, all or none: lines of {"kind":…,"subject":…,"data":…} from a file, or `-`
+    #[arg(long, value_name = "FILE|-")]
+    batch: Option<String>,
+    /// A second append with the same key changes nothing and gives the first's receipt
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<Id>,
+    /// Append only if the ledger ends here
+    #[arg(long, value_name = "SEQ")]
+    expect_head: Option<u64>,
+    /// The event that led to this
+    #[arg(long, value_name = "SEQ")]
+    cause: Option<u64>,
+    /// Who you say you are, such as agent/ada; who you provably are is recorded beside it
+    #[arg(long = "as", value_name = "ACTOR")]
+    claimed_actor: Option<Entity>,
+    /// Ties this to others
+    #[arg(long, value_name = "ID")]
+    correlation: Option<Id>,
+}
+
+pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+    let data_dir = globals.data_dir()?;
+    let events = match (args.kind, &args.batch) {
+        (Some(kind), _) => {
+            let data = if args.data == "-" { read_all()? } else { args.data };
+            vec![AppendEvent { kind, subject: args.subject, data: object(&data)? }]
+        }
+        (None, Some(source)) => read_batch(source)?,
+        (None, None) => Vec::new(),
+    };
+    let request = AppendRequest {
+        events,
+        idempotency_key: args.idempotency_key,
+        expected_head: args.expect_head.map(Seq),
+        claimed_actor: args.claimed_actor,
+        correlation: args.correlation,
+        cause: args.cause.map(Seq),
+        traceparent: std::env::var("TRACEPARENT").ok().filter(|value| !value.is_empty()),
+    };
+    let node = Node::require(&data_dir)?;
+    let receipt = node.wait(node.client().append(&request))?;
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    if globals.json {
+        out.json(&receipt)?;
+    } else {
+        let again = if receipt.replayed { " (as before)" } else { "" };
+        out.line(format_args!("seq {} term {} hash {}{again}", receipt.seq, receipt.term, receipt.hash))?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+fn unreadable(what: &str, error: &std::io::Error) -> ApiError {
+    ApiError::new(ErrorCode::Failed, format!("{what} can't be read")).because(error)
+}
+
+fn read_all() -> Result<String, ApiError> {
+    let mut text = String::new();
+    let limit = MAX_BODY as u64 + 1;
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_string(&mut text)
+        .map_err(|e| unreadable("standard input", &e))?;
+    Ok(text)
+}
+
+/// Takes a text as a JSON object, exactly as it is written.
+fn object(text: &str) -> Result<Box<RawValue>, ApiError> {
+    let wrong = |why: String| {
+        ApiError::new(ErrorCode::Usage, "the data is not a JSON object")
+            .because(why)
+            .hint("write one such as --data '{\"version\":\"1.4\"}'")
+    };
+    let raw: Box<RawValue> = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    if raw.get().starts_with('{') {
+        Ok(raw)
+    } else {
+        Err(wrong("it is another kind of JSON value".to_owned()))
+    }
+}
+
+/// A line of a batch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    kind: Kind,
+    #[serde(default)]
+    subject: Option<Entity>,
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+}
+
+fn read_batch(source: &str) -> Result<Vec<AppendEvent>, ApiError> {
+    if source == "-" {
+        return parse_batch("standard input", std::io::stdin().lock());
+    }
+    let file = std::fs::File::open(source).map_err(|e| unreadable(source, &e))?;
+    parse_batch(source, std::io::BufReader::new(file))
+}
+
+fn parse_batch(name: &str, lines: impl BufRead) -> Result<Vec<AppendEvent>, ApiError> {
+    let mut events = Vec::new();
+    let limited = lines.take(MAX_BODY as u64 + 1);
+    for (number, line) in (1..).zip(limited.lines()) {
+        let line = line.map_err(|e| unreadable(name, &e))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let wrong = |e: String| {
+            ApiError::new(ErrorCode::Usage, format!("line {number} of {name} is not an event"))
+                .because(e)
+                .hint("write one such as {\"kind\":\"app.deploy\",\"data\":{\"version\":\"1.4\"}}")
+        };
+        let parsed: Line = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
+        let data = match parsed.data {
+            Some(data) => object(data.get()),
+            None => object("{}"),
+        };
+        let data = data.map_err(|e| wrong(e.to_string()))?;
+        events.push(AppendEvent { kind: parsed.kind, subject: parsed.subject, data });
+        if events.len() > MAX_BATCH {
+            return Err(ApiError::new(ErrorCode::Usage, "the batch is too large")
+                .because(format!("at most {MAX_BATCH} events are appended at once")));
+        }
+    }
+    if events.is_empty() {
+        return Err(ApiError::new(ErrorCode::Usage, format!("there is no event in {name}")));
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_an_object_and_kept_as_written() {
+        assert_eq!(object("{\"b\": 1.0}").unwrap().get(), "{\"b\": 1.0}");
+        for bad in ["", "[]", "1", "{", "{} {}", "{a:1}"] {
+            assert_eq!(object(bad).unwrap_err().code, ErrorCode::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_lines_and_its_faults_name_theirs() {
+        let parse = |text: &str| parse_batch("batch", text.as_bytes());
+        let events = parse("{\"kind\":\"app.a\"}\n\n{\"kind\":\"app.b\",\"data\":{\"x\":1}}\n").unwrap();
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[1].data.get(), "{\"x\":1}");
+        let error = parse("{\"kind\":\"app.a\"}\n{\"kind\":\"App\"}").unwrap_err();
+        assert_eq!(error.message, "line 2 of batch is not an event");
+        assert!(parse("{\"kind\":\"app.a\",\"sbject\":\"a/b\"}").is_err());
+        assert!(parse("{\"kind\":\"app.a\",\"data\":[]}").is_err());
+        assert!(parse("").is_err());
+        assert!(parse(&"{\"kind\":\"app.a\"}\n".repeat(MAX_BATCH + 1)).is_err());
+    }
+}

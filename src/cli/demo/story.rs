@@ -1,0 +1,162 @@
+//! The demo's plot, from an empty directory to its verdict.
+
+use std::time::Duration;
+
+use ledger_core::ids::Id;
+use projections::tasks::{StateName, TaskView};
+
+use super::node::DemoNode;
+use super::work::{APPROVAL, FAILING, all, make_files};
+use super::{Lines, Stage, failed};
+use crate::api::wire::{ApiError, ErrorCode, Status, TaskQuery};
+use crate::cli::error::{Exit, Failure};
+use crate::cli::source::Node;
+
+/// How long the node works before it is killed.
+const BEFORE_KILL: Duration = Duration::from_millis(1500);
+/// How long nobody leads.
+const OUTAGE: Duration = Duration::from_millis(700);
+
+pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
+    make_files(&stage.files)?;
+    expect(stage.operator(&["init", "--name", "demo"], Lines::All)?, "init")?;
+    stage.out.line("")?;
+    let node = DemoNode::start(&stage.exe, &stage.data_dir)?;
+    stage.say(format_args!("a node leads (process {})", node.pid()))?;
+
+    let tasks = all(&stage.files);
+    let ids: Vec<Id> = tasks.iter().filter_map(|task| task.task_id.clone()).collect();
+    let api = Node::require(&stage.data_dir)?;
+    for task in &tasks {
+        api.wait(api.client().submit(task))?;
+    }
+    stage.say(format_args!("{} commands are submitted, in three queues", ids.len()))?;
+
+    std::thread::sleep(BEFORE_KILL);
+    let before = api.wait(api.client().status(None))?;
+    node.kill()?;
+    let done = before.report.totals.completed;
+    let running = before.report.tasks.running;
+    stage.say(format_args!(
+        "the node is killed with -9: {done} done, {running} running, {} waiting",
+        before.report.tasks.queued
+    ))?;
+    std::thread::sleep(OUTAGE);
+
+    let node = DemoNode::start(&stage.exe, &stage.data_dir)?;
+    let api = Node::require(&stage.data_dir)?;
+    let after = api.wait(api.client().status(None))?;
+    stage.say(came_back(&after))?;
+
+    let failing = Id::new(FAILING).map_err(|e| failed("the demo's own id", e))?;
+    let first = api.wait(api.client().wait(&failing))?;
+    stage.say(format_args!(
+        "{FAILING} has failed (exit code {}); its file is made and it is retried by hand",
+        first.exit_code.unwrap_or_default()
+    ))?;
+    std::fs::write(stage.files.join(APPROVAL), "go ahead\n")
+        .map_err(|e| failed("the approval can't be written", e))?;
+    expect(stage.operator(&["task", "retry", FAILING], Lines::All)?, "task retry")?;
+    stage.out.line("")?;
+    for id in &ids {
+        api.wait(api.client().wait(id))?;
+    }
+    stage.say("every task has ended")?;
+
+    let query = TaskQuery { limit: Some(1000), ..TaskQuery::default() };
+    let listed = async { api.client().tasks(&query).await?.collect().await };
+    let views: Vec<TaskView> = api.wait(listed)?;
+    let mut codes = Vec::new();
+    for (args, lines) in [
+        (&["status"][..], Lines::All),
+        (&["task", "show", "hangs"][..], Lines::First(14)),
+        (&["tail", "-n", "12", "-o", "short"][..], Lines::All),
+        (&["verify"][..], Lines::All),
+        (&["rebuild", "--check"][..], Lines::All),
+    ] {
+        codes.push(stage.operator(args, lines)?);
+    }
+    let status = api.wait(api.client().status(None))?;
+    drop(api);
+    stage.out.line("")?;
+    let stopped = node.stop()?;
+    stage.say("the node has stopped in good order")?;
+    let verdict = Verdict { status: &status, views: &views, expected: ids.len() };
+    let sound = stopped && codes.iter().all(|code| *code == 0) && verdict.holds();
+    stage.out.line(verdict.line(sound))?;
+    Ok(if sound { Exit::OK } else { Exit::FAILED })
+}
+
+fn expect(code: u8, what: &str) -> Result<(), Failure> {
+    if code == 0 {
+        return Ok(());
+    }
+    let message = format!("`ledger {what}` ended with exit code {code}");
+    Err(ApiError::new(ErrorCode::Failed, message).into())
+}
+
+fn came_back(status: &Status) -> String {
+    let recovery = status.report.node.as_ref().and_then(|node| node.recovery.as_ref());
+    match recovery {
+        None => "a new node leads and is still looking into what runs".to_owned(),
+        Some(r) => format!(
+            "a new node leads: {} events replayed in {:.1} ms; attempts re-attached {}, \
+             ended meanwhile {}, lost {}",
+            r.replayed,
+            micros_as_ms(r.replay_us.0),
+            r.reattached,
+            r.closed,
+            r.lost
+        ),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds for people")]
+fn micros_as_ms(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+/// What must hold at the end, and the line that says so.
+struct Verdict<'a> {
+    status: &'a Status,
+    views: &'a [TaskView],
+    expected: usize,
+}
+
+impl Verdict<'_> {
+    fn count(&self, wanted: impl Fn(&TaskView) -> bool) -> usize {
+        self.views.iter().filter(|view| wanted(view)).count()
+    }
+
+    /// Everything completed but the one that hangs; that was reaped; the one that failed took
+    /// two attempts and all others one; nothing was lost.
+    fn holds(&self) -> bool {
+        let retried = self.count(|v| v.task_id.as_str() == FAILING && v.attempts.len() == 2);
+        self.views.len() == self.expected
+            && self.count(|v| v.state == StateName::Completed) == self.expected - 1
+            && self.count(|v| v.exit_code == Some(124)) == 1
+            && retried == 1
+            && self.count(|v| v.attempts.len() == 1) == self.expected - 1
+            && self.status.report.totals.lost == 0
+    }
+
+    fn line(&self, sound: bool) -> String {
+        let report = &self.status.report;
+        let doubled = self.count(|v| {
+            v.attempts.len() > 1 && v.task_id.as_str() != FAILING
+        });
+        format!(
+            "{}: {} tasks, {} completed, {} reaped, {} retried by hand, {} lost, {doubled} doubled; \
+             {} events, {} terms, {}",
+            if sound { "demo passed" } else { "demo FAILED" },
+            self.views.len(),
+            self.count(|v| v.state == StateName::Completed),
+            self.count(|v| v.exit_code == Some(124)),
+            report.totals.retried,
+            report.totals.lost,
+            report.events_total,
+            report.lease.as_ref().map_or(0, |lease| lease.facts.term.0),
+            if sound { "intact" } else { "see above" },
+        )
+    }
+}

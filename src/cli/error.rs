@@ -1,0 +1,176 @@
+//! The one boundary where a failure becomes words and an exit code.
+//!
+//! Every command returns a [`Failure`]; nothing else prints an error or leaves the process. People
+//! get up to three lines on standard error (what failed, why, what to do next), programs that
+//! asked with `--json` get `{"error":{"code":…,"message":…,"cause":…,"hint":…}}` on one line of
+//! standard error: standard output is for data alone, so that a consumer never has to tell the
+//! two apart.
+//!
+//! A reader that closes its end of a pipe has what it wants: the command ends quietly with 0,
+//! unless its exit code is its answer (`verify`, `rebuild --check`, `exec`); those go on without
+//! printing.
+
+use std::io::{self, Write};
+
+use ledger_core::store::{BlockFault, OpenError, ReadError};
+use projections::framework::{ReplayError, SnapshotError};
+
+use super::output::escape::escape;
+use crate::api::wire::{ApiError, ErrorBody, ErrorCode};
+use crate::audit::filter::FilterError;
+use crate::config::ConfigError;
+
+/// How a command that worked ends: 0, or the code that is its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl Exit {
+    /// All is well.
+    pub const OK: Self = Self(0);
+    /// The answer is no.
+    pub const FAILED: Self = Self(1);
+    /// What was verified is not intact.
+    pub const TAMPERED: Self = Self(3);
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub enum Failure {
+    /// It failed.
+    Error(Box<ApiError>),
+    /// Whoever read its output has closed the pipe.
+    ClosedPipe,
+}
+
+impl Failure {
+    /// From writing to standard output.
+    pub(super) fn of_output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::ClosedPipe;
+        }
+        ApiError::new(ErrorCode::Failed, "the output can't be written").because(error).into()
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        ApiError::new(ErrorCode::Usage, error.to_string()).into()
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let code = match error {
+            ConfigError::Missing(_) => ErrorCode::NotFound,
+            ConfigError::Io { .. } => ErrorCode::Failed,
+            ConfigError::Fault { .. } => ErrorCode::Usage,
+        };
+        ApiError::new(code, error.to_string()).into()
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let message = error.to_string();
+        match error {
+            OpenError::Missing(_) => ApiError::new(ErrorCode::NotFound, message)
+                .hint("make one with `ledger init`, or name another with --data-dir"),
+            OpenError::Exists(_) => ApiError::new(ErrorCode::Conflict, message)
+                .hint("use it, or make one elsewhere with --data-dir"),
+            OpenError::InUse => ApiError::new(ErrorCode::Refused, message)
+                .because("its lock is held, and no node answers on a socket in its `run` directory")
+                .hint("a node may be starting or stopping: try again in a moment"),
+            OpenError::Newer { .. } => ApiError::new(ErrorCode::Refused, message)
+                .hint("use the version of `ledger` that wrote it, or a later one"),
+            OpenError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
+            OpenError::Damaged(_) => ApiError::new(ErrorCode::Tampered, message)
+                .hint("`ledger verify` says where"),
+        }
+        .into()
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let message = error.to_string();
+        match error {
+            // What the client of a node said is passed on as it is.
+            ReadError::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref()) {
+                Some(error) => ApiError::clone(error),
+                None => ApiError::new(ErrorCode::Failed, message),
+            },
+            ReadError::Damaged(_) | ReadError::Block { .. } => {
+                ApiError::new(ErrorCode::Tampered, message).hint("`ledger verify` says where")
+            }
+        }
+        .into()
+    }
+}
+
+impl From<BlockFault> for Failure {
+    fn from(fault: BlockFault) -> Self {
+        ApiError::new(ErrorCode::Tampered, "the ledger is damaged")
+            .because(fault)
+            .hint("`ledger verify` says where")
+            .into()
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReplayError::Read(error) => error.into(),
+            ReplayError::Diverged { .. } => ApiError::new(ErrorCode::Tampered, message).into(),
+            ReplayError::Beyond { .. } => ApiError::new(ErrorCode::NotFound, message).into(),
+            ReplayError::Stopped => ApiError::new(ErrorCode::Failed, message).into(),
+        }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let code = match error {
+            SnapshotError::Missing => ErrorCode::NotFound,
+            _ => ErrorCode::Failed,
+        };
+        ApiError::new(code, error.to_string()).into()
+    }
+}
+
+/// How errors are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorStyle {
+    /// Lines for people, in color or not.
+    Lines(super::output::style::Paint),
+    /// One JSON object.
+    Json,
+}
+
+/// Shows an error on standard error and returns its exit code. Nothing can be done if that can't
+/// be written, so that is ignored.
+pub(super) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
+    let mut stderr = io::stderr().lock();
+    let _ = match style {
+        ErrorStyle::Json => {
+            let body = ErrorBody { error: error.clone() };
+            serde_json::to_string(&body)
+                .map_err(io::Error::from)
+                .and_then(|json| writeln!(stderr, "{json}"))
+        }
+        ErrorStyle::Lines(paint) => {
+            let line = |label: &str, text: &str| format!("{label} {}", escape(text));
+            let mut lines = vec![line(&paint.bad("error:"), &error.message)];
+            lines.extend(error.cause.as_deref().map(|c| line(&paint.dim("cause:"), c)));
+            lines.extend(error.hint.as_deref().map(|h| line(&paint.dim("hint:"), h)));
+            writeln!(stderr, "{}", lines.join("\n"))
+        }
+    };
+    Exit(error.code.exit_code())
+}

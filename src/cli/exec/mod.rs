@@ -1,0 +1,143 @@
+//! `ledger exec`: runs a command as a task and behaves as if it ran here: its output comes out
+//! here as it is written, Ctrl-C ends it, and its exit code becomes this one's.
+//!
+//! The task outlives the node: if that is restarted meanwhile, this waits for it and goes on where
+//! the output stopped, without a gap and without repeating a byte.
+
+mod session;
+
+use std::path::PathBuf;
+
+use ledger_core::ids::Id;
+use projections::tasks::{StateName, TaskView};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::session::Session;
+use super::error::{Exit, Failure};
+use super::globals::Globals;
+use super::output::escape::escape;
+use super::output::note;
+use super::source::Node;
+use super::task::submit::{Job, absolute};
+use crate::api::wire::{ApiError, CancelRequest, ErrorCode, Stream, SubmitRequest};
+use crate::units::format_limit;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where it runs [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    #[command(flatten)]
+    job: Job,
+}
+
+/// What a shell gives for a process that was ended by a signal.
+const fn signaled(signal: u8) -> Exit {
+    Exit(128 + signal)
+}
+
+pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+    let data_dir = globals.data_dir()?;
+    let cwd = absolute(args.cwd.as_deref().unwrap_or_else(|| ".".as_ref()))?;
+    let request = args.job.request(Some(cwd), None)?;
+    let node = Node::require(&data_dir)?;
+    // Submitting, streaming and waiting share one runtime: the node's.
+    node.wait(async { execute(&Session::new(&data_dir).await?, &request).await })
+}
+
+async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Failure> {
+    let mut interrupts = Interrupts::new()?;
+    let receipt = session.submit(request).await?;
+    let id = receipt.task_id;
+    let run = async {
+        tokio::try_join!(session.stream(&id, Stream::Stdout), session.stream(&id, Stream::Stderr))?;
+        session.ended(&id).await
+    };
+    tokio::pin!(run);
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            ended = &mut run => return match ended {
+                Ok(view) => Ok(conclude(&view)),
+                Err(Failure::ClosedPipe) => {
+                    // Nobody reads what it writes: it ends, as a command in a pipe does.
+                    cancel(session, &id, "nobody reads its output any more").await;
+                    Ok(signaled(13))
+                }
+                Err(failure) => Err(failure),
+            },
+            code = interrupts.next() => {
+                if std::mem::replace(&mut asked, true) {
+                    note(format_args!("task {id} goes on; `ledger task show {id}` shows it"));
+                    return Ok(code);
+                }
+                cancel(session, &id, "interrupted").await;
+            }
+        }
+    }
+}
+
+async fn cancel(session: &Session, id: &Id, reason: &str) {
+    let request = CancelRequest { reason: Some(reason.to_owned()) };
+    match session.client().cancel(id, &request).await {
+        // It may have ended by itself just now, which is as good.
+        Ok(_) | Err(ApiError { code: ErrorCode::Conflict, .. }) => {}
+        Err(error) => {
+            let error = error.to_string();
+            note(format_args!("task {id} could not be cancelled: {}", escape(&error)));
+        }
+    }
+}
+
+/// The exit code of a task that has ended, and a word where the code alone would not tell.
+fn conclude(view: &TaskView) -> Exit {
+    let id = &view.task_id;
+    match (view.state, view.exit_code) {
+        (StateName::Cancelled, _) => {
+            note(format_args!("task {id} was cancelled"));
+            Exit(143)
+        }
+        (StateName::Dead, Some(124)) => {
+            let limit = format_limit(view.max_runtime_ms);
+            note(format_args!("task {id} ran longer than {limit} and was ended"));
+            Exit(124)
+        }
+        (StateName::Dead, None) => {
+            note(format_args!("task {id} was lost: its processes ended without an outcome"));
+            Exit::FAILED
+        }
+        (_, code) => Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+    }
+}
+
+/// Ctrl-C and its like.
+struct Interrupts {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self, ApiError> {
+        let listen = |kind| {
+            signal(kind).map_err(|e| {
+                ApiError::new(ErrorCode::Failed, "signals can't be listened for").because(e)
+            })
+        };
+        Ok(Self {
+            int: listen(SignalKind::interrupt())?,
+            term: listen(SignalKind::terminate())?,
+            hup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one, as the exit code it would have given.
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.int.recv() => signaled(2),
+            _ = self.term.recv() => signaled(15),
+            _ = self.hup.recv() => signaled(1),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `ledger init`: makes a ledger. The only command that does: a node that made one silently would
+//! hide that the history it should have had is gone.
+
+use ledger_core::hash::Hash;
+use ledger_core::ids::{Id, IdError, LedgerId, Seq};
+use serde::Serialize;
+
+use super::error::{Exit, Failure};
+use super::globals::Globals;
+use super::output::{Buffering, Paging};
+use crate::api::wire::{ApiError, ErrorCode};
+use crate::node::{BootError, create_ledger};
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to call it [default: the name of the directory, or `ledger`]
+    #[arg(long, value_name = "NAME")]
+    name: Option<Id>,
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    ledger_id: LedgerId,
+    name: &'a Id,
+    data_dir: &'a str,
+    seq: Seq,
+    hash: Hash,
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let dir = globals.data_dir()?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => default_name(&dir).map_err(|e| {
+            ApiError::new(ErrorCode::Usage, "the ledger needs a name").because(e).hint("--name")
+        })?,
+    };
+    let made = create_ledger(&dir, &name).map_err(of_boot)?;
+    let shown = dir.display().to_string();
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    if globals.json {
+        out.json(&Made {
+            ledger_id: made.ledger_id,
+            name: &name,
+            data_dir: &shown,
+            seq: made.head.seq,
+            hash: made.head.hash,
+        })?;
+    } else {
+        let shown = super::output::escape::escape(&shown).into_owned();
+        out.line(format_args!("ledger {name} ({}) is in {shown}", made.ledger_id))?;
+        out.line(format_args!("seq {} has hash {}", made.head.seq, made.head.hash))?;
+        out.line("start a node with `ledger up`")?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+/// The directory's own name where it is an id; a hidden one is called after its parent.
+fn default_name(dir: &std::path::Path) -> Result<Id, IdError> {
+    let names = dir.ancestors().take(2).filter_map(|d| d.file_name()?.to_str());
+    let found = names.filter_map(|name| Id::new(name).ok()).next();
+    found.map_or_else(|| Id::new("ledger"), Ok)
+}
+
+/// Why a node or a ledger could not come up, at the boundary.
+pub(super) fn of_boot(error: BootError) -> Failure {
+    let message = error.to_string();
+    match error {
+        BootError::Open(error) => error.into(),
+        BootError::Lock(_) => ApiError::new(ErrorCode::Refused, message)
+            .hint("`ledger status` shows the node that has it")
+            .into(),
+        BootError::UnknownKind { .. } => ApiError::new(ErrorCode::Refused, message)
+            .hint("use the version of `ledger` that wrote it, or a later one; reading works")
+            .into(),
+        BootError::Replay(_) => {
+            ApiError::new(ErrorCode::Tampered, message).hint("`ledger verify` says where").into()
+        }
+        BootError::Io { .. } | BootError::Identity(_) => {
+            ApiError::new(ErrorCode::Failed, message).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_is_called_after_its_directory() {
+        let name = |dir: &str| default_name(std::path::Path::new(dir)).unwrap().to_string();
+        assert_eq!(name("/srv/fleet"), "fleet");
+        assert_eq!(name("/home/ada/project/.ledger"), "project");
+        assert_eq!(name("/ü/ö"), "ledger");
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line: what people and scripts see. A file for each command, a folder for each
+//! noun; what is written how is in `output`, where events come from in `source`.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes:
+//! 0 ok · 1 failed · 2 usage · 3 tampered · 6 refused · 7 no such thing · 8 conflict ·
+//! 124 timeout; `exec` passes the command's own.
+
+mod append;
+mod completions;
+mod demo;
+mod error;
+mod exec;
+mod filter_args;
+mod globals;
+mod init;
+mod man;
+mod output;
+mod projections;
+mod query;
+mod rebuild;
+mod show;
+mod source;
+mod status;
+mod tail;
+mod task;
+mod up;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use self::error::{ErrorStyle, Exit, Failure};
+use self::globals::Globals;
+use crate::api::wire::{ApiError, ErrorCode};
+
+/// An event-sourced operations layer for fleets of AI agents
+#[derive(Debug, Parser)]
+#[command(name = "ledger", version, propagate_version = true, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 6 refused, \
+    7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own.")]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole story on real processes in a temporary directory
+    Demo(demo::Args),
+    /// Make a ledger
+    Init(init::Args),
+    /// Run a node in the foreground; Ctrl-C stops it in good order
+    Up(up::Args),
+    /// Show who leads, what runs and what is wrong
+    Status(status::Args),
+    /// Show the latest events, and follow what comes
+    Tail(tail::Args),
+    /// Search the whole history
+    Query(query::Args),
+    /// Show one event with its links
+    Show(show::Args),
+    /// Check that the history is exactly what was written
+    Verify(verify::Args),
+    /// Append an application's own events
+    Append(append::Args),
+    /// Run a command as a task, stream its output, exit as it exits
+    Exec(exec::Args),
+    /// Submit, list, show, cancel and retry tasks
+    #[command(subcommand)]
+    Task(task::Command),
+    /// Fold projections anew, or check them against a new fold
+    Rebuild(rebuild::Args),
+    /// List, check and rebuild projections
+    #[command(subcommand)]
+    Projections(projections::Command),
+    /// Write shell completions to standard output
+    Completions(completions::Args),
+    /// Write man pages into a directory
+    Man(man::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(&arguments).0)
+}
+
+fn run(arguments: &[OsString]) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, arguments),
+    };
+    let style = if cli.globals.json {
+        ErrorStyle::Json
+    } else {
+        ErrorStyle::Lines(cli.globals.stderr_paint())
+    };
+    match dispatch(&cli.globals, cli.command) {
+        Ok(exit) => exit,
+        // Whoever read has what it wanted.
+        Err(Failure::ClosedPipe) => Exit::OK,
+        Err(Failure::Error(error)) => error::report(&error, style),
+    }
+}
+
+fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Demo(args) => demo::run(globals, &args),
+        Command::Init(args) => init::run(globals, &args),
+        Command::Up(args) => up::run(globals, &args),
+        Command::Status(args) => status::run(globals, &args),
+        Command::Tail(args) => tail::run(globals, &args),
+        Command::Query(args) => query::run(globals, &args),
+        Command::Show(args) => show::run(globals, &args),
+        Command::Verify(args) => verify::run(globals, &args),
+        Command::Append(args) => append::run(globals, args),
+        Command::Exec(args) => exec::run(globals, args),
+        Command::Task(command) => task::run(globals, command),
+        Command::Rebuild(args) => rebuild::run(globals, &args),
+        Command::Projections(command) => projections::run(globals, command),
+        Command::Completions(args) => completions::run(globals, &args),
+        Command::Man(args) => man::run(globals, &args),
+    }
+}
+
+/// Help and version go where they were asked for; a usage error is one like all others.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    if asked || !json {
+        // Nothing can be done about a closed pipe here.
+        let _ = error.print();
+        return if asked { Exit::OK } else { Exit(ErrorCode::Usage.exit_code()) };
+    }
+    let rendered = error.render().to_string();
+    let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+    let message = lines.next().unwrap_or_default().trim_start_matches("error: ");
+    let rest: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    let mut shown = ApiError::new(ErrorCode::Usage, message);
+    if !rest.is_empty() {
+        shown = shown.because(rest.join("; "));
+    }
+    error::report(&shown.hint("see `ledger --help`"), ErrorStyle::Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_all_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_is_described() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                assert!(sub.get_about().is_some(), "{} has no description", sub.get_name());
+                check(sub);
+            }
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+        check(&Cli::command());
+    }
+}

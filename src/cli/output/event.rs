@@ -1,0 +1,226 @@
+//! Events as lines: `-o short|short-iso|verbose|json|jsonl|cat`.
+//!
+//! | format | one event is |
+//! |---|---|
+//! | `short` | a line for people; on a terminal cut to its width, under a line for each day |
+//! | `short-iso` | the same with date and offset in every line, never cut |
+//! | `verbose` | all fields, one a line |
+//! | `json` | an element of one array |
+//! | `jsonl` | a line of JSON, as exports have it |
+//! | `cat` | its payload alone |
+
+use clap::ValueEnum;
+use ledger_core::envelope::ChainedEvent;
+use serde_json::Value;
+
+use super::escape::escape;
+use super::summary::summary;
+use super::text::{cut, cut_middle, pad, width};
+use super::Out;
+use crate::cli::error::Failure;
+
+pub use super::summary::{command_line, signal_name};
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// A line an event, for people
+    #[default]
+    Short,
+    /// The same with date and time zone in every line
+    ShortIso,
+    /// All fields
+    Verbose,
+    /// One JSON array
+    Json,
+    /// A JSON object a line
+    Jsonl,
+    /// The payload alone
+    Cat,
+}
+
+/// Writes events in one format.
+#[derive(Debug)]
+pub struct EventPrinter {
+    format: Format,
+    day: Option<String>,
+    written: u64,
+}
+
+impl EventPrinter {
+    /// A printer that has written nothing yet.
+    pub fn new(format: Format) -> Self {
+        Self { format, day: None, written: 0 }
+    }
+
+    /// Writes an event.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn print(&mut self, out: &mut Out, event: &ChainedEvent<'_>) -> Result<(), Failure> {
+        match self.format {
+            Format::Short => self.short(out, event)?,
+            Format::ShortIso => {
+                let line = short_iso(out, event);
+                out.line(line)?;
+            }
+            Format::Verbose => {
+                if self.written > 0 {
+                    out.line("")?;
+                }
+                let lines = verbose(out, event);
+                out.lines(lines)?;
+            }
+            Format::Json => {
+                let lead = if self.written == 0 { "[" } else { "," };
+                out.line(format_args!("{lead}{}", json(event)?))?;
+            }
+            Format::Jsonl => out.line(json(event)?)?,
+            Format::Cat => match out.width {
+                Some(_) => out.line(escape(event.event.data))?,
+                None => out.line(event.event.data)?,
+            },
+        }
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Writes what comes after the last event.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn finish(&mut self, out: &mut Out) -> Result<(), Failure> {
+        if self.format == Format::Json {
+            out.line(if self.written == 0 { "[]" } else { "]" })?;
+        }
+        out.finish()
+    }
+
+    fn short(&mut self, out: &mut Out, event: &ChainedEvent<'_>) -> Result<(), Failure> {
+        let h = &event.event.header;
+        let day = out.times.day(h.recorded_at);
+        if day != self.day
+            && let Some(day) = &day
+        {
+            let line = out.paint.dim(&format!("── {day} ──"));
+            out.line(line)?;
+        }
+        self.day = day;
+        let time = out.times.short(h.recorded_at);
+        let seq = format!("{:>5}", h.seq.0);
+        let kind = pad(h.kind, 14);
+        let Some(columns) = out.width else {
+            let text = summary(&event.event);
+            let rest = format!("{} {} {}", h.subject, h.actor, escape(&text));
+            return out.line(format_args!("{time} {seq} {kind} {}", rest.trim_end()));
+        };
+        // Names share what a wide terminal has to spare; the summary gets the rest.
+        let subject = pad(&cut_middle(h.subject, (columns / 5).clamp(12, 44)), 12);
+        let actor = pad(&cut_middle(h.actor, (columns / 8).clamp(9, 24)), 9);
+        let names = [&*time, &seq, &kind, &subject, &actor];
+        let taken: usize = names.iter().map(|s| width(s) + 1).sum();
+        let text = cut(&escape(&summary(&event.event)), columns.saturating_sub(taken).max(8));
+        let paint = out.paint;
+        let line = format!(
+            "{} {} {} {subject} {} {text}",
+            paint.dim(&time),
+            paint.dim(&seq),
+            paint_kind(out, h.kind, &kind),
+            paint.dim(&actor)
+        );
+        out.line(line.trim_end())
+    }
+}
+
+/// Colors a kind by what it means: gone wrong, done, underway.
+fn paint_kind(out: &Out, kind: &str, shown: &str) -> String {
+    match kind.rsplit('.').next().unwrap_or_default() {
+        "failed" | "dead" | "lost" | "rejected" => out.paint.bad(shown),
+        "timed_out" | "cancelled" | "reaped" | "cancel_requested" | "requeued" => {
+            out.paint.warn(shown)
+        }
+        "completed" => out.paint.good(shown),
+        _ => out.paint.active(shown),
+    }
+}
+
+/// An event in a line of its own, beside others that it belongs to.
+pub(in crate::cli) fn one_line(out: &Out, event: &ChainedEvent<'_>) -> String {
+    let h = &event.event.header;
+    let line = format!(
+        "{} {} {} {} {}",
+        out.paint.dim(&format!("seq {}", h.seq)),
+        paint_kind(out, h.kind, h.kind),
+        h.subject,
+        h.actor,
+        escape(&summary(&event.event))
+    );
+    match out.width {
+        Some(width) if out.paint == super::style::Paint::NEVER => {
+            cut(line.trim_end(), width.saturating_sub(4))
+        }
+        _ => line.trim_end().to_owned(),
+    }
+}
+
+fn short_iso(out: &Out, event: &ChainedEvent<'_>) -> String {
+    let h = &event.event.header;
+    let text = summary(&event.event);
+    let line = format!(
+        "{} {} {} {} {} {}",
+        out.times.iso(h.recorded_at),
+        h.seq,
+        h.kind,
+        h.subject,
+        h.actor,
+        escape(&text)
+    );
+    line.trim_end().to_owned()
+}
+
+/// All fields of an event, named as in its JSON.
+pub(in crate::cli) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String> {
+    let h = &event.event.header;
+    let mut lines = vec![format!(
+        "{} {}",
+        out.paint.strong(&format!("seq {}", h.seq)),
+        paint_kind(out, h.kind, h.kind)
+    )];
+    let mut field = |name: &str, value: String| {
+        lines.push(format!("    {} {value}", pad(name, 16)));
+    };
+    field("recorded_at", out.times.full(h.recorded_at));
+    field("term", h.term.to_string());
+    field("event_id", h.event_id.to_string());
+    field("version", h.version.to_string());
+    field("subject", h.subject.to_owned());
+    field("actor", h.actor.to_owned());
+    let cause = h.cause.map(|cause| cause.to_string());
+    for (name, value) in [
+        ("claimed_actor", h.claimed_actor),
+        ("cause", cause.as_deref()),
+        ("correlation", h.correlation),
+        ("traceparent", h.traceparent),
+        ("idempotency_key", h.idempotency_key),
+    ] {
+        if let Some(value) = value {
+            field(name, value.to_owned());
+        }
+    }
+    field("prev_hash", event.prev_hash.to_string());
+    field("hash", event.hash.to_string());
+    field("data", String::new());
+    lines.extend(pretty(event.event.data));
+    lines
+}
+
+/// A payload over several lines, made safe; as it stands if it is not JSON after all.
+fn pretty(data: &str) -> Vec<String> {
+    let pretty = serde_json::from_str::<Value>(data).and_then(|v| serde_json::to_string_pretty(&v));
+    let text = pretty.unwrap_or_else(|_| data.to_owned());
+    text.lines().map(|line| format!("        {}", escape(line))).collect()
+}
+
+fn json(event: &ChainedEvent<'_>) -> Result<String, Failure> {
+    serde_json::to_string(event).map_err(|e| Failure::of_output(&std::io::Error::from(e)))
+}

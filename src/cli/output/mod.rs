@@ -1,0 +1,167 @@
+//! How results are written: apart from what they are.
+
+pub mod escape;
+pub mod event;
+mod pager;
+pub mod progress;
+pub mod style;
+mod summary;
+pub mod table;
+pub mod text;
+pub mod time;
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::error::Failure;
+use pager::Pager;
+use style::{ColorChoice, Paint};
+use time::Times;
+
+/// Whether a command's output may go through a pager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paging {
+    /// On a terminal, unless `--no-pager` was given.
+    Allowed,
+    /// Not: it is short, or goes on.
+    Never,
+}
+
+/// When what was written is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buffering {
+    /// When much has come together: for output that ends.
+    Full,
+    /// After every line: for output that goes on.
+    Lines,
+}
+
+/// What the global options say of output.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputOptions {
+    /// `--color`.
+    pub color: ColorChoice,
+    /// `--utc`.
+    pub utc: bool,
+    /// `--no-pager`.
+    pub no_pager: bool,
+}
+
+/// Standard output, or the pager in front of it.
+#[derive(Debug)]
+pub struct Out {
+    sink: Sink,
+    buffering: Buffering,
+    /// How things are painted.
+    pub paint: Paint,
+    /// How times are shown.
+    pub times: Times,
+    /// Columns of the terminal; `None` if there is none.
+    pub width: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stdout(BufWriter<Stdout>),
+    Pager(BufWriter<Pager>),
+}
+
+impl Sink {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(writer) => writer,
+            Self::Pager(writer) => writer,
+        }
+    }
+}
+
+impl Out {
+    /// Opens the output.
+    pub fn open(options: OutputOptions, paging: Paging, buffering: Buffering) -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        let width = terminal.then(|| {
+            terminal_size::terminal_size_of(&stdout).map_or(80, |(w, _)| usize::from(w.0).max(20))
+        });
+        let paint = Paint::of(options.color, &stdout);
+        let times = match (terminal, options.utc) {
+            (true, false) => Times::Local(TimeZone::system()),
+            (true, true) => Times::Local(TimeZone::UTC),
+            (false, _) => Times::Utc,
+        };
+        let pager = (terminal && paging == Paging::Allowed && !options.no_pager)
+            .then(Pager::start)
+            .flatten();
+        let sink = match pager {
+            Some(pager) => Sink::Pager(BufWriter::new(pager)),
+            None => Sink::Stdout(BufWriter::with_capacity(64 * 1024, stdout)),
+        };
+        Self { sink, buffering, paint, times, width }
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    /// [`Failure::ClosedPipe`] if nobody reads any more, or an error if it can't be written.
+    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+        let writer = self.sink.writer();
+        let written = writeln!(writer, "{line}").and_then(|()| match self.buffering {
+            Buffering::Full => Ok(()),
+            Buffering::Lines => writer.flush(),
+        });
+        written.map_err(|e| Failure::of_output(&e))
+    }
+
+    /// Writes several lines.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn lines(&mut self, lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+        lines.into_iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Writes a value as one JSON document.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string_pretty(value)
+            .map_err(|e| Failure::of_output(&io::Error::from(e)))?;
+        self.line(json)
+    }
+
+    /// Writes a value as JSON on one line.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(value)
+            .map_err(|e| Failure::of_output(&io::Error::from(e)))?;
+        self.line(json)
+    }
+
+    /// Writes what moves the cursor; only for a terminal.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        self.sink.writer().write_all(text.as_bytes()).map_err(|e| Failure::of_output(&e))
+    }
+
+    /// Passes on what was written, and says whether that worked.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.sink.writer().flush().map_err(|e| Failure::of_output(&e))
+    }
+}
+
+/// Writes a line for people to standard error, where notes go. That it can't be written is no
+/// reason to stop.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

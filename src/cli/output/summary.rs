@@ -1,0 +1,216 @@
+//! What an event says, in a few words: the part of its payload that a person looks for first.
+
+use ledger_core::envelope::EventRef;
+use ledger_core::event::{
+    CheckpointEvent, Event, Exec, Failure, JobEvent, LadderCause, LeaseEvent, LedgerEvent,
+    NodeEvent, Payload, ProcessEnd, ProcessEvent, SkipReason, TaskEvent,
+};
+
+use super::text::cut;
+use crate::units::{format_duration, format_limit, format_size};
+
+/// Longest summary in columns; more of a payload is in `-o verbose`.
+const MAX: usize = 300;
+
+/// A few words on the event. Not yet escaped.
+pub(super) fn summary(event: &EventRef<'_>) -> String {
+    let text = match Event::decode(event) {
+        Ok(Event::Ledger(e)) => ledger(&e),
+        Ok(Event::Task(e)) => task(&e),
+        Ok(Event::Process(e)) => process(&e),
+        Ok(Event::Lease(e)) => lease(&e),
+        Ok(Event::Node(e)) => node(&e),
+        Ok(Event::Job(e)) => job(&e),
+        Ok(Event::Checkpoint(e)) => checkpoint(&e),
+        Ok(Event::App | Event::Unknown) | Err(_) => event.data.to_owned(),
+    };
+    cut(&text, MAX)
+}
+
+fn ledger(event: &LedgerEvent) -> String {
+    match event {
+        LedgerEvent::Created(e) => format!("{:?} made by version {}", e.name.as_str(), e.software),
+    }
+}
+
+fn task(event: &TaskEvent) -> String {
+    match event {
+        TaskEvent::Submitted(e) => {
+            let Payload::Exec(exec) = &e.payload;
+            format!("{}: {}", e.priority, command_line(exec))
+        }
+        TaskEvent::Started(e) => {
+            format!("attempt {} on {}, waited {}", e.attempt, e.node, format_duration(e.waited_us))
+        }
+        TaskEvent::Completed(e) => {
+            format!("attempt {}, {}", e.attempt, format_duration(e.runtime_us))
+        }
+        TaskEvent::Failed(e) => {
+            let how = match &e.failure {
+                Failure::Exit { code } => format!("exit {code}"),
+                Failure::Signal { signal } => signal_name(*signal),
+                Failure::Spawn { step, message, .. } => format!("{step}: {message}"),
+            };
+            format!("attempt {}: {how}, {}", e.attempt, format_duration(e.runtime_us))
+        }
+        TaskEvent::TimedOut(e) => format!(
+            "attempt {}: past {}, {}",
+            e.attempt,
+            format_limit(e.max_runtime_ms),
+            format_duration(e.runtime_us)
+        ),
+        TaskEvent::Lost(e) => format!("attempt {}: {}", e.attempt, e.reason),
+        TaskEvent::Requeued(e) => format!("attempt {} comes next, lost {}", e.attempt, e.lost),
+        TaskEvent::CancelRequested(e) => {
+            with_reason(format!("attempt {}", e.attempt), e.reason.as_deref())
+        }
+        TaskEvent::Cancelled(e) => {
+            let what = match e.attempt {
+                Some(attempt) => format!("attempt {attempt}"),
+                None => "before it began".to_owned(),
+            };
+            with_reason(what, e.reason.as_deref())
+        }
+        TaskEvent::Dead(e) => {
+            format!("{} after {} attempt(s)", json_word(&e.reason), e.attempts)
+        }
+        TaskEvent::Retried(e) => format!("attempt {} comes next", e.attempt),
+    }
+}
+
+fn process(event: &ProcessEvent) -> String {
+    match event {
+        ProcessEvent::Registered(e) => format!("pid {} for task/{}", e.pid, e.task),
+        ProcessEvent::Exited(e) => format!("{}, {}", end(e.end), memory(e.usage.max_rss_kib)),
+        ProcessEvent::Reaped(e) => {
+            let why = match e.cause {
+                LadderCause::MaxRuntime => "ran too long",
+                LadderCause::Cancel => "cancelled",
+                LadderCause::Leftovers => "left descendants",
+            };
+            let steps: Vec<_> = e.steps.iter().map(|step| step.signal.as_str()).collect();
+            format!("{why}: {}; {}", steps.join(", "), end(e.end))
+        }
+        ProcessEvent::Lost(e) => e.reason.clone(),
+    }
+}
+
+fn lease(event: &LeaseEvent) -> String {
+    match event {
+        LeaseEvent::Acquired(e) => format!("{} leads (pid {})", e.holder, e.pid),
+        LeaseEvent::Released(e) => format!("{} stopped leading", e.holder),
+        LeaseEvent::Lost(e) => format!("{} lost term {}", e.holder, e.term),
+    }
+}
+
+fn node(event: &NodeEvent) -> String {
+    match event {
+        NodeEvent::Started(e) => {
+            format!("version {} on {}, {} at once", e.software, e.host, e.max_running)
+        }
+        NodeEvent::Recovered(e) => format!(
+            "{} events in {}; {} reattached, {} closed, {} lost, {} unstarted",
+            e.replayed,
+            format_duration(e.replay_us),
+            e.reattached,
+            e.closed,
+            e.lost,
+            e.unstarted
+        ),
+        NodeEvent::Stopped(e) => format!("{} running, {} queued", e.running, e.queued),
+    }
+}
+
+fn job(event: &JobEvent) -> String {
+    match event {
+        JobEvent::Due(e) => format!("due {}, task/{}", e.due_at, e.task),
+        JobEvent::Skipped(e) => {
+            let why = match e.reason {
+                SkipReason::Overlap => "the run before goes on",
+                SkipReason::Missed => "missed",
+                SkipReason::Paused => "paused",
+            };
+            format!("due {}: {why}", e.due_at)
+        }
+        JobEvent::Paused(e) => e.reason.clone().unwrap_or_default(),
+        JobEvent::Resumed(_) => String::new(),
+    }
+}
+
+fn checkpoint(event: &CheckpointEvent) -> String {
+    match event {
+        CheckpointEvent::Created(e) => format!("of seq {}, {}", e.seq, format_size(e.bytes)),
+        CheckpointEvent::Rejected(e) => e.reason.clone(),
+        CheckpointEvent::Pruned(_) => String::new(),
+    }
+}
+
+/// A command as one would type it: words that a shell would change stand in quotes.
+pub fn command_line(exec: &Exec) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=:,+@%^".contains(&b) || b >= 0x80;
+    let words = exec.argv.iter().map(|word| {
+        if !word.is_empty() && word.bytes().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A signal's name, or its number if it has none.
+pub fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal)
+        .map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned())
+}
+
+fn end(end: ProcessEnd) -> String {
+    match end {
+        ProcessEnd::Exited { code } => format!("exit {code}"),
+        ProcessEnd::Signaled { signal } => signal_name(signal),
+    }
+}
+
+fn memory(kib: u64) -> String {
+    format_size(kib.saturating_mul(1024))
+}
+
+fn with_reason(what: String, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("{what}: {reason}"),
+        None => what,
+    }
+}
+
+/// The word that a value without data is stored as.
+fn json_word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word.replace('_', " "),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_as_typed() {
+        let line = |argv: &[&str]| {
+            command_line(&Exec {
+                argv: argv.iter().map(|&s| s.to_owned()).collect(),
+                env: std::collections::BTreeMap::new(),
+                cwd: None,
+                stdin: None,
+            })
+        };
+        assert_eq!(line(&["echo", "hi", "a b", "", "it's"]), "echo hi 'a b' '' 'it'\\''s'");
+        assert_eq!(line(&["sh", "-c", "exit 3"]), "sh -c 'exit 3'");
+    }
+
+    #[test]
+    fn signals_have_names() {
+        assert_eq!(signal_name(15), "SIGTERM");
+        assert_eq!(signal_name(99), "signal 99");
+    }
+}

@@ -1,0 +1,90 @@
+//! `ledger status`: who leads, what runs, what is wrong; on one screen.
+//!
+//! With a node it is the node's own view of things; without, the same figures are folded from the
+//! files.
+
+mod screen;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use ledger_core::clock;
+use ledger_core::ids::Seq;
+use ledger_core::time::Millis;
+use projections::status::{Status as StatusView, TermState};
+
+use super::error::{Exit, Failure};
+use super::filter_args::AtArg;
+use super::globals::Globals;
+use super::output::{Buffering, Out, Paging};
+use super::projections::snapshots;
+use super::source::Source;
+use super::tail::duration;
+use super::task::view::fold;
+use crate::api::wire::Status;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Show it again and again
+    #[arg(long, short = 'w', conflicts_with = "at")]
+    watch: bool,
+    /// How often, with --watch
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    interval: Millis,
+    #[command(flatten)]
+    at: AtArg,
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let data_dir = globals.data_dir()?;
+    let buffering = if args.watch { Buffering::Lines } else { Buffering::Full };
+    let mut out = globals.out(Paging::Never, buffering);
+    loop {
+        let source = Source::open(&data_dir)?;
+        let at = args.at.seq(source.reader())?;
+        let status = match &source {
+            Source::Node(node) => node.wait(node.client().status(at))?,
+            Source::Files(_) => from_files(&source, &data_dir, at)?,
+        };
+        drop(source);
+        if args.watch && std::io::stdout().is_terminal() {
+            // From the top left, clearing what was there.
+            out.raw("\x1b[H\x1b[2J")?;
+        }
+        print(&mut out, globals, args, &status)?;
+        out.finish()?;
+        if !args.watch {
+            return Ok(Exit::OK);
+        }
+        std::thread::sleep(Duration::from_millis(args.interval.0.max(100)));
+    }
+}
+
+fn print(out: &mut Out, globals: &Globals, args: &Args, status: &Status) -> Result<(), Failure> {
+    if globals.json && args.watch {
+        return out.json_line(status);
+    }
+    if globals.json {
+        return out.json(status);
+    }
+    let lines = screen::lines(out, status);
+    out.lines(lines)
+}
+
+/// The same without a node. Ages are as of now, or of the last event of the position asked for.
+fn from_files(
+    source: &Source,
+    data_dir: &std::path::Path,
+    at: Option<Seq>,
+) -> Result<Status, Failure> {
+    let folded = fold::<StatusView>(source.reader(), at)?;
+    let report = folded.state().report(clock::now());
+    let projections = snapshots(data_dir)?;
+    Ok(Status { node: None, report, projections })
+}
+
+/// Whether the log knows of a leader whose term goes on.
+fn term_is_open(status: &Status) -> bool {
+    status.report.lease.as_ref().is_some_and(|lease| lease.facts.state == TermState::Open)
+}

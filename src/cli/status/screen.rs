@@ -1,0 +1,200 @@
+//! The status as lines of at most 80 columns, on at most 24 lines if all is well.
+
+use ledger_core::ids::Seq;
+use ledger_core::time::Micros;
+use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
+
+use super::term_is_open;
+use crate::api::wire::{ProjectionInfo, Status};
+use crate::cli::output::Out;
+use crate::cli::output::escape::escape;
+use crate::cli::output::style::Paint;
+use crate::cli::output::table::{Column, Table};
+use crate::units::{format_count, format_duration};
+
+pub(super) fn lines(out: &Out, status: &Status) -> Vec<String> {
+    let report = &status.report;
+    let mut lines = vec![
+        field(out, "ledger", &ledger(report)),
+        field(out, "leader", &leader(out, status)),
+        field(out, "node", &node(out, status)),
+        field(out, "tasks", &tasks(out.paint, report)),
+        field(out, "runs", &runs(out.paint, report)),
+        String::new(),
+    ];
+    lines.extend(queues(out, report));
+    lines.push(String::new());
+    lines.extend(projections(out, &status.projections, report.events.last, status.node.is_some()));
+    let warnings = warnings(status);
+    if !warnings.is_empty() {
+        lines.push(String::new());
+        let label = out.paint.warn("warning:");
+        lines.extend(warnings.iter().map(|warning| format!("{label} {}", escape(warning))));
+    }
+    lines
+}
+
+fn field(out: &Out, name: &str, value: &str) -> String {
+    format!("{} {value}", out.paint.strong(&format!("{name:<8}")))
+}
+
+fn ledger(report: &StatusReport) -> String {
+    let name = report.ledger.as_ref().map_or("(without a first event)", |facts| &*facts.name);
+    let age = report.last_event_age_us.map_or_else(String::new, |age| {
+        format!(", the last {} ago", format_duration(age))
+    });
+    format!("{name}, {} events{age}", format_count(report.events_total))
+}
+
+fn leader(out: &Out, status: &Status) -> String {
+    let Some(lease) = &status.report.lease else {
+        return out.paint.warn("nobody has led yet");
+    };
+    let facts = &lease.facts;
+    let held = format_duration(lease.held_us);
+    match (facts.state, &status.node) {
+        (TermState::Open, Some(_)) => {
+            let who = out.paint.good(&facts.holder);
+            format!("{who}, term {} for {held}, pid {}", facts.term, facts.pid)
+        }
+        (TermState::Open, None) => {
+            let nobody = out.paint.warn("no node answers");
+            format!("{nobody}; {} took term {} at seq {}", facts.holder, facts.term, facts.acquired)
+        }
+        (TermState::Released { at }, _) => {
+            let nobody = out.paint.warn("nobody");
+            let at = out.times.full(at);
+            format!("{nobody}; {} gave back term {} at {at}", facts.holder, facts.term)
+        }
+        (TermState::Lost { at }, _) => {
+            let nobody = out.paint.warn("nobody");
+            format!("{nobody}; {} lost term {} by {}", facts.holder, facts.term, out.times.full(at))
+        }
+    }
+}
+
+fn node(out: &Out, status: &Status) -> String {
+    match (&status.node, &status.report.node) {
+        (Some(node), facts) => {
+            let at_once = facts.as_ref().map_or_else(String::new, |facts| {
+                format!(", {} at once on {}", facts.max_running, escape(&facts.host))
+            });
+            let up = format_duration(status.report.now.since(node.started_at));
+            let role = if node.role == "leader" {
+                String::new()
+            } else {
+                format!(" ({})", escape(&node.role))
+            };
+            format!("{}{role}, {} up {up}{at_once}", node.node, escape(&node.software))
+        }
+        (None, Some(facts)) => {
+            let how = match facts.stopped_at {
+                Some(at) => format!("stopped at {}", out.times.full(at)),
+                None => format!("started at {}", out.times.full(facts.started_at)),
+            };
+            format!("none; {} {how}", facts.name)
+        }
+        (None, None) => "none; start one with `ledger up`".to_owned(),
+    }
+}
+
+fn tasks(paint: Paint, report: &StatusReport) -> String {
+    let tasks = &report.tasks;
+    let count = |n: u64, word: &str| format!("{} {word}", format_count(n));
+    let mut parts = vec![count(tasks.queued, "queued"), count(tasks.running, "running")];
+    if tasks.cancelling > 0 {
+        parts.push(paint.warn(&count(tasks.cancelling, "cancelling")));
+    }
+    parts.push(count(tasks.completed, "completed"));
+    parts.push(count(tasks.cancelled, "cancelled"));
+    let dead = count(tasks.dead, "dead");
+    parts.push(if tasks.dead > 0 { paint.bad(&dead) } else { dead });
+    parts.join(", ")
+}
+
+fn runs(paint: Paint, report: &StatusReport) -> String {
+    let recent = &report.recent;
+    let rate = match recent.success_rate() {
+        None => "none has ended yet".to_owned(),
+        Some(rate) => {
+            let text = format!("{:.1} % of the last {} ended well", rate * 100.0, recent.runs);
+            if rate < 0.9 { paint.warn(&text) } else { text }
+        }
+    };
+    let totals = &report.totals;
+    format!(
+        "{rate}; {} ran too long, {} lost, {} processes",
+        format_count(totals.timed_out),
+        format_count(totals.lost),
+        format_count(report.running_processes)
+    )
+}
+
+fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
+    let mut table = Table::new(&[
+        Column::text("QUEUE"),
+        Column::number("QUEUED"),
+        Column::number("RUNNING"),
+        Column::number("DEAD"),
+        Column::number("OLDEST"),
+        Column::number("WAIT p50"),
+        Column::number("p99"),
+        Column::number("RUN p50"),
+        Column::number("p99"),
+    ]);
+    for queue in &report.queues {
+        table.row(queue_row(queue));
+    }
+    table.render(out.width, out.paint, &|_, cell| cell.to_owned())
+}
+
+fn queue_row(queue: &QueueReport) -> Vec<String> {
+    let time = |us: Option<Micros>| us.map_or_else(|| "-".to_owned(), format_duration);
+    let pair = |p: &Percentiles| [time(p.p50_us), time(p.p99_us)];
+    let oldest = queue.oldest_waiting.as_ref().map(|waiting| waiting.waited_us);
+    let mut cells = vec![
+        queue.queue.to_string(),
+        format_count(queue.tasks.queued),
+        format_count(queue.tasks.running),
+        format_count(queue.tasks.dead),
+        time(oldest),
+    ];
+    cells.extend(pair(&queue.wait));
+    cells.extend(pair(&queue.runtime));
+    cells
+}
+
+/// One line if all is well, else one for each.
+fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Vec<String> {
+    let well = |info: &&ProjectionInfo| info.poisoned.is_none() && (!live || info.seq >= head);
+    if infos.iter().filter(well).count() == infos.len() {
+        let names: Vec<_> = infos
+            .iter()
+            .map(|info| if live { info.name.clone() } else { format!("{} at seq {}", info.name, info.seq) })
+            .collect();
+        let what = if live { "up to date" } else { "snapshots" };
+        return vec![field(out, "views", &format!("{what}: {}", names.join(", ")))];
+    }
+    let line = |info: &ProjectionInfo| {
+        let state = match &info.poisoned {
+            Some(reason) => out.paint.bad(&format!("stopped: {}", escape(reason))),
+            None => format!("at seq {} of {head}", info.seq),
+        };
+        field(out, "view", &format!("{} {state}", info.name))
+    };
+    infos.iter().map(line).collect()
+}
+
+fn warnings(status: &Status) -> Vec<String> {
+    let mut warnings = status.node.as_ref().map(|node| node.warnings.clone()).unwrap_or_default();
+    if status.node.is_none() && term_is_open(status) {
+        warnings.push(
+            "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
+                .to_owned(),
+        );
+    }
+    if status.report.tasks.dead > 0 {
+        warnings.push("tasks are in the dead-letter queue: `ledger task list --state dead`".to_owned());
+    }
+    warnings
+}

@@ -1,0 +1,28 @@
+//! `ledger task cancel`.
+
+use ledger_core::ids::Id;
+
+use super::retry::print;
+use crate::api::wire::CancelRequest;
+use crate::cli::error::{Exit, Failure};
+use crate::cli::globals::Globals;
+use crate::cli::source::Node;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: Id,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+    let node = Node::require(&globals.data_dir()?)?;
+    let request = CancelRequest { reason: args.reason };
+    let receipt = node.wait(node.client().cancel(&args.id, &request))?;
+    let what = if receipt.replayed { "was cancelled before" } else { "is to be cancelled" };
+    print(globals, &format!("task {} {what}", args.id), &receipt)
+}

@@ -1,0 +1,144 @@
+//! `ledger task logs`: what a task wrote.
+//!
+//! On a terminal control characters are shown instead of obeyed, since the text is whatever the
+//! task wanted to write; elsewhere, and with `--raw`, the bytes come as they are.
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use ledger_core::ids::Id;
+
+use super::view::task;
+use crate::api::wire::{ApiError, ErrorCode, OutputQuery, Stream};
+use crate::cli::error::{Exit, Failure};
+use crate::cli::globals::Globals;
+use crate::cli::output::escape::escape;
+use crate::cli::source::Source;
+use crate::shim::AttemptDir;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: Id,
+    /// Standard error instead of standard output
+    #[arg(long)]
+    stderr: bool,
+    /// Of this attempt [default: the latest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// Go on until the attempt has ended
+    #[arg(long, short = 'f')]
+    follow: bool,
+    /// Pass control characters through to the terminal
+    #[arg(long)]
+    raw: bool,
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let data_dir = globals.data_dir()?;
+    let stream = if args.stderr { Stream::Stderr } else { Stream::Stdout };
+    let mut sink = Sink::new(args.raw);
+    let source = Source::open(&data_dir)?;
+    match &source {
+        Source::Node(node) => {
+            let query = OutputQuery { stream, attempt: args.attempt, follow: args.follow };
+            node.wait(async {
+                let mut bytes = node.client().output(&args.id, &query).await?;
+                while let Some(bytes) = bytes.next().await? {
+                    sink.write(&bytes)?;
+                }
+                Ok::<_, Failure>(())
+            })?;
+        }
+        Source::Files(_) => {
+            let view = task(&source, &args.id, None)?;
+            let attempt = args.attempt.or(view.attempt.map(|attempt| attempt.0)).ok_or_else(|| {
+                ApiError::new(ErrorCode::NotFound, format!("task {} has not been started", args.id))
+            })?;
+            let unreadable = |e: &dyn std::fmt::Display| {
+                ApiError::new(ErrorCode::Failed, "the output can't be read").because(e)
+            };
+            let dir = AttemptDir::new(&data_dir, &args.id, attempt).map_err(|e| unreadable(&e))?;
+            let file = match stream {
+                Stream::Stdout => dir.open_stdout(),
+                Stream::Stderr => dir.open_stderr(),
+            };
+            if let Some(mut file) = file.map_err(|e| unreadable(&e))? {
+                let mut buffer = vec![0; 64 * 1024];
+                loop {
+                    match file.read(&mut buffer).map_err(|e| unreadable(&e))? {
+                        0 => break,
+                        n => sink.write(&buffer[..n])?,
+                    }
+                }
+            }
+        }
+    }
+    sink.finish()?;
+    Ok(Exit::OK)
+}
+
+/// Longest line held back to be made safe as a whole.
+const MAX_LINE: usize = 64 * 1024;
+
+/// Standard output for bytes of a task.
+struct Sink {
+    stdout: io::Stdout,
+    /// The line so far, where lines are made safe.
+    safe: Option<Vec<u8>>,
+}
+
+impl Sink {
+    fn new(raw: bool) -> Self {
+        let stdout = io::stdout();
+        let safe = (stdout.is_terminal() && !raw).then(Vec::new);
+        Self { stdout, safe }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(line) = &mut self.safe else {
+            return put(&self.stdout, bytes);
+        };
+        line.extend_from_slice(bytes);
+        let mut out = Vec::new();
+        while let Some(end) = line.iter().position(|b| *b == b'\n') {
+            let rest = line.split_off(end + 1);
+            line.pop();
+            out.extend_from_slice(plain(line).as_bytes());
+            out.push(b'\n');
+            *line = rest;
+        }
+        if line.len() > MAX_LINE {
+            out.extend_from_slice(plain(&std::mem::take(line)).as_bytes());
+        }
+        put(&self.stdout, &out)
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let rest = self.safe.take().unwrap_or_default();
+        put(&self.stdout, plain(&rest).as_bytes())
+    }
+}
+
+/// A line without what acts on a terminal; tabs stay.
+fn plain(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+    let parts: Vec<_> = text.split('\t').map(escape).collect();
+    parts.join("\t")
+}
+
+fn put(mut stdout: &io::Stdout, bytes: &[u8]) -> Result<(), Failure> {
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| Failure::of_output(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_keep_tabs_and_lose_what_acts() {
+        assert_eq!(plain(b"a\tb\r"), "a\tb");
+        assert_eq!(plain(b"\x1b[2Jx\xff"), "\\x1b[2Jx\u{fffd}");
+    }
+}

@@ -1,0 +1,42 @@
+//! `ledger task …`.
+
+mod cancel;
+mod list;
+mod logs;
+mod retry;
+mod show;
+pub(super) mod submit;
+pub(super) mod view;
+
+use clap::Subcommand;
+
+use super::error::{Exit, Failure};
+use super::globals::Globals;
+
+/// What to do with tasks.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Submit a command as a task and print its receipt
+    Submit(submit::Args),
+    /// List tasks, the latest submitted first
+    List(list::Args),
+    /// Show one task with its attempts and what it wrote last
+    Show(show::Args),
+    /// Show what a task wrote
+    Logs(logs::Args),
+    /// End a task: at once if it waits, else as soon as its processes are gone
+    Cancel(cancel::Args),
+    /// Queue a task again that is in the dead-letter queue
+    Retry(retry::Args),
+}
+
+pub(super) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Submit(args) => submit::run(globals, args),
+        Command::List(args) => list::run(globals, &args),
+        Command::Show(args) => show::run(globals, &args),
+        Command::Logs(args) => logs::run(globals, &args),
+        Command::Cancel(args) => cancel::run(globals, args),
+        Command::Retry(args) => retry::run(globals, &args),
+    }
+}

@@ -1,0 +1,132 @@
+//! `ledger task show`.
+
+use ledger_core::event::{Payload, StreamDigest};
+use ledger_core::ids::Id;
+use projections::tasks::{AttemptRecord, Closing, TaskView};
+
+use super::view::{paint_state, task};
+use crate::cli::error::{Exit, Failure};
+use crate::cli::filter_args::AtArg;
+use crate::cli::globals::Globals;
+use crate::cli::output::escape::escape;
+use crate::cli::output::event::{command_line, signal_name};
+use crate::cli::output::{Buffering, Out, Paging};
+use crate::cli::source::Source;
+use crate::units::{format_duration, format_limit, format_size};
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task
+    #[arg(value_name = "ID")]
+    id: Id,
+    #[command(flatten)]
+    at: AtArg,
+}
+
+pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let source = Source::open(&globals.data_dir()?)?;
+    let at = args.at.seq(source.reader())?;
+    let view = task(&source, &args.id, at)?;
+    let mut out = globals.out(Paging::Allowed, Buffering::Full);
+    if globals.json {
+        out.json(&view)?;
+    } else {
+        let lines = lines(&out, &view);
+        out.lines(lines)?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+fn lines(out: &Out, view: &TaskView) -> Vec<String> {
+    let Payload::Exec(exec) = &view.payload;
+    let state = paint_state(out.paint, view.state.as_str());
+    let mut lines = vec![format!("task {} {state}", out.paint.strong(&view.task_id))];
+    let mut field = |name: &str, value: String| lines.push(format!("    {name:<12} {value}"));
+    field("command", escape(&command_line(exec)).into_owned());
+    if let Some(cwd) = &exec.cwd {
+        field("directory", escape(cwd).into_owned());
+    }
+    if !exec.env.is_empty() {
+        // Names alone: values may be long, and are in --json.
+        let names: Vec<_> = exec.env.keys().map(String::as_str).collect();
+        field("variables", escape(&names.join(" ")).into_owned());
+    }
+    let queue = match view.position {
+        Some(position) => format!("{}, {position} before it", view.priority),
+        None => view.priority.to_string(),
+    };
+    field("queue", queue);
+    let limits = format!("{}, then {} to end", format_limit(view.max_runtime_ms), format_limit(view.grace_ms));
+    field("may run", limits);
+    let submitted = format!(
+        "{} by {} (seq {})",
+        out.times.full(view.submitted_at),
+        view.submitted_by,
+        view.submitted
+    );
+    field("submitted", submitted);
+    if let Some(at) = view.started_at {
+        field("started", out.times.full(at));
+    }
+    if let Some(process) = &view.process {
+        field("process", format!("pid {}", process.pid));
+    }
+    if let Some(at) = view.ended_at {
+        field("ended", out.times.full(at));
+    }
+    if let Some(code) = view.exit_code {
+        field("exit code", code.to_string());
+    }
+    if let Some(reason) = &view.cancel_reason {
+        field("cancelled", escape(reason).into_owned());
+    }
+    if !view.attempts.is_empty() {
+        lines.push(out.paint.strong("attempts"));
+        lines.extend(view.attempts.iter().map(|record| attempt(out, record)));
+    }
+    if let Some(outputs) = &view.outputs {
+        lines.extend(stream(out, "stdout", &outputs.stdout));
+        lines.extend(stream(out, "stderr", &outputs.stderr));
+    }
+    lines
+}
+
+fn attempt(out: &Out, record: &AttemptRecord) -> String {
+    let how = match record.closing {
+        Closing::Completed => out.paint.good("completed"),
+        Closing::Exit(code) => out.paint.bad(&format!("exit {code}")),
+        Closing::Signal(signal) => out.paint.bad(&signal_name(signal)),
+        Closing::Spawn => out.paint.bad("could not be started"),
+        Closing::TimedOut => out.paint.bad("ran too long"),
+        Closing::Lost => out.paint.bad("lost"),
+        Closing::Cancelled => out.paint.warn("cancelled"),
+    };
+    format!(
+        "    {}  {how} after {}, {} (seq {} to {})",
+        record.attempt,
+        format_duration(record.runtime_us),
+        out.times.full(record.closed_at),
+        record.ordered,
+        record.closed
+    )
+}
+
+/// What a stream left behind, and its last lines.
+fn stream(out: &Out, name: &str, digest: &StreamDigest) -> Vec<String> {
+    if digest.bytes == 0 && digest.dropped_bytes == 0 && digest.error.is_none() {
+        return Vec::new();
+    }
+    let mut title = format!("{name} {}", format_size(digest.bytes));
+    if digest.dropped_bytes > 0 {
+        title.push_str(&format!(", {} more were not kept", format_size(digest.dropped_bytes)));
+    }
+    if let Some(error) = &digest.error {
+        title.push_str(&format!(", not all kept: {}", escape(error)));
+    }
+    let hash = digest.blake3.short();
+    let mut lines = vec![format!("{} (blake3 {hash}…)", out.paint.strong(&title))];
+    lines.extend(digest.tail.lines().map(|line| format!("    {}", escape(line))));
+    lines
+}

@@ -1,0 +1,173 @@
+//! `ledger task submit`, and the options that it shares with `ledger exec`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ledger_core::event::{Exec, Payload, Priority};
+use ledger_core::ids::{Entity, Id};
+use ledger_core::time::Millis;
+
+use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitRequest};
+use crate::cli::error::{Exit, Failure};
+use crate::cli::globals::Globals;
+use crate::cli::output::{Buffering, Paging};
+use crate::cli::source::Node;
+use crate::cli::tail::duration;
+
+/// What to run, and how.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Job {
+    /// Its queue: 0 (interactive), 1 (standard) or 2 (background)
+    #[arg(long, short = 'p', value_name = "N", default_value = "1")]
+    priority: Priority,
+    /// How long an attempt may run [default: tasks.max_runtime of the configuration]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_runtime: Option<Millis>,
+    /// How long it may take to end when asked to [default: tasks.grace of the configuration]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    grace: Option<Millis>,
+    /// Sets a variable, or passes on the one that is set here (repeatable)
+    #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Its id [default: made by the node]
+    #[arg(long, value_name = "ID")]
+    id: Option<Id>,
+    /// A second submit with the same key changes nothing and gives the first's receipt
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<Id>,
+    /// Who you say you are, such as agent/ada; who you provably are is recorded beside it
+    #[arg(long = "as", value_name = "ACTOR")]
+    claimed_actor: Option<Entity>,
+    /// Ties this to others
+    #[arg(long, value_name = "ID")]
+    correlation: Option<Id>,
+    /// What to run
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    #[arg(allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+impl Job {
+    /// The request to submit it, with the working directory and the input that were decided on.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Usage`] if a variable is not one.
+    pub(in crate::cli) fn request(
+        self,
+        cwd: Option<String>,
+        stdin: Option<String>,
+    ) -> Result<SubmitRequest, ApiError> {
+        let env = self.env.iter().map(|text| variable(text)).collect::<Result<BTreeMap<_, _>, _>>()?;
+        Ok(SubmitRequest {
+            task_id: self.id,
+            priority: self.priority,
+            payload: Payload::Exec(Exec { argv: self.command, env, cwd, stdin }),
+            max_runtime_ms: self.max_runtime,
+            grace_ms: self.grace,
+            idempotency_key: self.idempotency_key,
+            claimed_actor: self.claimed_actor,
+            correlation: self.correlation,
+        })
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), ApiError> {
+    let wrong = |why: &str| {
+        ApiError::new(ErrorCode::Usage, format!("--env {text:?} is not a variable"))
+            .because(why)
+            .hint("write --env NAME=VALUE, or --env NAME to pass on what is set here")
+    };
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (text, std::env::var(text).map_err(|_| wrong("it is not set here"))?),
+    };
+    if name.is_empty() { Err(wrong("it has no name")) } else { Ok((name.to_owned(), value)) }
+}
+
+/// A directory as the node will understand it, wherever the node stands.
+pub(in crate::cli) fn absolute(dir: &Path) -> Result<String, ApiError> {
+    let wrong = |why: String| {
+        ApiError::new(ErrorCode::Usage, format!("{} can't be worked in", dir.display())).because(why)
+    };
+    let path = std::path::absolute(dir).map_err(|e| wrong(e.to_string()))?;
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Err(wrong("it is not a directory".to_owned())),
+        Err(e) => return Err(wrong(e.to_string())),
+    }
+    path.into_os_string().into_string().map_err(|_| wrong("its name is not UTF-8".to_owned()))
+}
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where it runs [default: a directory of its own]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// What it reads on standard input: a file, or `-` for what comes in here
+    #[arg(long, value_name = "FILE|-")]
+    stdin: Option<PathBuf>,
+    #[command(flatten)]
+    job: Job,
+}
+
+pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+    let data_dir = globals.data_dir()?;
+    let cwd = args.cwd.as_deref().map(absolute).transpose()?;
+    let stdin = args.stdin.as_deref().map(input).transpose()?;
+    let request = args.job.request(cwd, stdin)?;
+    let node = Node::require(&data_dir)?;
+    let receipt = node.wait(node.client().submit(&request))?;
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    if globals.json {
+        out.json(&receipt)?;
+    } else {
+        let again = if receipt.replayed { " (as before)" } else { "" };
+        out.line(format_args!(
+            "task {} is in queue {} ({}), {} before it{again}",
+            receipt.task_id,
+            receipt.queue.level(),
+            receipt.queue,
+            receipt.position
+        ))?;
+        out.line(format_args!("seq {} term {} hash {}", receipt.seq, receipt.term, receipt.hash))?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+/// What a task is to read, as text: the ledger keeps it.
+fn input(from: &Path) -> Result<String, ApiError> {
+    let mut text = String::new();
+    let limit = MAX_BODY as u64;
+    let read = if from == Path::new("-") {
+        std::io::stdin().lock().take(limit + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(from).and_then(|file| file.take(limit + 1).read_to_string(&mut text))
+    };
+    read.map_err(|e| {
+        ApiError::new(ErrorCode::Usage, format!("the input {} can't be read", from.display()))
+            .because(e)
+    })?;
+    if text.len() as u64 > limit {
+        return Err(ApiError::new(ErrorCode::Usage, "the input is too large")
+            .because("it goes into the ledger, which takes at most 1 MiB at once")
+            .hint("put it into a file and name that to the command"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_given_or_passed_on() {
+        assert_eq!(variable("A=b=c").unwrap(), ("A".into(), "b=c".into()));
+        assert_eq!(variable("A=").unwrap(), ("A".into(), String::new()));
+        assert_eq!(variable("PATH").unwrap().1, std::env::var("PATH").unwrap());
+        assert!(variable("NOT_SET_ANYWHERE_1").is_err());
+        assert!(variable("=x").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! Tasks as the other commands of this folder need them: from the node, or folded from the files.
+
+use ledger_core::event::{Event, Outputs, TaskEvent};
+use ledger_core::ids::{Id, Seq};
+use ledger_core::store::{LogReader, ReadError, for_each_event};
+use projections::framework::{Health, catch_up};
+use projections::framework::{Fold, Projection};
+use projections::tasks::{StateName, TaskView, Tasks};
+
+use crate::api::wire::{ApiError, ErrorCode};
+use crate::cli::error::Failure;
+use crate::cli::output::note;
+use crate::cli::output::progress::Progress;
+use crate::cli::output::style::Paint;
+use crate::cli::source::Source;
+
+/// Folds a projection from the ledger, with a progress bar.
+///
+/// # Errors
+/// [`Failure`] if the ledger can't be read or is damaged.
+pub(in crate::cli) fn fold<P: Projection>(
+    reader: &dyn LogReader,
+    at: Option<Seq>,
+) -> Result<Fold<P>, Failure> {
+    let total = at.map_or_else(|| reader.head().map(|head| head.seq), Ok)?;
+    let bar = Progress::events("folding", total.0);
+    let mut folded = Fold::<P>::default();
+    catch_up(&mut folded, reader, at, &mut |seq| {
+        bar.at(seq.0);
+        std::ops::ControlFlow::Continue(())
+    })?;
+    drop(bar);
+    if let Health::Poisoned { seq, reason } = folded.health() {
+        note(format_args!(
+            "warning: {} stops before seq {seq}, which can't be folded: {reason}",
+            P::NAME
+        ));
+    }
+    Ok(folded)
+}
+
+/// One task, now or as of a position, with what it wrote last.
+///
+/// # Errors
+/// [`ErrorCode::NotFound`] if there is none with this id.
+pub(super) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView, Failure> {
+    if let Source::Node(node) = source {
+        return node.wait(node.client().task(id, at));
+    }
+    let reader = source.reader();
+    let folded = fold::<Tasks>(reader, at)?;
+    let tasks = folded.state();
+    let task = tasks.get(id).ok_or_else(|| {
+        ApiError::new(ErrorCode::NotFound, format!("there is no task {id}"))
+            .hint("see `ledger task list` for the tasks there are")
+    })?;
+    let mut view = tasks.detailed_view(task);
+    if let Some(last) = view.attempts.last() {
+        view.outputs = outputs(reader, last.closed)?;
+    }
+    Ok(view)
+}
+
+/// What an attempt wrote, as the event that closed it says.
+fn outputs(reader: &dyn LogReader, closed: Seq) -> Result<Option<Outputs>, ReadError> {
+    let found = for_each_event(reader, closed, |event| {
+        std::ops::ControlFlow::Break(match Event::decode(&event.event) {
+            Ok(Event::Task(TaskEvent::Completed(e))) => Some(e.outputs),
+            Ok(Event::Task(TaskEvent::Failed(e))) => Some(e.outputs),
+            Ok(Event::Task(TaskEvent::TimedOut(e))) => Some(e.outputs),
+            Ok(Event::Task(TaskEvent::Cancelled(e))) => e.outputs,
+            _ => None,
+        })
+    })?;
+    Ok(match found {
+        std::ops::ControlFlow::Break(outputs) => outputs,
+        std::ops::ControlFlow::Continue(()) => None,
+    })
+}
+
+/// A state in its color.
+pub(super) fn paint_state(paint: Paint, state: &str) -> String {
+    match state.parse::<StateName>() {
+        Ok(StateName::Running) => paint.active(state),
+        Ok(StateName::Completed) => paint.good(state),
+        Ok(StateName::Cancelling | StateName::Cancelled) => paint.warn(state),
+        Ok(StateName::Dead) => paint.bad(state),
+        Ok(StateName::Queued | StateName::Undecided) | Err(_) => state.to_owned(),
+    }
+}
