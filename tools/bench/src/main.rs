@@ -9,9 +9,13 @@ mod append;
 mod cli;
 mod comparison;
 mod error;
+mod exec;
+mod idle;
 mod machine;
+mod node;
 mod note;
 mod rebuild;
+mod replay;
 mod rounds;
 mod samples;
 mod scan;
@@ -26,14 +30,25 @@ use clap::Parser;
 use crate::cli::{Cli, Command, CompareArgs, Figure};
 use crate::error::{Context, Failure};
 use crate::machine::Machine;
+use crate::node::Ledger;
+use crate::replay::Outcome;
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Compare(args) => compare(&args),
+        Command::Compare(args) => compare(&args).map(|text| (text, Outcome::Sound)),
+        Command::Replay(args) => replay::run(&args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let printed = outcome.and_then(|(text, outcome)| {
+        let mut stdout = std::io::stdout();
+        stdout
+            .write_all(text.as_bytes())
+            .context("writing the figures")?;
+        Ok(outcome)
+    });
+    match printed {
+        Ok(Outcome::Sound) => ExitCode::SUCCESS,
+        Ok(Outcome::Unsound) => ExitCode::FAILURE,
         Err(failure) => {
             note::done();
             // Nobody reads it if this fails; the exit code says it too.
@@ -43,13 +58,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures the figures asked for and prints them.
-fn compare(args: &CompareArgs) -> Result<(), Failure> {
+/// Measures the figures asked for; returns what is to be printed.
+fn compare(args: &CompareArgs) -> Result<String, Failure> {
     let settings = if args.quick {
         Settings::QUICK
     } else {
         Settings::FULL
     };
+    let ledger = || Ledger::find(args.ledger.as_deref());
     let home = args.place.make()?;
     let dir = home.path();
     let machine = Machine::look(dir)?;
@@ -62,18 +78,17 @@ fn compare(args: &CompareArgs) -> Result<(), Failure> {
             Figure::Append => append::compare(dir, &settings)?,
             Figure::Scan => scan::compare(dir, &settings)?,
             Figure::Rebuild => rebuild::compare(dir, &settings)?,
+            Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
+            Figure::Idle => idle::compare(dir, &ledger()?)?,
         });
     }
-    let mut out = String::new();
-    if args.json {
-        for comparison in &comparisons {
-            out.push_str(&serde_json::to_string(comparison).context("writing JSON")?);
-            out.push('\n');
-        }
-    } else {
-        out = table::render(&machine, &comparisons);
+    if !args.json {
+        return Ok(table::render(&machine, &comparisons));
     }
-    std::io::stdout()
-        .write_all(out.as_bytes())
-        .context("writing the figures")
+    let mut lines = String::new();
+    for comparison in &comparisons {
+        lines.push_str(&serde_json::to_string(comparison).context("writing JSON")?);
+        lines.push('\n');
+    }
+    Ok(lines)
 }
