@@ -56,7 +56,9 @@ impl Client {
     /// [`ErrorCode::Refused`] if nobody listens there.
     pub async fn connect(socket: &Path) -> Result<Self, ApiError> {
         let address = Address::of(socket).map_err(|e| unreachable_node(socket, &e))?;
-        let pool = Pool::open(address).await.map_err(|e| unreachable_node(socket, &e))?;
+        let pool = Pool::open(address)
+            .await
+            .map_err(|e| unreachable_node(socket, &e))?;
         Ok(Self { pool })
     }
 
@@ -98,7 +100,8 @@ impl Client {
     /// # Errors
     /// [`ApiError`].
     pub async fn status(&self, at: Option<Seq>) -> Result<Status, ApiError> {
-        self.get("/v1/status", &[("at", at.map(|seq| seq.to_string()))]).await
+        self.get("/v1/status", &[("at", at.map(|seq| seq.to_string()))])
+            .await
     }
 
     /// Submits a task; it is on disk when this returns.
@@ -120,7 +123,9 @@ impl Client {
             ("limit", query.limit.map(|n| n.to_string())),
             ("at", query.at.map(|seq| seq.to_string())),
         ];
-        Ok(JsonLines::new(self.open("/v1/tasks", &parameters, Patience::Short).await?))
+        Ok(JsonLines::new(
+            self.open("/v1/tasks", &parameters, Patience::Short).await?,
+        ))
     }
 
     /// One task, now or as of a position.
@@ -138,7 +143,10 @@ impl Client {
     /// [`ErrorCode::NotFound`] if there is none with this id.
     pub async fn wait(&self, id: &Id) -> Result<TaskView, ApiError> {
         let path = format!("/v1/tasks/{id}/wait");
-        let answer = self.pool.send(Method::GET, &path, Vec::new(), Patience::Endless).await?;
+        let answer = self
+            .pool
+            .send(Method::GET, &path, Vec::new(), Patience::Endless)
+            .await?;
         decode(&path, &answer)
     }
 
@@ -156,7 +164,12 @@ impl Client {
             ("attempt", query.attempt.map(|n| n.to_string())),
             ("follow", query.follow.then(|| "true".to_owned())),
         ];
-        self.open(&format!("/v1/tasks/{id}/output"), &parameters, Patience::Endless).await
+        self.open(
+            &format!("/v1/tasks/{id}/output"),
+            &parameters,
+            Patience::Endless,
+        )
+        .await
     }
 
     /// Ends a task.
@@ -164,7 +177,8 @@ impl Client {
     /// # Errors
     /// [`ApiError`].
     pub async fn cancel(&self, id: &Id, request: &CancelRequest) -> Result<Receipt, ApiError> {
-        self.post(&format!("/v1/tasks/{id}/cancel"), request, Patience::Short).await
+        self.post(&format!("/v1/tasks/{id}/cancel"), request, Patience::Short)
+            .await
     }
 
     /// Takes a task out of the dead-letter queue.
@@ -172,7 +186,12 @@ impl Client {
     /// # Errors
     /// [`ApiError`].
     pub async fn retry(&self, id: &Id) -> Result<Receipt, ApiError> {
-        self.post(&format!("/v1/tasks/{id}/retry"), &serde_json::Map::new(), Patience::Short).await
+        self.post(
+            &format!("/v1/tasks/{id}/retry"),
+            &serde_json::Map::new(),
+            Patience::Short,
+        )
+        .await
     }
 
     /// Appends an application's own events, all or none; they are on disk when this returns.
@@ -190,7 +209,10 @@ impl Client {
     pub async fn blocks(&self, from: Seq, follow: Follow) -> Result<BlockStream, ApiError> {
         let follow = (follow == Follow::Yes).then(|| "true".to_owned());
         let parameters = [("from", Some(from.to_string())), ("follow", follow)];
-        Ok(BlockStream::new(self.open("/v1/blocks", &parameters, Patience::Endless).await?))
+        Ok(BlockStream::new(
+            self.open("/v1/blocks", &parameters, Patience::Endless)
+                .await?,
+        ))
     }
 
     /// The node's projections and how they are.
@@ -216,7 +238,8 @@ impl Client {
     /// [`ErrorCode::NotFound`] if there is no such projection.
     pub async fn rebuild(&self, name: &str) -> Result<ProjectionInfo, ApiError> {
         let path = format!("/v1/projections/{}/rebuild", segment(name)?);
-        self.post(&path, &serde_json::Map::new(), Patience::Endless).await
+        self.post(&path, &serde_json::Map::new(), Patience::Endless)
+            .await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -225,7 +248,10 @@ impl Client {
         query: &[(&str, Option<String>)],
     ) -> Result<T, ApiError> {
         let path = with_query(path, query);
-        let answer = self.pool.send(Method::GET, &path, Vec::new(), Patience::Short).await?;
+        let answer = self
+            .pool
+            .send(Method::GET, &path, Vec::new(), Patience::Short)
+            .await?;
         decode(&path, &answer)
     }
 
@@ -253,21 +279,29 @@ impl Client {
         query: &[(&str, Option<String>)],
         patience: Patience,
     ) -> Result<ByteStream, ApiError> {
-        self.pool.open_stream(&with_query(path, query), patience).await
+        self.pool
+            .open_stream(&with_query(path, query), patience)
+            .await
     }
 }
 
 fn unreachable_node(socket: &Path, error: &std::io::Error) -> ApiError {
-    ApiError::new(ErrorCode::Refused, format!("no node answers at {}", socket.display()))
-        .because(error)
-        .hint("start one with `ledger up`")
+    ApiError::new(
+        ErrorCode::Refused,
+        format!("no node answers at {}", socket.display()),
+    )
+    .because(error)
+    .hint("start one with `ledger up`")
 }
 
 fn decode<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(answer).map_err(|e| {
-        ApiError::new(ErrorCode::Failed, format!("the node's answer to {path} is not understood"))
-            .because(e)
-            .hint("is the node of another version? `ledger status` shows it")
+        ApiError::new(
+            ErrorCode::Failed,
+            format!("the node's answer to {path} is not understood"),
+        )
+        .because(e)
+        .hint("is the node of another version? `ledger status` shows it")
     })
 }
 
@@ -294,8 +328,10 @@ fn segment(name: &str) -> Result<&str, ApiError> {
     if !name.is_empty() && name.len() <= 64 && name.bytes().all(fits) {
         Ok(name)
     } else {
-        Err(ApiError::new(ErrorCode::NotFound, "there is no such projection")
-            .hint("`ledger projections list` shows them"))
+        Err(
+            ApiError::new(ErrorCode::NotFound, "there is no such projection")
+                .hint("`ledger projections list` shows them"),
+        )
     }
 }
 

@@ -15,5 +15,5 @@ fn main() -> ExitCode {
     {
         return spawner::main();
     }
-    ExitCode::SUCCESS
+    opsledger::cli::main()
 }

@@ -14,15 +14,24 @@ use crate::api::wire::{ApiError, AppendEvent, AppendRequest, ErrorCode, MAX_BATC
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// What happened: app.SOMETHING
-    #[arg(value_name = "KIND", required_unless_present = "batch", conflicts_with = "batch")]
+    #[arg(
+        value_name = "KIND",
+        required_unless_present = "batch",
+        conflicts_with = "batch"
+    )]
     kind: Option<Kind>,
     /// What it is about, KIND/ID [default: app/default]
     #[arg(long, value_name = "SUBJECT", conflicts_with = "batch")]
     subject: Option<Entity>,
     /// Its data, one JSON object; `-` reads it from standard input
-    #[arg(long, value_name = "JSON|-", default_value = "{}", conflicts_with = "batch")]
+    #[arg(
+        long,
+        value_name = "JSON|-",
+        default_value = "{}",
+        conflicts_with = "batch"
+    )]
     data: String,
     /// Append many, all or none: lines of {"kind":…,"subject":…,"data":…} from a file, or `-`
     #[arg(long, value_name = "FILE|-")]
@@ -44,12 +53,20 @@ pub(super) struct Args {
     correlation: Option<Id>,
 }
 
-pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let events = match (args.kind, &args.batch) {
         (Some(kind), _) => {
-            let data = if args.data == "-" { read_all()? } else { args.data };
-            vec![AppendEvent { kind, subject: args.subject, data: object(&data)? }]
+            let data = if args.data == "-" {
+                read_all()?
+            } else {
+                args.data
+            };
+            vec![AppendEvent {
+                kind,
+                subject: args.subject,
+                data: object(&data)?,
+            }]
         }
         (None, Some(source)) => read_batch(source)?,
         (None, None) => Vec::new(),
@@ -61,7 +78,9 @@ pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         claimed_actor: args.claimed_actor,
         correlation: args.correlation,
         cause: args.cause.map(Seq),
-        traceparent: std::env::var("TRACEPARENT").ok().filter(|value| !value.is_empty()),
+        traceparent: std::env::var("TRACEPARENT")
+            .ok()
+            .filter(|value| !value.is_empty()),
     };
     let node = Node::require(&data_dir)?;
     let receipt = node.wait(node.client().append(&request))?;
@@ -70,7 +89,10 @@ pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         out.json(&receipt)?;
     } else {
         let again = if receipt.replayed { " (as before)" } else { "" };
-        out.line(format_args!("seq {} term {} hash {}{again}", receipt.seq, receipt.term, receipt.hash))?;
+        out.line(format_args!(
+            "seq {} term {} hash {}{again}",
+            receipt.seq, receipt.term, receipt.hash
+        ))?;
     }
     out.finish()?;
     Ok(Exit::OK)
@@ -134,9 +156,12 @@ fn parse_batch(name: &str, lines: impl BufRead) -> Result<Vec<AppendEvent>, ApiE
             continue;
         }
         let wrong = |e: String| {
-            ApiError::new(ErrorCode::Usage, format!("line {number} of {name} is not an event"))
-                .because(e)
-                .hint("write one such as {\"kind\":\"app.deploy\",\"data\":{\"version\":\"1.4\"}}")
+            ApiError::new(
+                ErrorCode::Usage,
+                format!("line {number} of {name} is not an event"),
+            )
+            .because(e)
+            .hint("write one such as {\"kind\":\"app.deploy\",\"data\":{\"version\":\"1.4\"}}")
         };
         let parsed: Line = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
         let data = match parsed.data {
@@ -144,14 +169,21 @@ fn parse_batch(name: &str, lines: impl BufRead) -> Result<Vec<AppendEvent>, ApiE
             None => object("{}"),
         };
         let data = data.map_err(|e| wrong(e.to_string()))?;
-        events.push(AppendEvent { kind: parsed.kind, subject: parsed.subject, data });
+        events.push(AppendEvent {
+            kind: parsed.kind,
+            subject: parsed.subject,
+            data,
+        });
         if events.len() > MAX_BATCH {
             return Err(ApiError::new(ErrorCode::Usage, "the batch is too large")
                 .because(format!("at most {MAX_BATCH} events are appended at once")));
         }
     }
     if events.is_empty() {
-        return Err(ApiError::new(ErrorCode::Usage, format!("there is no event in {name}")));
+        return Err(ApiError::new(
+            ErrorCode::Usage,
+            format!("there is no event in {name}"),
+        ));
     }
     Ok(events)
 }
@@ -171,7 +203,8 @@ mod tests {
     #[test]
     fn a_batch_is_lines_and_its_faults_name_theirs() {
         let parse = |text: &str| parse_batch("batch", text.as_bytes());
-        let events = parse("{\"kind\":\"app.a\"}\n\n{\"kind\":\"app.b\",\"data\":{\"x\":1}}\n").unwrap();
+        let events =
+            parse("{\"kind\":\"app.a\"}\n\n{\"kind\":\"app.b\",\"data\":{\"x\":1}}\n").unwrap();
         assert_eq!(events.len(), 2);
         assert_eq!(events[1].data.get(), "{\"x\":1}");
         let error = parse("{\"kind\":\"app.a\"}\n{\"kind\":\"App\"}").unwrap_err();

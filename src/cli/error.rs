@@ -22,20 +22,20 @@ use crate::config::ConfigError;
 
 /// How a command that worked ends: 0, or the code that is its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit(pub u8);
+pub(crate) struct Exit(pub(crate) u8);
 
 impl Exit {
     /// All is well.
-    pub const OK: Self = Self(0);
+    pub(crate) const OK: Self = Self(0);
     /// The answer is no.
-    pub const FAILED: Self = Self(1);
+    pub(crate) const FAILED: Self = Self(1);
     /// What was verified is not intact.
-    pub const TAMPERED: Self = Self(3);
+    pub(crate) const TAMPERED: Self = Self(3);
 }
 
 /// Why a command ends early.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// It failed.
     Error(Box<ApiError>),
     /// Whoever read its output has closed the pipe.
@@ -44,11 +44,13 @@ pub enum Failure {
 
 impl Failure {
     /// From writing to standard output.
-    pub(super) fn of_output(error: &io::Error) -> Self {
+    pub(crate) fn of_output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::ClosedPipe;
         }
-        ApiError::new(ErrorCode::Failed, "the output can't be written").because(error).into()
+        ApiError::new(ErrorCode::Failed, "the output can't be written")
+            .because(error)
+            .into()
     }
 }
 
@@ -89,8 +91,9 @@ impl From<OpenError> for Failure {
             OpenError::Newer { .. } => ApiError::new(ErrorCode::Refused, message)
                 .hint("use the version of `ledger` that wrote it, or a later one"),
             OpenError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
-            OpenError::Damaged(_) => ApiError::new(ErrorCode::Tampered, message)
-                .hint("`ledger verify` says where"),
+            OpenError::Damaged(_) => {
+                ApiError::new(ErrorCode::Tampered, message).hint("`ledger verify` says where")
+            }
         }
         .into()
     }
@@ -146,7 +149,7 @@ impl From<SnapshotError> for Failure {
 
 /// How errors are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ErrorStyle {
+pub(crate) enum ErrorStyle {
     /// Lines for people, in color or not.
     Lines(super::output::style::Paint),
     /// One JSON object.
@@ -155,11 +158,13 @@ pub(super) enum ErrorStyle {
 
 /// Shows an error on standard error and returns its exit code. Nothing can be done if that can't
 /// be written, so that is ignored.
-pub(super) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
+pub(crate) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
     let mut stderr = io::stderr().lock();
     let _ = match style {
         ErrorStyle::Json => {
-            let body = ErrorBody { error: error.clone() };
+            let body = ErrorBody {
+                error: error.clone(),
+            };
             serde_json::to_string(&body)
                 .map_err(io::Error::from)
                 .and_then(|json| writeln!(stderr, "{json}"))
@@ -167,7 +172,12 @@ pub(super) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
         ErrorStyle::Lines(paint) => {
             let line = |label: &str, text: &str| format!("{label} {}", escape(text));
             let mut lines = vec![line(&paint.bad("error:"), &error.message)];
-            lines.extend(error.cause.as_deref().map(|c| line(&paint.dim("cause:"), c)));
+            lines.extend(
+                error
+                    .cause
+                    .as_deref()
+                    .map(|c| line(&paint.dim("cause:"), c)),
+            );
             lines.extend(error.hint.as_deref().map(|h| line(&paint.dim("hint:"), h)));
             writeln!(stderr, "{}", lines.join("\n"))
         }

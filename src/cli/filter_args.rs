@@ -17,38 +17,38 @@ use crate::audit::filter::{
 /// Which events. The same option again widens, another one narrows.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Filters")]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// Only this kind; a glob such as task.* (repeatable)
     #[arg(long, short = 'k', value_name = "KIND")]
-    pub kind: Vec<String>,
+    pub(crate) kind: Vec<String>,
     /// Only this subject; a glob such as task/build-* (repeatable)
     #[arg(long, short = 's', value_name = "SUBJECT")]
-    pub subject: Vec<String>,
+    pub(crate) subject: Vec<String>,
     /// Only caused by this actor, provably or by its own word; a glob (repeatable)
     #[arg(long, value_name = "ACTOR")]
-    pub actor: Vec<String>,
+    pub(crate) actor: Vec<String>,
     /// Only of this lease term (repeatable)
     #[arg(long, value_name = "TERM")]
-    pub term: Vec<String>,
+    pub(crate) term: Vec<String>,
     /// Only at or after this time: RFC 3339, 15m (ago), today, 2026-01-31
     #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// Only before this time
     #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
     /// Only these positions, both ends included: A..B, A.., ..B (repeatable)
     #[arg(long, value_name = "A..B")]
-    pub seq: Vec<String>,
+    pub(crate) seq: Vec<String>,
     /// Only of this request (repeatable)
     #[arg(long, value_name = "ID")]
-    pub correlation: Vec<String>,
+    pub(crate) correlation: Vec<String>,
     /// Only with this regular expression in kind, subject, actor or payload (repeatable)
     #[arg(long, short = 'g', value_name = "REGEX")]
-    pub grep: Vec<String>,
+    pub(crate) grep: Vec<String>,
     /// Only where a payload field has this value: data.priority=0; also != < <= > >= and ~ for a
     /// regular expression (repeatable)
     #[arg(long = "where", short = 'w', value_name = "CONDITION")]
-    pub conditions: Vec<String>,
+    pub(crate) conditions: Vec<String>,
 }
 
 impl FilterArgs {
@@ -56,7 +56,7 @@ impl FilterArgs {
     ///
     /// # Errors
     /// [`FilterError`] that says what is wrong with which.
-    pub fn filter(&self) -> Result<Filter, FilterError> {
+    pub(crate) fn filter(&self) -> Result<Filter, FilterError> {
         fn each<T>(
             texts: &[String],
             parse: impl Fn(&str) -> Result<T, FilterError>,
@@ -78,7 +78,7 @@ impl FilterArgs {
     }
 
     /// Whether they name where to begin.
-    pub fn has_beginning(&self) -> bool {
+    pub(crate) fn has_beginning(&self) -> bool {
         self.since.is_some() || !self.seq.is_empty()
     }
 }
@@ -92,7 +92,7 @@ fn when(text: &str) -> Result<Timestamp, FilterError> {
 ///
 /// # Errors
 /// [`Failure`] if the ledger can't be read.
-pub fn positions(reader: &dyn LogReader, filter: &Filter) -> Result<SeqRange, Failure> {
+pub(crate) fn positions(reader: &dyn LogReader, filter: &Filter) -> Result<SeqRange, Failure> {
     let bounds = filter.bounds();
     // The last event before a time; `since` begins behind it and `until` ends with it.
     let before = |time: Timestamp| match time.0.checked_sub(1) {
@@ -114,10 +114,10 @@ pub fn positions(reader: &dyn LogReader, filter: &Filter) -> Result<SeqRange, Fa
 
 /// As of which position to answer.
 #[derive(Debug, Clone, Default, Args)]
-pub struct AtArg {
+pub(crate) struct AtArg {
     /// As of this position or time instead of now: 120, 15m (ago), 2026-01-31T08:00:00Z
     #[arg(long, value_name = "SEQ|TIME")]
-    pub at: Option<String>,
+    pub(crate) at: Option<String>,
 }
 
 impl AtArg {
@@ -126,7 +126,7 @@ impl AtArg {
     /// # Errors
     /// [`ErrorCode::Usage`] if it is neither a position nor a time, [`ErrorCode::NotFound`] if
     /// the ledger doesn't reach as far or had not begun.
-    pub fn seq(&self, reader: &dyn LogReader) -> Result<Option<Seq>, Failure> {
+    pub(crate) fn seq(&self, reader: &dyn LogReader) -> Result<Option<Seq>, Failure> {
         let Some(text) = &self.at else {
             return Ok(None);
         };
@@ -136,8 +136,11 @@ impl AtArg {
         };
         let head = reader.head()?.seq;
         let absent = |why: String| {
-            ApiError::new(ErrorCode::NotFound, format!("there is nothing as of {text}"))
-                .because(why)
+            ApiError::new(
+                ErrorCode::NotFound,
+                format!("there is nothing as of {text}"),
+            )
+            .because(why)
         };
         if seq > head {
             return Err(absent(format!("the ledger ends at seq {head}")).into());

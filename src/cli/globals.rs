@@ -12,42 +12,51 @@ use crate::api::wire::{ApiError, ErrorCode};
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
-pub struct Globals {
+pub(crate) struct Globals {
     /// The data directory [default: .ledger here if there is one, else
     /// $XDG_STATE_HOME/ledger]
     #[arg(long, global = true, value_name = "DIR", env = "LEDGER_DATA_DIR")]
     #[arg(hide_env_values = true, help_heading = "Global options")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// The configuration file [default: ledger.toml in the data directory]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
-    pub config: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) config: Option<PathBuf>,
     /// Write JSON: results on standard output, errors as objects on standard error
     #[arg(long, global = true, help_heading = "Global options")]
-    pub json: bool,
+    pub(crate) json: bool,
     /// When to use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_possible_values = true, help_heading = "Global options")]
     #[arg(help = "When to use color: auto, always, never")]
-    pub color: ColorChoice,
+    pub(crate) color: ColorChoice,
     /// Show times in UTC
     #[arg(long, global = true, help_heading = "Global options")]
-    pub utc: bool,
+    pub(crate) utc: bool,
     /// Never use a pager
     #[arg(long, global = true, help_heading = "Global options")]
-    pub no_pager: bool,
+    pub(crate) no_pager: bool,
 }
 
 impl Globals {
     /// Opens standard output as these options say.
-    pub fn out(&self, paging: Paging, buffering: Buffering) -> Out {
-        let options = OutputOptions { color: self.color, utc: self.utc, no_pager: self.no_pager };
+    pub(crate) fn out(&self, paging: Paging, buffering: Buffering) -> Out {
+        let options = OutputOptions {
+            color: self.color,
+            utc: self.utc,
+            no_pager: self.no_pager,
+        };
         // A pager is for people: what asks for JSON is a program, or wants it whole.
         let paging = if self.json { Paging::Never } else { paging };
         Out::open(options, paging, buffering)
     }
 
     /// How standard error is painted.
-    pub fn stderr_paint(&self) -> Paint {
+    pub(crate) fn stderr_paint(&self) -> Paint {
         Paint::of(self.color, &std::io::stderr())
     }
 
@@ -56,8 +65,11 @@ impl Globals {
     /// # Errors
     /// [`ErrorCode::Refused`] if `.ledger` here can't be trusted, [`ErrorCode::Usage`] if there
     /// is nowhere to look.
-    pub fn data_dir(&self) -> Result<PathBuf, ApiError> {
-        let named = self.data_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty());
+    pub(crate) fn data_dir(&self) -> Result<PathBuf, ApiError> {
+        let named = self
+            .data_dir
+            .as_ref()
+            .filter(|dir| !dir.as_os_str().is_empty());
         match named {
             Some(dir) => std::path::absolute(dir).map_err(|e| {
                 ApiError::new(ErrorCode::Failed, "the current directory can't be told").because(e)
@@ -83,7 +95,9 @@ fn default_dir() -> Result<PathBuf, ApiError> {
     }
     let absolute = |name: &str| {
         // The XDG specification has relative paths ignored.
-        std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
     };
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
@@ -137,9 +151,19 @@ mod tests {
         };
         assert_eq!(judge(0o700, me), None);
         assert_eq!(judge(0o755, me), None);
-        assert_eq!(judge(0o770, me).unwrap(), "others may write to it (mode 0770)");
-        assert_eq!(judge(0o702, me).unwrap(), "others may write to it (mode 0702)");
-        assert!(judge(0o700, me + 1).unwrap().starts_with("it belongs to user"));
+        assert_eq!(
+            judge(0o770, me).unwrap(),
+            "others may write to it (mode 0770)"
+        );
+        assert_eq!(
+            judge(0o702, me).unwrap(),
+            "others may write to it (mode 0702)"
+        );
+        assert!(
+            judge(0o700, me + 1)
+                .unwrap()
+                .starts_with("it belongs to user")
+        );
         let link = dir.path().join("link");
         symlink(&local, &link).unwrap();
         assert!(distrust(&link.symlink_metadata().unwrap(), me).is_some());

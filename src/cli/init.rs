@@ -13,7 +13,7 @@ use crate::node::{BootError, create_ledger};
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// What to call it [default: the name of the directory, or `ledger`]
     #[arg(long, value_name = "NAME")]
     name: Option<Id>,
@@ -28,12 +28,14 @@ struct Made<'a> {
     hash: Hash,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let dir = globals.data_dir()?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => default_name(&dir).map_err(|e| {
-            ApiError::new(ErrorCode::Usage, "the ledger needs a name").because(e).hint("--name")
+            ApiError::new(ErrorCode::Usage, "the ledger needs a name")
+                .because(e)
+                .hint("--name")
         })?,
     };
     let made = create_ledger(&dir, &name).map_err(of_boot)?;
@@ -49,8 +51,14 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         })?;
     } else {
         let shown = super::output::escape::escape(&shown).into_owned();
-        out.line(format_args!("ledger {name} ({}) is in {shown}", made.ledger_id))?;
-        out.line(format_args!("seq {} has hash {}", made.head.seq, made.head.hash))?;
+        out.line(format_args!(
+            "ledger {name} ({}) is in {shown}",
+            made.ledger_id
+        ))?;
+        out.line(format_args!(
+            "seq {} has hash {}",
+            made.head.seq, made.head.hash
+        ))?;
         out.line("start a node with `ledger up`")?;
     }
     out.finish()?;
@@ -59,13 +67,16 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
 
 /// The directory's own name where it is an id; a hidden one is called after its parent.
 fn default_name(dir: &std::path::Path) -> Result<Id, IdError> {
-    let names = dir.ancestors().take(2).filter_map(|d| d.file_name()?.to_str());
+    let names = dir
+        .ancestors()
+        .take(2)
+        .filter_map(|d| d.file_name()?.to_str());
     let found = names.filter_map(|name| Id::new(name).ok()).next();
     found.map_or_else(|| Id::new("ledger"), Ok)
 }
 
 /// Why a node or a ledger could not come up, at the boundary.
-pub(super) fn of_boot(error: BootError) -> Failure {
+pub(crate) fn of_boot(error: BootError) -> Failure {
     let message = error.to_string();
     match error {
         BootError::Open(error) => error.into(),
@@ -75,9 +86,9 @@ pub(super) fn of_boot(error: BootError) -> Failure {
         BootError::UnknownKind { .. } => ApiError::new(ErrorCode::Refused, message)
             .hint("use the version of `ledger` that wrote it, or a later one; reading works")
             .into(),
-        BootError::Replay(_) => {
-            ApiError::new(ErrorCode::Tampered, message).hint("`ledger verify` says where").into()
-        }
+        BootError::Replay(_) => ApiError::new(ErrorCode::Tampered, message)
+            .hint("`ledger verify` says where")
+            .into(),
         BootError::Io { .. } | BootError::Identity(_) => {
             ApiError::new(ErrorCode::Failed, message).into()
         }

@@ -11,13 +11,13 @@ use crate::api::wire::{ApiError, ErrorCode};
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Where to write them; made if it is missing
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     std::fs::create_dir_all(&args.dir)
         .and_then(|()| clap_mangen::generate_to(super::Cli::command(), &args.dir))
         .map_err(|e| {

@@ -38,10 +38,17 @@ use crate::api::wire::{ApiError, ErrorCode};
 
 /// An event-sourced operations layer for fleets of AI agents
 #[derive(Debug, Parser)]
-#[command(name = "ledger", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "ledger",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 6 refused, \
-    7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 6 refused, \
+    7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own."
+)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -131,17 +138,35 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
 
 /// Help and version go where they were asked for; a usage error is one like all others.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
-    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let json = arguments
+        .iter()
+        .take_while(|a| *a != "--")
+        .any(|a| a == "--json");
     if asked || !json {
         // Nothing can be done about a closed pipe here.
         let _ = error.print();
-        return if asked { Exit::OK } else { Exit(ErrorCode::Usage.exit_code()) };
+        return if asked {
+            Exit::OK
+        } else {
+            Exit(ErrorCode::Usage.exit_code())
+        };
     }
     let rendered = error.render().to_string();
-    let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
-    let message = lines.next().unwrap_or_default().trim_start_matches("error: ");
-    let rest: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    let mut lines = rendered
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let message = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    let rest: Vec<_> = lines
+        .take_while(|line| !line.starts_with("Usage:"))
+        .collect();
     let mut shown = ApiError::new(ErrorCode::Usage, message);
     if !rest.is_empty() {
         shown = shown.because(rest.join("; "));
@@ -164,11 +189,20 @@ mod tests {
     fn every_command_and_option_is_described() {
         fn check(command: &clap::Command) {
             for sub in command.get_subcommands() {
-                assert!(sub.get_about().is_some(), "{} has no description", sub.get_name());
+                assert!(
+                    sub.get_about().is_some(),
+                    "{} has no description",
+                    sub.get_name()
+                );
                 check(sub);
             }
             for arg in command.get_arguments() {
-                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+                assert!(
+                    arg.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    arg.get_id()
+                );
             }
         }
         check(&Cli::command());

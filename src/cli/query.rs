@@ -14,7 +14,7 @@ use super::source::scan::scan;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// At most so many, the earliest first
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -22,7 +22,13 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "output")]
     count: bool,
     /// How to show events
-    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "short", value_enum)]
+    #[arg(
+        long,
+        short = 'o',
+        value_name = "FORMAT",
+        default_value = "short",
+        value_enum
+    )]
     output: Format,
     #[command(flatten)]
     filter: FilterArgs,
@@ -33,7 +39,7 @@ struct Count {
     count: u64,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let filter = args.filter.filter()?;
     let source = Source::open(&globals.data_dir()?)?;
     let range = positions(source.reader(), &filter)?;
@@ -51,7 +57,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             if !args.count {
                 printer.print(&mut out, event)?;
             }
-            Ok(if count == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if count == limit {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         })?;
     }
     match (args.count, globals.json) {

@@ -27,7 +27,7 @@ use crate::lease::lock::DirLock;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Which projection [default: all of them]
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -59,7 +59,7 @@ struct Outcome {
     remark: Option<String>,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let wanted = wanted(args.name.as_deref())?;
     let source = Source::open(&data_dir)?;
@@ -100,7 +100,11 @@ fn wanted(name: Option<&str>) -> Result<Vec<Box<dyn View>>, ApiError> {
         Some(nearest) => format!("did you mean {nearest}?"),
         None => format!("there are {}", names.join(", ")),
     };
-    Err(ApiError::new(ErrorCode::NotFound, format!("there is no projection {name:?}")).hint(hint))
+    Err(ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is no projection {name:?}"),
+    )
+    .hint(hint))
 }
 
 /// Folds a view from the first event, with a progress bar.
@@ -129,9 +133,9 @@ fn outcome(view: &dyn View) -> Outcome {
         difference: None,
         remark: match view.health() {
             Health::Following => None,
-            Health::Poisoned { seq, reason } => {
-                Some(format!("stops before seq {seq}, which can't be folded: {reason}"))
-            }
+            Health::Poisoned { seq, reason } => Some(format!(
+                "stops before seq {seq}, which can't be folded: {reason}"
+            )),
         },
     }
 }
@@ -163,13 +167,24 @@ fn check_node(node: &Node, view: Box<dyn View>) -> Result<Outcome, Failure> {
         Ok::<_, ApiError>((snapshot.head().clone(), rows))
     })?;
     if head.version != view.version() {
-        let cause = format!("the node folds version {}, this is {}", head.version, view.version());
-        return Err(ApiError::new(ErrorCode::Refused, format!("{name} can't be compared"))
-            .because(cause)
-            .hint("use the node's own version of `ledger`")
-            .into());
+        let cause = format!(
+            "the node folds version {}, this is {}",
+            head.version,
+            view.version()
+        );
+        return Err(
+            ApiError::new(ErrorCode::Refused, format!("{name} can't be compared"))
+                .because(cause)
+                .hint("use the node's own version of `ledger`")
+                .into(),
+        );
     }
-    let content = Content { seq: head.seq, hash: head.hash, digest: head.digest, rows };
+    let content = Content {
+        seq: head.seq,
+        hash: head.hash,
+        digest: head.digest,
+        rows,
+    };
     compare(node, view, content)
 }
 
@@ -190,7 +205,16 @@ fn check_files(
             live.rows(&mut |key, value| rows.push((key.to_owned(), value.to_owned())));
             let position = live.position();
             let digest = live.digest();
-            compare(reader, view, Content { seq: position.seq, hash: position.hash, digest, rows })
+            compare(
+                reader,
+                view,
+                Content {
+                    seq: position.seq,
+                    hash: position.hash,
+                    digest,
+                    rows,
+                },
+            )
         }
         Err(SnapshotError::Missing) => {
             let mut outcome = refold(reader, view, None)?;
@@ -207,17 +231,19 @@ fn check_files(
     }
 }
 
-fn compare(
-    reader: &dyn LogReader,
-    view: Box<dyn View>,
-    live: Content,
-) -> Result<Outcome, Failure> {
+fn compare(reader: &dyn LogReader, view: Box<dyn View>, live: Content) -> Result<Outcome, Failure> {
     let head = reader.head()?.seq;
     if live.seq > head {
-        return Err(ApiError::new(ErrorCode::Tampered, format!("{} is ahead of the ledger", view.name()))
-            .because(format!("it stands at seq {}, the ledger ends at seq {head}", live.seq))
-            .hint("`ledger verify` says whether events are missing")
-            .into());
+        return Err(ApiError::new(
+            ErrorCode::Tampered,
+            format!("{} is ahead of the ledger", view.name()),
+        )
+        .because(format!(
+            "it stands at seq {}, the ledger ends at seq {head}",
+            live.seq
+        ))
+        .hint("`ledger verify` says whether events are missing")
+        .into());
     }
     let rebuilt = fold(reader, view, Some(live.seq))?;
     let mut outcome = outcome(rebuilt.as_ref());
@@ -225,7 +251,10 @@ fn compare(
     let position = rebuilt.position();
     if position.seq == live.seq && position.hash != live.hash {
         outcome.same = Some(false);
-        outcome.remark = Some(format!("it was folded from another history up to seq {}", live.seq));
+        outcome.remark = Some(format!(
+            "it was folded from another history up to seq {}",
+            live.seq
+        ));
         return Ok(outcome);
     }
     let mut rows = Vec::new();
@@ -286,7 +315,10 @@ fn print(out: &mut Out, globals: &Globals, outcomes: &[Outcome]) -> Result<(), F
             out.line(format_args!("    {}", escape(remark)))?;
         }
         if let Some(difference) = &outcome.difference {
-            out.line(format_args!("    first difference: {}", escape(&difference.key)))?;
+            out.line(format_args!(
+                "    first difference: {}",
+                escape(&difference.key)
+            ))?;
             for (side, row) in [("live", &difference.live), ("rebuilt", &difference.rebuilt)] {
                 let row = row.as_deref().map_or("nothing".into(), escape);
                 out.line(format_args!("        {side:<7} {}", cut(&row, 2000)))?;

@@ -23,7 +23,7 @@ const REACH: u64 = 10_000;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The event's position
     #[arg(value_name = "SEQ")]
     seq: u64,
@@ -44,15 +44,17 @@ struct Shown {
     next_hash: Option<Hash>,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let source = Source::open(&globals.data_dir()?)?;
     let reader = source.reader();
     let head = reader.head()?.seq;
     let seq = Seq(args.seq);
     if seq == Seq::ZERO || seq > head {
-        return Err(ApiError::new(ErrorCode::NotFound, format!("there is no seq {seq}"))
-            .because(format!("the ledger has seq 1 to {head}"))
-            .into());
+        return Err(
+            ApiError::new(ErrorCode::NotFound, format!("there is no seq {seq}"))
+                .because(format!("the ledger has seq 1 to {head}"))
+                .into(),
+        );
     }
     let mut out = globals.out(Paging::Allowed, Buffering::Full);
     if globals.json {
@@ -69,7 +71,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         let links = collect(reader, seq, head, &mut |event| {
             // The event itself comes first and is shown in full.
             let whole = std::mem::take(&mut first);
-            Ok(if whole { verbose(&out, event) } else { vec![one_line(&out, event)] })
+            Ok(if whole {
+                verbose(&out, event)
+            } else {
+                vec![one_line(&out, event)]
+            })
         })?;
         print(&mut out, links)?;
     }
@@ -101,44 +107,79 @@ fn collect<T>(
         form(e).map_err(|error| Failure::of_output(&std::io::Error::from(error)))
     };
     let everything = Filter::default();
-    scan(reader, SeqRange { first: seq, last: searched_to }, &everything, &mut |e| {
-        let header = &e.event.header;
-        if header.seq == seq {
-            event = Some(formed(e)?);
-            cause_seq = header.cause;
-        } else if header.cause == Some(seq) {
-            caused.push(formed(e)?);
-        }
-        if header.seq == seq.next() {
-            next_hash = Some(e.hash);
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    scan(
+        reader,
+        SeqRange {
+            first: seq,
+            last: searched_to,
+        },
+        &everything,
+        &mut |e| {
+            let header = &e.event.header;
+            if header.seq == seq {
+                event = Some(formed(e)?);
+                cause_seq = header.cause;
+            } else if header.cause == Some(seq) {
+                caused.push(formed(e)?);
+            }
+            if header.seq == seq.next() {
+                next_hash = Some(e.hash);
+            }
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
     // An event can only have been caused by one before it.
     if let Some(at) = cause_seq.filter(|at| *at < seq && *at > Seq::ZERO) {
-        scan(reader, SeqRange { first: at, last: at }, &everything, &mut |e| {
-            cause = Some(formed(e)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
+        scan(
+            reader,
+            SeqRange {
+                first: at,
+                last: at,
+            },
+            &everything,
+            &mut |e| {
+                cause = Some(formed(e)?);
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
     }
     let missing = || ApiError::new(ErrorCode::Tampered, format!("seq {seq} is missing"));
-    Ok(Links { event: event.ok_or_else(missing)?, cause, caused, searched_to, next_hash })
+    Ok(Links {
+        event: event.ok_or_else(missing)?,
+        cause,
+        caused,
+        searched_to,
+        next_hash,
+    })
 }
 
 fn print(out: &mut Out, links: Links<Vec<String>>) -> Result<(), Failure> {
     let field = |name: &str, value: &str| format!("    {name:<16} {value}");
     let mut lines = links.event;
-    let next = links.next_hash.map_or_else(|| "none yet".to_owned(), |hash| hash.to_string());
+    let next = links
+        .next_hash
+        .map_or_else(|| "none yet".to_owned(), |hash| hash.to_string());
     // Beside the event's own hashes, where the chain goes on.
-    let at = lines.iter().position(|line| line.trim_start().starts_with("hash "));
-    lines.insert(at.map_or(lines.len(), |at| at + 1), field("next_hash", &next));
+    let at = lines
+        .iter()
+        .position(|line| line.trim_start().starts_with("hash "));
+    lines.insert(
+        at.map_or(lines.len(), |at| at + 1),
+        field("next_hash", &next),
+    );
     if let Some(cause) = links.cause {
         lines.push(out.paint.strong("caused by"));
         lines.extend(cause.into_iter().map(|line| format!("    {line}")));
     }
     if !links.caused.is_empty() {
         lines.push(out.paint.strong("led to"));
-        lines.extend(links.caused.into_iter().flatten().map(|line| format!("    {line}")));
+        lines.extend(
+            links
+                .caused
+                .into_iter()
+                .flatten()
+                .map(|line| format!("    {line}")),
+        );
     }
     out.lines(lines)
 }

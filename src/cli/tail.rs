@@ -34,14 +34,17 @@ impl FromStr for Lines {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "all" => Ok(Self::All),
-            n => n.parse().map(Self::Last).map_err(|_| "write a number or `all`".to_owned()),
+            n => n
+                .parse()
+                .map(Self::Last)
+                .map_err(|_| "write a number or `all`".to_owned()),
         }
     }
 }
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// How many events to show [default: 20, or all if --since or --seq says where to begin]
     #[arg(long, short = 'n', value_name = "N|all")]
     lines: Option<Lines>,
@@ -52,7 +55,13 @@ pub(super) struct Args {
     #[arg(long, short = 'r', conflicts_with = "follow")]
     reverse: bool,
     /// How to show events
-    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "short", value_enum)]
+    #[arg(
+        long,
+        short = 'o',
+        value_name = "FORMAT",
+        default_value = "short",
+        value_enum
+    )]
     output: Format,
     /// End after the first event that this matches: a kind, or words such as
     /// `task.completed subject=task/x data.attempt=1`; also among those shown first
@@ -66,7 +75,7 @@ pub(super) struct Args {
 }
 
 /// A duration as clap wants its parser.
-pub(super) fn duration(text: &str) -> Result<Millis, UnitError> {
+pub(crate) fn duration(text: &str) -> Result<Millis, UnitError> {
     parse_duration(text)
 }
 
@@ -91,9 +100,13 @@ impl Printing<'_> {
     }
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let filter = args.filter.filter()?;
-    let until = args.until_match.as_deref().map(str::parse::<Filter>).transpose()?;
+    let until = args
+        .until_match
+        .as_deref()
+        .map(str::parse::<Filter>)
+        .transpose()?;
     let format = format(globals, args)?;
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
@@ -126,7 +139,11 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             scan_back(reader, range, &filter, &mut |event| {
                 left -= 1;
                 let taken = printing.take(event)?;
-                Ok(if left == 0 { ControlFlow::Break(()) } else { taken })
+                Ok(if left == 0 {
+                    ControlFlow::Break(())
+                } else {
+                    taken
+                })
             })?;
         }
     } else {
@@ -146,7 +163,9 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let ledger_id = reader.ledger_id();
     drop(source);
     let limit = args.timeout.map(|limit| Duration::from_millis(limit.0));
-    let ended = follow(&data_dir, ledger_id, head, limit, &mut |event| printing.take(event))?;
+    let ended = follow(&data_dir, ledger_id, head, limit, &mut |event| {
+        printing.take(event)
+    })?;
     printing.printer.finish(&mut printing.out)?;
     match ended {
         Ended::Satisfied => Ok(Exit::OK),
@@ -173,12 +192,10 @@ fn shows_the_end(
 /// `--json` is `-o json`, which needs an end, or `-o jsonl` where there is none.
 fn format(globals: &Globals, args: &Args) -> Result<Format, Failure> {
     match (args.output, args.follow) {
-        (Format::Json, true) => {
-            Err(ApiError::new(ErrorCode::Usage, "-o json can't be followed")
-                .because("one JSON array has an end")
-                .hint("use -o jsonl")
-                .into())
-        }
+        (Format::Json, true) => Err(ApiError::new(ErrorCode::Usage, "-o json can't be followed")
+            .because("one JSON array has an end")
+            .hint("use -o jsonl")
+            .into()),
         (Format::Short, true) if globals.json => Ok(Format::Jsonl),
         (Format::Short, false) if globals.json => Ok(Format::Json),
         (format, _) => Ok(format),

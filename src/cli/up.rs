@@ -13,16 +13,19 @@ use crate::node::{NodeError, NodeOptions, Ready, run as run_node};
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The node's name [default: node.name of the configuration, or `primary`]
     #[arg(long, value_name = "NAME")]
     node: Option<Id>,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let config = Config::load(&data_dir, globals.config.as_deref())?;
-    let node = args.node.clone().unwrap_or_else(|| config.node.name.clone());
+    let node = args
+        .node
+        .clone()
+        .unwrap_or_else(|| config.node.name.clone());
     let exe = std::env::current_exe().map_err(|e| {
         ApiError::new(ErrorCode::Failed, "this program can't be found again").because(e)
     })?;
@@ -33,7 +36,12 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(globals.stderr_paint().is_active())
         .try_init();
-    let options = NodeOptions { data_dir, node, config, exe };
+    let options = NodeOptions {
+        data_dir,
+        node,
+        config,
+        exe,
+    };
     let ready = |ready: &Ready| {
         note(format_args!(
             "node {} leads in term {}; its socket is {}",

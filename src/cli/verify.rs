@@ -22,7 +22,7 @@ use crate::units::{format_count, format_size};
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(crate) struct Args {}
 
 /// The verdict, for programs.
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ struct Verified<'a> {
     found: u64,
 }
 
-pub(super) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let report = match Source::try_open(&data_dir)? {
         Ok(source) => verify(&source)?,
@@ -101,12 +101,19 @@ fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failur
         Verdict::Intact => {
             let verdict = out.paint.good("intact");
             out.line(format_args!("{verdict}: {read}"))?;
-            out.line(format_args!("seq {} has hash {}", report.head.seq, report.head.hash))
+            out.line(format_args!(
+                "seq {} has hash {}",
+                report.head.seq, report.head.hash
+            ))
         }
         Verdict::Damaged => {
             let verdict = out.paint.bad("NOT INTACT");
             let found = format_count(report.found);
-            let word = if report.found == 1 { "finding" } else { "findings" };
+            let word = if report.found == 1 {
+                "finding"
+            } else {
+                "findings"
+            };
             out.line(format_args!("{verdict}: {found} {word} in {read}"))
         }
     }

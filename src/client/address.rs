@@ -22,12 +22,18 @@ pub(super) struct Address {
 impl Address {
     /// The address of a socket's path.
     pub(super) fn of(socket: &Path) -> io::Result<Self> {
-        let name = socket.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let name = socket
+            .file_name()
+            .ok_or(io::ErrorKind::InvalidInput)?
+            .to_owned();
         let dir = match socket.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        Ok(Self { dir: Arc::new(open_dir(dir)?), name })
+        Ok(Self {
+            dir: Arc::new(open_dir(dir)?),
+            name,
+        })
     }
 
     /// Connects to whoever listens there.
@@ -60,5 +66,11 @@ pub(super) fn sockets(run: &Path) -> io::Result<Vec<Address>> {
         }
     }
     names.sort();
-    Ok(names.into_iter().map(|name| Address { dir: Arc::clone(&dir), name }).collect())
+    Ok(names
+        .into_iter()
+        .map(|name| Address {
+            dir: Arc::clone(&dir),
+            name,
+        })
+        .collect())
 }

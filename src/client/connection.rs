@@ -41,7 +41,9 @@ pub(super) struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,7 +51,10 @@ impl Pool {
     /// A pool with a first connection.
     pub(super) async fn open(address: Address) -> io::Result<Self> {
         let first = connect(&address).await?;
-        Ok(Self { address, idle: Mutex::new(vec![first]) })
+        Ok(Self {
+            address,
+            idle: Mutex::new(vec![first]),
+        })
     }
 
     /// Sends a request and reads the whole answer.
@@ -63,7 +68,11 @@ impl Pool {
         let whole = async {
             let (sender, response) = self.request(method, path, body).await?;
             let (parts, body) = response.into_parts();
-            let limit = if parts.status.is_success() { MAX_ANSWER } else { MAX_ERROR };
+            let limit = if parts.status.is_success() {
+                MAX_ANSWER
+            } else {
+                MAX_ERROR
+            };
             let bytes = read_whole(body, limit).await?;
             self.give_back(sender);
             if parts.status.is_success() {
@@ -114,7 +123,9 @@ impl Pool {
             let is_kept = kept.is_some();
             let mut sender = match kept {
                 Some(sender) => sender,
-                None => connect(&self.address).await.map_err(|e| gone().because(e))?,
+                None => connect(&self.address)
+                    .await
+                    .map_err(|e| gone().because(e))?,
             };
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((sender, response)),
@@ -148,8 +159,9 @@ impl Pool {
 
 async fn connect(address: &Address) -> io::Result<Sender> {
     let stream = address.connect().await?;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
     // Errors of the connection come up in the request that meets them.
     tokio::spawn(connection);
     Ok(sender)
@@ -161,21 +173,29 @@ async fn within<T>(
 ) -> Result<T, ApiError> {
     match patience {
         Patience::Endless => work.await,
-        Patience::Short => tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
-            Err(ApiError::new(ErrorCode::Timeout, "the node does not answer")
-                .because(format!("nothing came within {} seconds", PATIENCE.as_secs()))
-                .hint("see whether its process still runs and its disk still works"))
-        }),
+        Patience::Short => tokio::time::timeout(PATIENCE, work)
+            .await
+            .unwrap_or_else(|_| {
+                Err(
+                    ApiError::new(ErrorCode::Timeout, "the node does not answer")
+                        .because(format!(
+                            "nothing came within {} seconds",
+                            PATIENCE.as_secs()
+                        ))
+                        .hint("see whether its process still runs and its disk still works"),
+                )
+            }),
     }
 }
 
 async fn read_whole(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
-            Err(ApiError::new(ErrorCode::Failed, "the node's answer is too long")
-                .because(format!("at most {limit} bytes are read")))
-        }
+        Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
+            ErrorCode::Failed,
+            "the node's answer is too long",
+        )
+        .because(format!("at most {limit} bytes are read"))),
         Err(e) => Err(gone().because(e)),
     }
 }

@@ -32,7 +32,10 @@ impl fmt::Debug for ByteStream {
 
 impl ByteStream {
     pub(super) fn new(body: Incoming, sender: SendRequest<Full<Bytes>>) -> Self {
-        Self { body, _sender: sender }
+        Self {
+            body,
+            _sender: sender,
+        }
     }
 
     /// The next bytes; `None` at the end. May be dropped while it waits without losing any.
@@ -63,7 +66,11 @@ struct Buffered {
 
 impl Buffered {
     fn new(stream: ByteStream) -> Self {
-        Self { stream, bytes: Vec::new(), at: 0 }
+        Self {
+            stream,
+            bytes: Vec::new(),
+            at: 0,
+        }
     }
 
     fn rest(&self) -> &[u8] {
@@ -119,7 +126,11 @@ impl BlockStream {
                 }
             }
             if !self.0.more().await? {
-                return if self.0.rest().is_empty() { Ok(None) } else { Err(cut_short()) };
+                return if self.0.rest().is_empty() {
+                    Ok(None)
+                } else {
+                    Err(cut_short())
+                };
             }
         }
     }
@@ -143,12 +154,18 @@ impl Lines {
             }
             searched = rest.len();
             if searched > MAX_LINE {
-                return Err(ApiError::new(ErrorCode::Failed, "the node's answer is too long")
-                    .because(format!("a line has more than {MAX_LINE} bytes")));
+                return Err(
+                    ApiError::new(ErrorCode::Failed, "the node's answer is too long")
+                        .because(format!("a line has more than {MAX_LINE} bytes")),
+                );
             }
             if !self.0.more().await? {
                 let rest = self.0.rest();
-                return if rest.is_empty() { Ok(None) } else { Err(cut_short()) };
+                return if rest.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(cut_short())
+                };
             }
         }
     }
@@ -163,7 +180,10 @@ pub struct JsonLines<T> {
 
 impl<T: DeserializeOwned> JsonLines<T> {
     pub(super) fn new(stream: ByteStream) -> Self {
-        Self { lines: Lines(Buffered::new(stream)), of: PhantomData }
+        Self {
+            lines: Lines(Buffered::new(stream)),
+            of: PhantomData,
+        }
     }
 
     /// The next one; `None` at the end.
@@ -198,7 +218,10 @@ impl SnapshotStream {
     pub(super) async fn new(stream: ByteStream) -> Result<Self, ApiError> {
         let mut lines = Lines(Buffered::new(stream));
         let empty = || ApiError::new(ErrorCode::Failed, "the node's snapshot is empty");
-        Ok(Self { head: lines.next().await?.ok_or_else(empty)?, lines })
+        Ok(Self {
+            head: lines.next().await?.ok_or_else(empty)?,
+            lines,
+        })
     }
 
     /// What it says of itself.

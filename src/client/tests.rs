@@ -40,7 +40,10 @@ async fn answers_and_errors_are_typed() {
     let router = Router::new()
         .route("/v1/head", get(|| async { HEAD }))
         .route("/v1/status", get(|| async { "{}" }))
-        .route("/v1/events", post(move || async move { (StatusCode::CONFLICT, error) }))
+        .route(
+            "/v1/events",
+            post(move || async move { (StatusCode::CONFLICT, error) }),
+        )
         .route(
             "/v1/tasks/{id}",
             get(|RawQuery(query): RawQuery| async move {
@@ -51,11 +54,20 @@ async fn answers_and_errors_are_typed() {
     let (_dir, client) = serve(router).await;
     assert_eq!(client.head().await.unwrap().seq, Seq(9));
     let error = client.status(None).await.unwrap_err();
-    assert_eq!(error.message, "the node's answer to /v1/status is not understood");
+    assert_eq!(
+        error.message,
+        "the node's answer to /v1/status is not understood"
+    );
     let request: AppendRequest = serde_json::from_str(r#"{"events":[]}"#).unwrap();
     let error = client.append(&request).await.unwrap_err();
-    assert_eq!((error.code, error.hint.as_deref()), (ErrorCode::Conflict, Some("do")));
-    let error = client.task(&Id::new("x").unwrap(), Some(Seq(5))).await.unwrap_err();
+    assert_eq!(
+        (error.code, error.hint.as_deref()),
+        (ErrorCode::Conflict, Some("do"))
+    );
+    let error = client
+        .task(&Id::new("x").unwrap(), Some(Seq(5)))
+        .await
+        .unwrap_err();
     assert_eq!(error.code, ErrorCode::Usage);
     let error = client.rebuild("../x").await.unwrap_err();
     assert_eq!(error.code, ErrorCode::NotFound);
@@ -64,9 +76,15 @@ async fn answers_and_errors_are_typed() {
 #[tokio::test]
 async fn a_request_too_large_is_not_sent() {
     let (_dir, client) = serve(Router::new()).await;
-    let big = format!(r#"{{"events":[{{"kind":"app.x","data":{{"a":"{}"}}}}]}}"#, "x".repeat(MAX_BODY));
+    let big = format!(
+        r#"{{"events":[{{"kind":"app.x","data":{{"a":"{}"}}}}]}}"#,
+        "x".repeat(MAX_BODY)
+    );
     let request: AppendRequest = serde_json::from_str(&big).unwrap();
-    assert_eq!(client.append(&request).await.unwrap_err().code, ErrorCode::Usage);
+    assert_eq!(
+        client.append(&request).await.unwrap_err().code,
+        ErrorCode::Usage
+    );
 }
 
 #[tokio::test]
@@ -91,12 +109,13 @@ async fn blocks_and_lines_are_taken_from_any_cut() {
         bytes.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
         bytes.extend_from_slice(body);
     }
-    let one_by_one = move |bytes: Vec<u8>| {
-        Body::new(Chunks(bytes.into()))
-    };
+    let one_by_one = move |bytes: Vec<u8>| Body::new(Chunks(bytes.into()));
     let router = Router::new()
         .route("/v1/blocks", get(move || async move { one_by_one(bytes) }))
-        .route("/v1/tasks", get(move || async move { one_by_one(b"{}\n".to_vec()) }));
+        .route(
+            "/v1/tasks",
+            get(move || async move { one_by_one(b"{}\n".to_vec()) }),
+        );
     let (_dir, client) = serve(router).await;
     let mut blocks = client.blocks(Seq(1), Follow::No).await.unwrap();
     assert_eq!(blocks.next().await.unwrap().unwrap(), b"first");
@@ -118,7 +137,11 @@ impl hyper::body::Body for Chunks {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|byte| Ok(Frame::data(vec![byte].into()))))
+        Poll::Ready(
+            self.0
+                .pop_front()
+                .map(|byte| Ok(Frame::data(vec![byte].into()))),
+        )
     }
 }
 
@@ -128,11 +151,17 @@ async fn a_stream_cut_in_the_middle_is_an_error() {
     let (_dir, client) = serve(router).await;
     let mut blocks = client.blocks(Seq(1), Follow::No).await.unwrap();
     let error = blocks.next().await.unwrap_err();
-    assert_eq!(error.cause.as_deref(), Some("the answer ended in the middle"));
+    assert_eq!(
+        error.cause.as_deref(),
+        Some("the answer ended in the middle")
+    );
     let router = Router::new().route("/v1/blocks", get(|| async { vec![255_u8; 8] }));
     let (_dir, client) = serve(router).await;
     let mut blocks = client.blocks(Seq(1), Follow::No).await.unwrap();
-    assert_eq!(blocks.next().await.unwrap_err().message, "the node sent no blocks");
+    assert_eq!(
+        blocks.next().await.unwrap_err().message,
+        "the node sent no blocks"
+    );
 }
 
 #[tokio::test]
@@ -153,7 +182,10 @@ async fn a_connection_closed_while_idle_is_replaced_and_nothing_is_sent_twice() 
                 if counter.fetch_add(1, Ordering::SeqCst) == 3 {
                     break; // The fourth request is taken and never answered.
                 }
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{HEAD}", HEAD.len());
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{HEAD}",
+                    HEAD.len()
+                );
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 break;
             }

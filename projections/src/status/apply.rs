@@ -136,19 +136,19 @@ impl Status {
     }
 
     fn task(&mut self, header: &Header<'_>, event: &TaskEvent) -> Applied {
-        let id = subject(header)?;
+        let id = header.subject_id();
         let queued = Phase::Queued {
             since: header.seq,
             at: header.recorded_at,
         };
         if let TaskEvent::Submitted(e) = event {
-            if self.tasks.contains_key(&id) {
+            if self.tasks.contains_key(id) {
                 return Err(format!("task {id} exists already"));
             }
             self.totals.submitted += 1;
             let queue = e.priority;
-            self.put(
-                id,
+            self.insert(
+                subject(header)?,
                 LiveTask {
                     queue,
                     phase: queued,
@@ -156,7 +156,7 @@ impl Status {
             );
             return Ok(());
         }
-        let Some(&LiveTask { queue, phase }) = self.tasks.get(&id) else {
+        let Some(&LiveTask { queue, phase }) = self.tasks.get(id) else {
             return Err(format!("task {id} is over, or was never submitted"));
         };
         let next = match (event, phase) {
@@ -235,10 +235,7 @@ impl Status {
                 ));
             }
         };
-        match next {
-            Some(phase) => self.put(id, LiveTask { queue, phase }),
-            None => self.remove(&id),
-        }
+        self.shift(id, next);
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl Status {
             Some(("process", id)) => {
                 self.processes.insert(checked(id)?, parsed(value)?);
             }
-            Some(("task", id)) => self.put(checked(id)?, parsed::<LiveTask>(value)?),
+            Some(("task", id)) => self.insert(checked(id)?, parsed::<LiveTask>(value)?),
             Some(("queue", number)) => {
                 let queue: Priority = number.parse().map_err(|e| format!("{e}"))?;
                 self.queues[level(queue)] = parsed(value)?;

@@ -24,7 +24,7 @@ use crate::units::format_limit;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Where it runs [default: the current directory]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -37,7 +37,7 @@ const fn signaled(signal: u8) -> Exit {
     Exit(128 + signal)
 }
 
-pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let cwd = absolute(args.cwd.as_deref().unwrap_or_else(|| ".".as_ref()))?;
     let request = args.job.request(Some(cwd), None)?;
@@ -51,7 +51,10 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Fai
     let receipt = session.submit(request).await?;
     let id = receipt.task_id;
     let run = async {
-        tokio::try_join!(session.stream(&id, Stream::Stdout), session.stream(&id, Stream::Stderr))?;
+        tokio::try_join!(
+            session.stream(&id, Stream::Stdout),
+            session.stream(&id, Stream::Stderr)
+        )?;
         session.ended(&id).await
     };
     tokio::pin!(run);
@@ -79,13 +82,22 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Fai
 }
 
 async fn cancel(session: &Session, id: &Id, reason: &str) {
-    let request = CancelRequest { reason: Some(reason.to_owned()) };
+    let request = CancelRequest {
+        reason: Some(reason.to_owned()),
+    };
     match session.client().cancel(id, &request).await {
         // It may have ended by itself just now, which is as good.
-        Ok(_) | Err(ApiError { code: ErrorCode::Conflict, .. }) => {}
+        Ok(_)
+        | Err(ApiError {
+            code: ErrorCode::Conflict,
+            ..
+        }) => {}
         Err(error) => {
             let error = error.to_string();
-            note(format_args!("task {id} could not be cancelled: {}", escape(&error)));
+            note(format_args!(
+                "task {id} could not be cancelled: {}",
+                escape(&error)
+            ));
         }
     }
 }
@@ -100,11 +112,15 @@ fn conclude(view: &TaskView) -> Exit {
         }
         (StateName::Dead, Some(124)) => {
             let limit = format_limit(view.max_runtime_ms);
-            note(format_args!("task {id} ran longer than {limit} and was ended"));
+            note(format_args!(
+                "task {id} ran longer than {limit} and was ended"
+            ));
             Exit(124)
         }
         (StateName::Dead, None) => {
-            note(format_args!("task {id} was lost: its processes ended without an outcome"));
+            note(format_args!(
+                "task {id} was lost: its processes ended without an outcome"
+            ));
             Exit::FAILED
         }
         (_, code) => Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),

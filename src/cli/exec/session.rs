@@ -13,9 +13,7 @@ use std::time::Duration;
 use ledger_core::ids::Id;
 use projections::tasks::TaskView;
 
-use crate::api::wire::{
-    ApiError, ErrorCode, OutputQuery, Stream, SubmitReceipt, SubmitRequest,
-};
+use crate::api::wire::{ApiError, ErrorCode, OutputQuery, Stream, SubmitReceipt, SubmitRequest};
 use crate::cli::error::Failure;
 use crate::cli::output::note;
 use crate::client::Client;
@@ -26,14 +24,14 @@ const RETRY: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
 
 /// The node of the moment, and how to find the next.
-pub(super) struct Session {
+pub(crate) struct Session {
     data_dir: PathBuf,
     client: RefCell<Rc<Client>>,
     waiting: Cell<bool>,
 }
 
 impl Session {
-    pub(super) async fn new(data_dir: &Path) -> Result<Self, ApiError> {
+    pub(crate) async fn new(data_dir: &Path) -> Result<Self, ApiError> {
         let client = Client::discover(data_dir).await?.ok_or_else(|| {
             ApiError::new(ErrorCode::Refused, "the node has just stopped")
                 .hint("start one with `ledger up`")
@@ -45,16 +43,16 @@ impl Session {
         })
     }
 
-    pub(super) fn client(&self) -> Rc<Client> {
+    pub(crate) fn client(&self) -> Rc<Client> {
         Rc::clone(&self.client.borrow())
     }
 
-    pub(super) async fn submit(&self, request: &SubmitRequest) -> Result<SubmitReceipt, ApiError> {
+    pub(crate) async fn submit(&self, request: &SubmitRequest) -> Result<SubmitReceipt, ApiError> {
         self.client().submit(request).await
     }
 
     /// The task once it has ended.
-    pub(super) async fn ended(&self, id: &Id) -> Result<TaskView, Failure> {
+    pub(crate) async fn ended(&self, id: &Id) -> Result<TaskView, Failure> {
         let mut patience = TRIES;
         loop {
             match self.client().wait(id).await {
@@ -75,7 +73,7 @@ impl Session {
     }
 
     /// Passes on what a task writes to one stream, attempt by attempt, until it has ended.
-    pub(super) async fn stream(&self, id: &Id, stream: Stream) -> Result<(), Failure> {
+    pub(crate) async fn stream(&self, id: &Id, stream: Stream) -> Result<(), Failure> {
         let (mut attempt, mut written, mut patience) = (1, 0, TRIES);
         loop {
             let before = written;
@@ -88,12 +86,19 @@ impl Session {
             }
             let view = self.view(id).await?;
             let over = view.ended_at.is_some()
-                || view.attempts.iter().any(|record| record.attempt.0 >= attempt);
+                || view
+                    .attempts
+                    .iter()
+                    .any(|record| record.attempt.0 >= attempt);
             let latest = view.attempt.is_none_or(|latest| latest.0 <= attempt);
-            let expected = view.outputs.as_ref().filter(|_| latest).map_or(0, |outputs| match stream {
-                Stream::Stdout => outputs.stdout.bytes,
-                Stream::Stderr => outputs.stderr.bytes,
-            });
+            let expected =
+                view.outputs
+                    .as_ref()
+                    .filter(|_| latest)
+                    .map_or(0, |outputs| match stream {
+                        Stream::Stdout => outputs.stdout.bytes,
+                        Stream::Stderr => outputs.stderr.bytes,
+                    });
             if !over {
                 // The node stops, and will come back with the same attempt.
                 tokio::time::sleep(RETRY).await;
@@ -103,7 +108,9 @@ impl Session {
                 return Ok(());
             } else {
                 if stream == Stream::Stderr {
-                    note(format_args!("attempt {attempt} of task {id} was lost; the next follows"));
+                    note(format_args!(
+                        "attempt {attempt} of task {id} was lost; the next follows"
+                    ));
                 }
                 (attempt, written, patience) = (attempt + 1, 0, TRIES);
             }
@@ -119,7 +126,11 @@ impl Session {
         attempt: u32,
         written: &mut u64,
     ) -> Result<Result<(), ApiError>, Failure> {
-        let query = OutputQuery { stream, attempt: Some(attempt), follow: true };
+        let query = OutputQuery {
+            stream,
+            attempt: Some(attempt),
+            follow: true,
+        };
         let mut bytes = match self.client().output(id, &query).await {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),
@@ -144,7 +155,10 @@ impl Session {
 
     /// After a failure: waits for a node if the failure may be one's going.
     async fn after(&self, error: ApiError, patience: &mut u32) -> Result<(), Failure> {
-        let gone = matches!(error.code, ErrorCode::Failed | ErrorCode::NotLeader | ErrorCode::Refused);
+        let gone = matches!(
+            error.code,
+            ErrorCode::Failed | ErrorCode::NotLeader | ErrorCode::Refused
+        );
         if !gone || *patience == 0 {
             return Err(error.into());
         }

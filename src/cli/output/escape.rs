@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// The text with everything that is not plainly visible written as an escape: control characters
 /// (C0, DEL, C1) as `\n`, `\t`, `\x1b` …; characters that reorder, hide or break lines as
 /// `\u{202e}`. A backslash stays as it is: the result is for eyes, not for reading back.
-pub fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -62,7 +62,10 @@ mod tests {
             ("\u{9b}2J", "\\x9b2J"),
             ("\x07\x08\x7f\0", "\\x07\\x08\\x7f\\x00"),
             ("user\u{202e}txt.exe", "user\\u{202e}txt.exe"),
-            ("\u{2066}x\u{2069}\u{200b}\u{feff}", "\\u{2066}x\\u{2069}\\u{200b}\\u{feff}"),
+            (
+                "\u{2066}x\u{2069}\u{200b}\u{feff}",
+                "\\u{2066}x\\u{2069}\\u{200b}\\u{feff}",
+            ),
             ("a\u{2028}b", "a\\u{2028}b"),
         ] {
             assert_eq!(escape(text), shown);

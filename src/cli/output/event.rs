@@ -13,17 +13,17 @@ use clap::ValueEnum;
 use ledger_core::envelope::ChainedEvent;
 use serde_json::Value;
 
+use super::Out;
 use super::escape::escape;
 use super::summary::summary;
 use super::text::{cut, cut_middle, pad, width};
-use super::Out;
 use crate::cli::error::Failure;
 
-pub use super::summary::{command_line, signal_name};
+pub(crate) use super::summary::{command_line, signal_name};
 
 /// `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// A line an event, for people
     #[default]
     Short,
@@ -41,7 +41,7 @@ pub enum Format {
 
 /// Writes events in one format.
 #[derive(Debug)]
-pub struct EventPrinter {
+pub(crate) struct EventPrinter {
     format: Format,
     day: Option<String>,
     written: u64,
@@ -49,15 +49,19 @@ pub struct EventPrinter {
 
 impl EventPrinter {
     /// A printer that has written nothing yet.
-    pub fn new(format: Format) -> Self {
-        Self { format, day: None, written: 0 }
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            day: None,
+            written: 0,
+        }
     }
 
     /// Writes an event.
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn print(&mut self, out: &mut Out, event: &ChainedEvent<'_>) -> Result<(), Failure> {
+    pub(crate) fn print(&mut self, out: &mut Out, event: &ChainedEvent<'_>) -> Result<(), Failure> {
         match self.format {
             Format::Short => self.short(out, event)?,
             Format::ShortIso => {
@@ -89,7 +93,7 @@ impl EventPrinter {
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn finish(&mut self, out: &mut Out) -> Result<(), Failure> {
+    pub(crate) fn finish(&mut self, out: &mut Out) -> Result<(), Failure> {
         if self.format == Format::Json {
             out.line(if self.written == 0 { "[]" } else { "]" })?;
         }
@@ -119,7 +123,10 @@ impl EventPrinter {
         let actor = pad(&cut_middle(h.actor, (columns / 8).clamp(9, 24)), 9);
         let names = [&*time, &seq, &kind, &subject, &actor];
         let taken: usize = names.iter().map(|s| width(s) + 1).sum();
-        let text = cut(&escape(&summary(&event.event)), columns.saturating_sub(taken).max(8));
+        let text = cut(
+            &escape(&summary(&event.event)),
+            columns.saturating_sub(taken).max(8),
+        );
         let paint = out.paint;
         let line = format!(
             "{} {} {} {subject} {} {text}",
@@ -145,7 +152,7 @@ fn paint_kind(out: &Out, kind: &str, shown: &str) -> String {
 }
 
 /// An event in a line of its own, beside others that it belongs to.
-pub(in crate::cli) fn one_line(out: &Out, event: &ChainedEvent<'_>) -> String {
+pub(crate) fn one_line(out: &Out, event: &ChainedEvent<'_>) -> String {
     let h = &event.event.header;
     let line = format!(
         "{} {} {} {} {}",
@@ -179,7 +186,7 @@ fn short_iso(out: &Out, event: &ChainedEvent<'_>) -> String {
 }
 
 /// All fields of an event, named as in its JSON.
-pub(in crate::cli) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String> {
+pub(crate) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String> {
     let h = &event.event.header;
     let mut lines = vec![format!(
         "{} {}",
@@ -218,7 +225,9 @@ pub(in crate::cli) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String
 fn pretty(data: &str) -> Vec<String> {
     let pretty = serde_json::from_str::<Value>(data).and_then(|v| serde_json::to_string_pretty(&v));
     let text = pretty.unwrap_or_else(|_| data.to_owned());
-    text.lines().map(|line| format!("        {}", escape(line))).collect()
+    text.lines()
+        .map(|line| format!("        {}", escape(line)))
+        .collect()
 }
 
 fn json(event: &ChainedEvent<'_>) -> Result<String, Failure> {

@@ -1,14 +1,14 @@
 //! How results are written: apart from what they are.
 
-pub mod escape;
-pub mod event;
+pub(crate) mod escape;
+pub(crate) mod event;
 mod pager;
-pub mod progress;
-pub mod style;
+pub(crate) mod progress;
+pub(crate) mod style;
 mod summary;
-pub mod table;
-pub mod text;
-pub mod time;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod time;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -23,7 +23,7 @@ use time::Times;
 
 /// Whether a command's output may go through a pager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paging {
+pub(crate) enum Paging {
     /// On a terminal, unless `--no-pager` was given.
     Allowed,
     /// Not: it is short, or goes on.
@@ -32,7 +32,7 @@ pub enum Paging {
 
 /// When what was written is passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Buffering {
+pub(crate) enum Buffering {
     /// When much has come together: for output that ends.
     Full,
     /// After every line: for output that goes on.
@@ -41,26 +41,26 @@ pub enum Buffering {
 
 /// What the global options say of output.
 #[derive(Debug, Clone, Copy)]
-pub struct OutputOptions {
+pub(crate) struct OutputOptions {
     /// `--color`.
-    pub color: ColorChoice,
+    pub(crate) color: ColorChoice,
     /// `--utc`.
-    pub utc: bool,
+    pub(crate) utc: bool,
     /// `--no-pager`.
-    pub no_pager: bool,
+    pub(crate) no_pager: bool,
 }
 
 /// Standard output, or the pager in front of it.
 #[derive(Debug)]
-pub struct Out {
+pub(crate) struct Out {
     sink: Sink,
     buffering: Buffering,
     /// How things are painted.
-    pub paint: Paint,
+    pub(crate) paint: Paint,
     /// How times are shown.
-    pub times: Times,
+    pub(crate) times: Times,
     /// Columns of the terminal; `None` if there is none.
-    pub width: Option<usize>,
+    pub(crate) width: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Sink {
 
 impl Out {
     /// Opens the output.
-    pub fn open(options: OutputOptions, paging: Paging, buffering: Buffering) -> Self {
+    pub(crate) fn open(options: OutputOptions, paging: Paging, buffering: Buffering) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let width = terminal.then(|| {
@@ -99,14 +99,20 @@ impl Out {
             Some(pager) => Sink::Pager(BufWriter::new(pager)),
             None => Sink::Stdout(BufWriter::with_capacity(64 * 1024, stdout)),
         };
-        Self { sink, buffering, paint, times, width }
+        Self {
+            sink,
+            buffering,
+            paint,
+            times,
+            width,
+        }
     }
 
     /// Writes a line.
     ///
     /// # Errors
     /// [`Failure::ClosedPipe`] if nobody reads any more, or an error if it can't be written.
-    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         let writer = self.sink.writer();
         let written = writeln!(writer, "{line}").and_then(|()| match self.buffering {
             Buffering::Full => Ok(()),
@@ -119,7 +125,7 @@ impl Out {
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn lines(&mut self, lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+    pub(crate) fn lines(&mut self, lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
         lines.into_iter().try_for_each(|line| self.line(line))
     }
 
@@ -127,7 +133,7 @@ impl Out {
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(value)
             .map_err(|e| Failure::of_output(&io::Error::from(e)))?;
         self.line(json)
@@ -137,9 +143,9 @@ impl Out {
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let json = serde_json::to_string(value)
-            .map_err(|e| Failure::of_output(&io::Error::from(e)))?;
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let json =
+            serde_json::to_string(value).map_err(|e| Failure::of_output(&io::Error::from(e)))?;
         self.line(json)
     }
 
@@ -147,21 +153,27 @@ impl Out {
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
-        self.sink.writer().write_all(text.as_bytes()).map_err(|e| Failure::of_output(&e))
+    pub(crate) fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        self.sink
+            .writer()
+            .write_all(text.as_bytes())
+            .map_err(|e| Failure::of_output(&e))
     }
 
     /// Passes on what was written, and says whether that worked.
     ///
     /// # Errors
     /// As [`Out::line`].
-    pub fn finish(&mut self) -> Result<(), Failure> {
-        self.sink.writer().flush().map_err(|e| Failure::of_output(&e))
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.sink
+            .writer()
+            .flush()
+            .map_err(|e| Failure::of_output(&e))
     }
 }
 
 /// Writes a line for people to standard error, where notes go. That it can't be written is no
 /// reason to stop.
-pub fn note(text: impl Display) {
+pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

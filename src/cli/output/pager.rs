@@ -5,14 +5,14 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A pager that runs.
 #[derive(Debug)]
-pub struct Pager {
+pub(crate) struct Pager {
     child: Child,
     stdin: Option<ChildStdin>,
 }
 
 impl Pager {
     /// Starts the pager; `None` if there is none or it is not wanted (`PAGER` empty or `cat`).
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let pager = std::env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
         if pager.trim().is_empty() || pager.trim() == "cat" {
             return None;

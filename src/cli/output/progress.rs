@@ -7,15 +7,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows how far long work has come. Goes away when it is dropped.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
     /// Work on so many events; nothing is drawn if it ends within a moment.
-    pub fn events(what: &'static str, total: u64) -> Self {
+    pub(crate) fn events(what: &'static str, total: u64) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
+            return Self {
+                bar: ProgressBar::hidden(),
+            };
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let template = "{msg} [{bar:24}] {percent:>3}%  {human_pos} of {human_len} events  \
@@ -29,7 +31,7 @@ impl Progress {
     }
 
     /// The work has come to here.
-    pub fn at(&self, done: u64) {
+    pub(crate) fn at(&self, done: u64) {
         self.bar.set_position(done);
     }
 }

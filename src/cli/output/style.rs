@@ -8,7 +8,7 @@ use owo_colors::{OwoColorize, Style};
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum ColorChoice {
+pub(crate) enum ColorChoice {
     /// On a terminal that can, unless NO_COLOR is set.
     #[default]
     Auto,
@@ -20,16 +20,19 @@ pub enum ColorChoice {
 
 /// Paints text, or leaves it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paint {
+pub(crate) struct Paint {
     color: bool,
 }
 
 impl Paint {
     /// Never paints.
-    pub const NEVER: Self = Self { color: false };
+    pub(crate) const NEVER: Self = Self { color: false };
 
     /// For a stream that is a terminal or not.
-    pub fn of(choice: ColorChoice, stream: &(impl IsTerminal + anstream::stream::RawStream)) -> Self {
+    pub(crate) fn of(
+        choice: ColorChoice,
+        stream: &(impl IsTerminal + anstream::stream::RawStream),
+    ) -> Self {
         let color = match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -39,41 +42,45 @@ impl Paint {
     }
 
     /// Whether it paints.
-    pub fn is_active(self) -> bool {
+    pub(crate) fn is_active(self) -> bool {
         self.color
     }
 
     fn paint(self, text: &str, style: Style) -> String {
-        if self.color { text.style(style).to_string() } else { text.to_owned() }
+        if self.color {
+            text.style(style).to_string()
+        } else {
+            text.to_owned()
+        }
     }
 
     /// What matters most in a line.
-    pub fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.paint(text, Style::new().bold())
     }
 
     /// What matters least in a line.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint(text, Style::new().dimmed())
     }
 
     /// Ended well.
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.paint(text, Style::new().green())
     }
 
     /// Wants attention.
-    pub fn warn(self, text: &str) -> String {
+    pub(crate) fn warn(self, text: &str) -> String {
         self.paint(text, Style::new().yellow())
     }
 
     /// Ended badly.
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.paint(text, Style::new().red().bold())
     }
 
     /// Goes on.
-    pub fn active(self, text: &str) -> String {
+    pub(crate) fn active(self, text: &str) -> String {
         self.paint(text, Style::new().cyan())
     }
 }

@@ -13,7 +13,7 @@ use crate::units::{format_duration, format_limit, format_size};
 const MAX: usize = 300;
 
 /// A few words on the event. Not yet escaped.
-pub(super) fn summary(event: &EventRef<'_>) -> String {
+pub(crate) fn summary(event: &EventRef<'_>) -> String {
     let text = match Event::decode(event) {
         Ok(Event::Ledger(e)) => ledger(&e),
         Ok(Event::Task(e)) => task(&e),
@@ -40,7 +40,12 @@ fn task(event: &TaskEvent) -> String {
             format!("{}: {}", e.priority, command_line(exec))
         }
         TaskEvent::Started(e) => {
-            format!("attempt {} on {}, waited {}", e.attempt, e.node, format_duration(e.waited_us))
+            format!(
+                "attempt {} on {}, waited {}",
+                e.attempt,
+                e.node,
+                format_duration(e.waited_us)
+            )
         }
         TaskEvent::Completed(e) => {
             format!("attempt {}, {}", e.attempt, format_duration(e.runtime_us))
@@ -51,7 +56,11 @@ fn task(event: &TaskEvent) -> String {
                 Failure::Signal { signal } => signal_name(*signal),
                 Failure::Spawn { step, message, .. } => format!("{step}: {message}"),
             };
-            format!("attempt {}: {how}, {}", e.attempt, format_duration(e.runtime_us))
+            format!(
+                "attempt {}: {how}, {}",
+                e.attempt,
+                format_duration(e.runtime_us)
+            )
         }
         TaskEvent::TimedOut(e) => format!(
             "attempt {}: past {}, {}",
@@ -106,7 +115,10 @@ fn lease(event: &LeaseEvent) -> String {
 fn node(event: &NodeEvent) -> String {
     match event {
         NodeEvent::Started(e) => {
-            format!("version {} on {}, {} at once", e.software, e.host, e.max_running)
+            format!(
+                "version {} on {}, {} at once",
+                e.software, e.host, e.max_running
+            )
         }
         NodeEvent::Recovered(e) => format!(
             "{} events in {}; {} reattached, {} closed, {} lost, {} unstarted",
@@ -146,7 +158,7 @@ fn checkpoint(event: &CheckpointEvent) -> String {
 }
 
 /// A command as one would type it: words that a shell would change stand in quotes.
-pub fn command_line(exec: &Exec) -> String {
+pub(crate) fn command_line(exec: &Exec) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=:,+@%^".contains(&b) || b >= 0x80;
     let words = exec.argv.iter().map(|word| {
         if !word.is_empty() && word.bytes().all(plain) {
@@ -159,7 +171,7 @@ pub fn command_line(exec: &Exec) -> String {
 }
 
 /// A signal's name, or its number if it has none.
-pub fn signal_name(signal: i32) -> String {
+pub(crate) fn signal_name(signal: i32) -> String {
     nix::sys::signal::Signal::try_from(signal)
         .map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned())
 }
@@ -204,7 +216,10 @@ mod tests {
                 stdin: None,
             })
         };
-        assert_eq!(line(&["echo", "hi", "a b", "", "it's"]), "echo hi 'a b' '' 'it'\\''s'");
+        assert_eq!(
+            line(&["echo", "hi", "a b", "", "it's"]),
+            "echo hi 'a b' '' 'it'\\''s'"
+        );
         assert_eq!(line(&["sh", "-c", "exit 3"]), "sh -c 'exit 3'");
     }
 

@@ -9,7 +9,7 @@ use super::text;
 
 /// One column.
 #[derive(Debug, Clone, Copy)]
-pub struct Column {
+pub(crate) struct Column {
     title: &'static str,
     kind: ColumnKind,
 }
@@ -23,43 +23,55 @@ enum ColumnKind {
 
 impl Column {
     /// Text.
-    pub const fn text(title: &'static str) -> Self {
-        Self { title, kind: ColumnKind::Text }
+    pub(crate) const fn text(title: &'static str) -> Self {
+        Self {
+            title,
+            kind: ColumnKind::Text,
+        }
     }
 
     /// Numbers, which align at their ends.
-    pub const fn number(title: &'static str) -> Self {
-        Self { title, kind: ColumnKind::Number }
+    pub(crate) const fn number(title: &'static str) -> Self {
+        Self {
+            title,
+            kind: ColumnKind::Number,
+        }
     }
 
     /// Text that gives way when there is not enough room; the last column.
-    pub const fn elastic(title: &'static str) -> Self {
-        Self { title, kind: ColumnKind::Elastic }
+    pub(crate) const fn elastic(title: &'static str) -> Self {
+        Self {
+            title,
+            kind: ColumnKind::Elastic,
+        }
     }
 }
 
 /// A table; cells hold safe text, painted or not after it was cut.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these columns.
-    pub fn new(columns: &[Column]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+    pub(crate) fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row, one cell for each column.
-    pub fn row(&mut self, cells: Vec<String>) {
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells);
     }
 
     /// The lines, at most `width` columns wide if that can be done by cutting elastic columns;
     /// `paint` colors a finished cell by its column and content.
-    pub fn render(
+    pub(crate) fn render(
         &self,
         width: Option<usize>,
         header: Paint,
@@ -68,7 +80,10 @@ impl Table {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|i| {
                 let cells = self.rows.iter().map(|row| text::width(&row[i]));
-                cells.chain([text::width(self.columns[i].title)]).max().unwrap_or(0)
+                cells
+                    .chain([text::width(self.columns[i].title)])
+                    .max()
+                    .unwrap_or(0)
             })
             .collect();
         let total: usize = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
@@ -78,11 +93,20 @@ impl Table {
             ColumnKind::Text | ColumnKind::Number => widths[i],
         };
         let mut table = comfy_table::Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.force_no_tty();
-        table.set_header(self.columns.iter().map(|c| Cell::new(c.title)).collect::<Vec<_>>());
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(
+            self.columns
+                .iter()
+                .map(|c| Cell::new(c.title))
+                .collect::<Vec<_>>(),
+        );
         for row in &self.rows {
-            let cells = row.iter().enumerate().map(|(i, cell)| Cell::new(text::cut(cell, room(i))));
+            let cells = row
+                .iter()
+                .enumerate()
+                .map(|(i, cell)| Cell::new(text::cut(cell, room(i))));
             table.add_row(cells.collect::<Vec<_>>());
         }
         for (i, column) in self.columns.iter().enumerate() {
@@ -94,7 +118,9 @@ impl Table {
             }
         }
         let lines = table.lines().enumerate();
-        lines.map(|(n, line)| self.finish(n, line.trim_end(), header, paint)).collect()
+        lines
+            .map(|(n, line)| self.finish(n, line.trim_end(), header, paint))
+            .collect()
     }
 
     /// Paints the cells of a line where they stand, so that color never counts as width.
@@ -111,7 +137,10 @@ impl Table {
         let (mut out, mut rest) = (String::new(), line);
         for (i, cell) in row.iter().enumerate() {
             // A cell that was cut is left as it is: only whole words carry a color.
-            if let Some(at) = (!cell.is_empty()).then(|| rest.find(cell.as_str())).flatten() {
+            if let Some(at) = (!cell.is_empty())
+                .then(|| rest.find(cell.as_str()))
+                .flatten()
+            {
                 out.push_str(&rest[..at]);
                 out.push_str(&paint(i, cell));
                 rest = &rest[at + cell.len()..];
@@ -128,14 +157,26 @@ mod tests {
 
     #[test]
     fn columns_align_and_the_elastic_one_gives_way() {
-        let mut table = Table::new(&[Column::text("NAME"), Column::number("N"), Column::elastic("WHAT")]);
+        let mut table = Table::new(&[
+            Column::text("NAME"),
+            Column::number("N"),
+            Column::elastic("WHAT"),
+        ]);
         table.row(vec!["a".into(), "1".into(), "short".into()]);
-        table.row(vec!["long-name".into(), "1234".into(), "a rather long text at the end".into()]);
+        table.row(vec![
+            "long-name".into(),
+            "1234".into(),
+            "a rather long text at the end".into(),
+        ]);
         let plain = |_: usize, cell: &str| cell.to_owned();
         let lines = table.render(Some(30), Paint::NEVER, &plain);
         assert_eq!(
             lines,
-            ["NAME          N  WHAT", "a             1  short", "long-name  1234  a rather lon…"]
+            [
+                "NAME          N  WHAT",
+                "a             1  short",
+                "long-name  1234  a rather lon…"
+            ]
         );
         assert!(table.render(None, Paint::NEVER, &plain)[2].ends_with("at the end"));
     }

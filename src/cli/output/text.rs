@@ -3,12 +3,12 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How many columns a text takes.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// The text cut at its end to at most `max` columns, with `…` where something is missing.
-pub fn cut(text: &str, max: usize) -> String {
+pub(crate) fn cut(text: &str, max: usize) -> String {
     if width(text) <= max {
         return text.to_owned();
     }
@@ -20,7 +20,7 @@ pub fn cut(text: &str, max: usize) -> String {
 }
 
 /// The text cut in its middle: names differ at their ends.
-pub fn cut_middle(text: &str, max: usize) -> String {
+pub(crate) fn cut_middle(text: &str, max: usize) -> String {
     if width(text) <= max {
         return text.to_owned();
     }
@@ -40,7 +40,7 @@ pub fn cut_middle(text: &str, max: usize) -> String {
 }
 
 /// The text with blanks up to `columns`.
-pub fn pad(text: &str, columns: usize) -> String {
+pub(crate) fn pad(text: &str, columns: usize) -> String {
     let blanks = columns.saturating_sub(width(text));
     format!("{text}{}", " ".repeat(blanks))
 }

@@ -6,7 +6,7 @@ use ledger_core::time::Timestamp;
 
 /// How times are shown.
 #[derive(Debug, Clone)]
-pub enum Times {
+pub(crate) enum Times {
     /// In this zone, for people: `2026-01-31 09:00:00 CET`.
     Local(TimeZone),
     /// `2026-01-31T08:00:00.000000Z`.
@@ -15,30 +15,35 @@ pub enum Times {
 
 impl Times {
     /// A time with its date.
-    pub fn full(&self, at: Timestamp) -> String {
-        self.local(at, "%Y-%m-%d %H:%M:%S %Z").unwrap_or_else(|| at.to_string())
+    pub(crate) fn full(&self, at: Timestamp) -> String {
+        self.local(at, "%Y-%m-%d %H:%M:%S %Z")
+            .unwrap_or_else(|| at.to_string())
     }
 
     /// A time in as few characters as tell it, beside a date shown elsewhere.
-    pub fn short(&self, at: Timestamp) -> String {
+    pub(crate) fn short(&self, at: Timestamp) -> String {
         self.local(at, "%H:%M:%S").unwrap_or_else(|| at.to_string())
     }
 
     /// RFC 3339 with the offset of the zone, whole seconds on a terminal.
-    pub fn iso(&self, at: Timestamp) -> String {
-        self.local(at, "%Y-%m-%dT%H:%M:%S%:z").unwrap_or_else(|| at.to_string())
+    pub(crate) fn iso(&self, at: Timestamp) -> String {
+        self.local(at, "%Y-%m-%dT%H:%M:%S%:z")
+            .unwrap_or_else(|| at.to_string())
     }
 
     /// The day, where times are shown without theirs.
-    pub fn day(&self, at: Timestamp) -> Option<String> {
+    pub(crate) fn day(&self, at: Timestamp) -> Option<String> {
         self.local(at, "%Y-%m-%d %Z")
     }
 
     fn local(&self, at: Timestamp, format: &str) -> Option<String> {
         match self {
-            Self::Local(zone) => {
-                Some(at.to_jiff().to_zoned(zone.clone()).strftime(format).to_string())
-            }
+            Self::Local(zone) => Some(
+                at.to_jiff()
+                    .to_zoned(zone.clone())
+                    .strftime(format)
+                    .to_string(),
+            ),
             Self::Utc => None,
         }
     }

@@ -15,9 +15,9 @@ use crate::cli::source::Source;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(crate) struct Args {}
 
-pub(super) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
     let infos = match &source {
@@ -57,19 +57,22 @@ fn row(info: &ProjectionInfo, head: Seq) -> Vec<String> {
         info.name.clone(),
         info.version.to_string(),
         info.seq.to_string(),
-        info.digest.map_or_else(|| "-".to_owned(), |digest| digest.short()),
+        info.digest
+            .map_or_else(|| "-".to_owned(), |digest| digest.short()),
         state,
     ]
 }
 
 /// What the snapshots of all projections say of themselves; one that is not there, or not whole,
 /// stands at 0: the next node folds it from the first event.
-pub(in crate::cli) fn snapshots(
-    data_dir: &std::path::Path,
-) -> Result<Vec<ProjectionInfo>, Failure> {
+pub(crate) fn snapshots(data_dir: &std::path::Path) -> Result<Vec<ProjectionInfo>, Failure> {
     let path = data_dir.join("views");
     // Opening the directory would make it.
-    let dir = path.symlink_metadata().is_ok().then(|| ViewDir::open(&path)).transpose()?;
+    let dir = path
+        .symlink_metadata()
+        .is_ok()
+        .then(|| ViewDir::open(&path))
+        .transpose()?;
     let info = |view: Box<dyn projections::framework::View>| {
         let none = ProjectionInfo {
             name: view.name().to_owned(),
@@ -86,7 +89,10 @@ pub(in crate::cli) fn snapshots(
                 digest: Some(header.digest),
                 ..none
             },
-            Some(Err(error)) => ProjectionInfo { poisoned: Some(error.to_string()), ..none },
+            Some(Err(error)) => ProjectionInfo {
+                poisoned: Some(error.to_string()),
+                ..none
+            },
         }
     };
     Ok(views::all().into_iter().map(info).collect())

@@ -4,7 +4,7 @@ mod list;
 
 use clap::Subcommand;
 
-pub(super) use list::snapshots;
+pub(crate) use list::snapshots;
 
 use super::error::{Exit, Failure};
 use super::globals::Globals;
@@ -12,7 +12,7 @@ use super::rebuild;
 
 /// What to do with projections.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// List the projections with position and digest
     #[command(visible_alias = "status")]
     List(list::Args),
@@ -20,7 +20,7 @@ pub(super) enum Command {
     Rebuild(rebuild::Args),
 }
 
-pub(super) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::List(args) => list::run(globals, &args),
         Command::Rebuild(args) => rebuild::run(globals, &args),

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// How following ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// `visit` said so.
     Satisfied,
     /// The time was up.
@@ -37,7 +37,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// [`ErrorCode::Tampered`] if what comes does not continue what was seen; those of `visit`.
-pub fn follow(
+pub(crate) fn follow(
     data_dir: &Path,
     ledger_id: LedgerId,
     head: Head,
@@ -117,7 +117,12 @@ struct Joint {
 
 impl Joint {
     fn new(ledger_id: LedgerId, seq: Seq, hash: Hash) -> Self {
-        Self { ledger_id, seq, hash, walk: ChainWalk::new(ledger_id) }
+        Self {
+            ledger_id,
+            seq,
+            hash,
+            walk: ChainWalk::new(ledger_id),
+        }
     }
 
     /// The next block comes from somebody else.
@@ -128,11 +133,17 @@ impl Joint {
     /// Whether a node's ledger can hold what was seen.
     fn reaches(&self, head: &HeadInfo) -> Result<(), Failure> {
         if head.ledger_id != self.ledger_id {
-            let cause = format!("ledger {} was followed, it is {} now", self.ledger_id, head.ledger_id);
+            let cause = format!(
+                "ledger {} was followed, it is {} now",
+                self.ledger_id, head.ledger_id
+            );
             return Err(rewritten(cause));
         }
         if head.seq < self.seq {
-            let cause = format!("seq {} was seen, and the ledger ends at seq {}", self.seq, head.seq);
+            let cause = format!(
+                "seq {} was seen, and the ledger ends at seq {}",
+                self.seq, head.seq
+            );
             return Err(rewritten(cause));
         }
         Ok(())
@@ -141,7 +152,10 @@ impl Joint {
     /// Checks a block and returns those of its events that were not seen yet. A block may begin
     /// with events that were.
     fn take<'b>(&mut self, block: &'b Block) -> Result<Vec<ChainedEvent<'b>>, Failure> {
-        let follows = self.walk.last().is_some_and(|(last, _)| block.first() == last.next());
+        let follows = self
+            .walk
+            .last()
+            .is_some_and(|(last, _)| block.first() == last.next());
         if follows {
             let events = self.walk.check(block, self.seq.next())?;
             (self.seq, self.hash) = (block.last(), block.last_hash());
@@ -151,8 +165,15 @@ impl Joint {
             return Ok(Vec::new());
         }
         if block.first() > self.seq.next() {
-            let fault = BlockFault::Place { expected: self.seq.next(), found: block.first() };
-            return Err(ReadError::Block { seq: block.first(), fault }.into());
+            let fault = BlockFault::Place {
+                expected: self.seq.next(),
+                found: block.first(),
+            };
+            return Err(ReadError::Block {
+                seq: block.first(),
+                fault,
+            }
+            .into());
         }
         let mut walk = ChainWalk::new(self.ledger_id);
         let mut events = walk.check(block, self.seq)?;
@@ -161,8 +182,12 @@ impl Joint {
             _ => block.prev_hash(),
         };
         if found != self.hash {
-            let cause =
-                format!("seq {} had hash {}, now it has {}", self.seq, self.hash.short(), found.short());
+            let cause = format!(
+                "seq {} had hash {}, now it has {}",
+                self.seq,
+                self.hash.short(),
+                found.short()
+            );
             return Err(rewritten(cause));
         }
         events.retain(|event| event.event.header.seq > self.seq);
@@ -173,10 +198,13 @@ impl Joint {
 }
 
 fn rewritten(cause: String) -> Failure {
-    ApiError::new(ErrorCode::Tampered, "the history was rewritten while it was followed")
-        .because(cause)
-        .hint("`ledger verify` says whether what is there now is intact")
-        .into()
+    ApiError::new(
+        ErrorCode::Tampered,
+        "the history was rewritten while it was followed",
+    )
+    .because(cause)
+    .hint("`ledger verify` says whether what is there now is intact")
+    .into()
 }
 
 #[cfg(test)]
@@ -240,7 +268,11 @@ mod tests {
         assert_eq!(seqs(&mut joint, &third), Ok(vec![]));
         assert_eq!(seqs(&mut joint, &fourth), Ok(vec![7]));
         let mut behind = Joint::new(NIL.parse().unwrap(), head.seq, head.hash);
-        assert!(seqs(&mut behind, &third).unwrap_err().contains("seq 6 where seq 4 belongs"));
+        assert!(
+            seqs(&mut behind, &third)
+                .unwrap_err()
+                .contains("seq 6 where seq 4 belongs")
+        );
         let mut at_the_edge = Joint::new(NIL.parse().unwrap(), head.seq, head.hash);
         let next = only(pack(&second, None));
         assert_eq!(seqs(&mut at_the_edge, &next), Ok(vec![4, 5]));
@@ -266,6 +298,10 @@ mod tests {
         };
         assert!(joint.reaches(&head(3, NIL)).is_ok());
         assert!(joint.reaches(&head(2, NIL)).is_err());
-        assert!(joint.reaches(&head(3, "00000000-0000-7000-8000-000000000001")).is_err());
+        assert!(
+            joint
+                .reaches(&head(3, "00000000-0000-7000-8000-000000000001"))
+                .is_err()
+        );
     }
 }

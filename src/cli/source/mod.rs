@@ -3,9 +3,9 @@
 //!
 //! A node found through its socket is not believed: the chain of what it sends is checked here.
 
-pub mod follow;
+pub(crate) mod follow;
 mod node;
-pub mod scan;
+pub(crate) mod scan;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ledger_core::store::redb::OfflineReader;
 use ledger_core::store::{LogReader, OpenError};
 
-pub use node::Node;
+pub(crate) use node::Node;
 
 use super::error::Failure;
 use crate::api::wire::{ApiError, ErrorCode};
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A ledger to read.
 #[derive(Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// Through the node that has it open.
     Node(Box<Node>),
     /// From its files.
@@ -36,7 +36,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Failure`]: there is none, it is damaged, or it is in use and nobody answers.
-    pub fn open(data_dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, Failure> {
         Ok(Self::try_open(data_dir)??)
     }
 
@@ -44,7 +44,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Failure`] if that can't even be told.
-    pub fn try_open(data_dir: &Path) -> Result<Result<Self, OpenError>, Failure> {
+    pub(crate) fn try_open(data_dir: &Path) -> Result<Result<Self, OpenError>, Failure> {
         exists(data_dir)?;
         let deadline = Instant::now() + STARTING;
         loop {
@@ -60,7 +60,7 @@ impl Source {
     }
 
     /// What to read with.
-    pub fn reader(&self) -> &dyn LogReader {
+    pub(crate) fn reader(&self) -> &dyn LogReader {
         match self {
             Self::Node(node) => &**node,
             Self::Files(files) => &**files,
@@ -73,7 +73,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Failure`] that says how to start one if none runs.
-    pub fn require(data_dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn require(data_dir: &Path) -> Result<Self, Failure> {
         match Source::open(data_dir)? {
             Source::Node(node) => Ok(*node),
             Source::Files(_) => Err(ApiError::new(ErrorCode::Refused, "no node is running")
@@ -87,11 +87,12 @@ impl Node {
 fn exists(data_dir: &Path) -> Result<(), Failure> {
     match std::fs::metadata(data_dir) {
         Ok(meta) if meta.is_dir() => Ok(()),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(ApiError::new(ErrorCode::Failed, format!("{} can't be opened", data_dir.display()))
-                .because(e)
-                .into())
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ApiError::new(
+            ErrorCode::Failed,
+            format!("{} can't be opened", data_dir.display()),
+        )
+        .because(e)
+        .into()),
         Ok(_) | Err(_) => Err(OpenError::Missing(data_dir.to_owned()).into()),
     }
 }

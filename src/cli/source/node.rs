@@ -15,14 +15,14 @@ use crate::client::{BlockStream, Client, Follow};
 
 /// A node that answers.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     runtime: Runtime,
     client: Client,
     ledger_id: LedgerId,
 }
 
 /// A runtime on this thread alone: the command line does one thing at a time.
-pub(super) fn runtime() -> Result<Runtime, ApiError> {
+pub(crate) fn runtime() -> Result<Runtime, ApiError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -31,17 +31,21 @@ pub(super) fn runtime() -> Result<Runtime, ApiError> {
 
 impl Node {
     /// The node of a data directory, if one answers.
-    pub(super) fn find(data_dir: &Path) -> Result<Option<Self>, Failure> {
+    pub(crate) fn find(data_dir: &Path) -> Result<Option<Self>, Failure> {
         let runtime = runtime()?;
         let Some(client) = runtime.block_on(Client::discover(data_dir))? else {
             return Ok(None);
         };
         let ledger_id = runtime.block_on(client.head())?.ledger_id;
-        Ok(Some(Self { runtime, client, ledger_id }))
+        Ok(Some(Self {
+            runtime,
+            client,
+            ledger_id,
+        }))
     }
 
     /// Its API.
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
@@ -49,7 +53,7 @@ impl Node {
     ///
     /// # Errors
     /// Those of the work.
-    pub fn wait<T, E: Into<Failure>>(
+    pub(crate) fn wait<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failure> {
@@ -81,8 +85,14 @@ impl LogReader for Node {
     }
 
     fn blocks(&self, from: Seq) -> Result<Blocks<'_>, ReadError> {
-        let stream = self.runtime.block_on(self.client.blocks(from, Follow::No)).map_err(unread)?;
-        Ok(Box::new(NodeBlocks { runtime: &self.runtime, stream }))
+        let stream = self
+            .runtime
+            .block_on(self.client.blocks(from, Follow::No))
+            .map_err(unread)?;
+        Ok(Box::new(NodeBlocks {
+            runtime: &self.runtime,
+            stream,
+        }))
     }
 }
 

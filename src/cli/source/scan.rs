@@ -10,7 +10,8 @@ use crate::audit::filter::{Filter, SeqRange};
 use crate::cli::error::Failure;
 
 /// Gets each event that was found, and says whether to go on.
-pub type Visit<'v> = &'v mut dyn FnMut(&ChainedEvent<'_>) -> Result<ControlFlow<()>, Failure>;
+pub(crate) type Visit<'v> =
+    &'v mut dyn FnMut(&ChainedEvent<'_>) -> Result<ControlFlow<()>, Failure>;
 
 /// How many events are read at once when reading backwards: first few, since most questions are
 /// about the latest, then more, up to a number whose blocks fit into memory with ease.
@@ -21,7 +22,7 @@ const LARGEST_WINDOW: u64 = 16_384;
 ///
 /// # Errors
 /// [`Failure`] if the ledger can't be read or is damaged, and those of `visit`.
-pub fn scan(
+pub(crate) fn scan(
     reader: &dyn LogReader,
     range: SeqRange,
     filter: &Filter,
@@ -39,7 +40,11 @@ pub fn scan(
                 Err(failure) => return ControlFlow::Break(Err(failure)),
             }
         }
-        if seq >= range.last { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+        if seq >= range.last {
+            ControlFlow::Break(Ok(()))
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     match walked {
         ControlFlow::Break(result) => result,
@@ -51,7 +56,7 @@ pub fn scan(
 ///
 /// # Errors
 /// As [`scan`].
-pub fn scan_back(
+pub(crate) fn scan_back(
     reader: &dyn LogReader,
     range: SeqRange,
     filter: &Filter,
@@ -103,22 +108,32 @@ fn window_back(
 ///
 /// # Errors
 /// As [`scan`].
-pub fn last_matches(
+pub(crate) fn last_matches(
     reader: &dyn LogReader,
     range: SeqRange,
     filter: &Filter,
     count: u64,
 ) -> Result<SeqRange, Failure> {
     if count == 0 {
-        return Ok(SeqRange { first: range.last.next(), last: range.last });
+        return Ok(SeqRange {
+            first: range.last.next(),
+            last: range.last,
+        });
     }
     let (mut found, mut first) = (0, None);
     scan_back(reader, range, filter, &mut |event| {
         found += 1;
         first = Some(event.event.header.seq);
-        Ok(if found == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if found == count {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     })?;
-    Ok(SeqRange { first: first.unwrap_or(range.last.next()), last: range.last })
+    Ok(SeqRange {
+        first: first.unwrap_or(range.last.next()),
+        last: range.last,
+    })
 }
 
 #[cfg(test)]
@@ -143,7 +158,11 @@ mod tests {
         for size in batches {
             for _ in 0..*size {
                 let seq = builder.head().seq.next().0;
-                let kind = if seq.is_multiple_of(3) { "app.third" } else { "app.other" };
+                let kind = if seq.is_multiple_of(3) {
+                    "app.third"
+                } else {
+                    "app.other"
+                };
                 let draft = Draft {
                     event_id: NIL.parse::<EventId>().unwrap(),
                     kind: Kind::new(kind).unwrap(),

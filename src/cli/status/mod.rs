@@ -25,7 +25,7 @@ use crate::api::wire::Status;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Show it again and again
     #[arg(long, short = 'w', conflicts_with = "at")]
     watch: bool,
@@ -36,9 +36,13 @@ pub(super) struct Args {
     at: AtArg,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
-    let buffering = if args.watch { Buffering::Lines } else { Buffering::Full };
+    let buffering = if args.watch {
+        Buffering::Lines
+    } else {
+        Buffering::Full
+    };
     let mut out = globals.out(Paging::Never, buffering);
     loop {
         let source = Source::open(&data_dir)?;
@@ -81,10 +85,18 @@ fn from_files(
     let folded = fold::<StatusView>(source.reader(), at)?;
     let report = folded.state().report(clock::now());
     let projections = snapshots(data_dir)?;
-    Ok(Status { node: None, report, projections })
+    Ok(Status {
+        node: None,
+        report,
+        projections,
+    })
 }
 
 /// Whether the log knows of a leader whose term goes on.
 fn term_is_open(status: &Status) -> bool {
-    status.report.lease.as_ref().is_some_and(|lease| lease.facts.state == TermState::Open)
+    status
+        .report
+        .lease
+        .as_ref()
+        .is_some_and(|lease| lease.facts.state == TermState::Open)
 }

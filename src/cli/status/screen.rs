@@ -12,7 +12,7 @@ use crate::cli::output::style::Paint;
 use crate::cli::output::table::{Column, Table};
 use crate::units::{format_count, format_duration};
 
-pub(super) fn lines(out: &Out, status: &Status) -> Vec<String> {
+pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     let report = &status.report;
     let mut lines = vec![
         field(out, "ledger", &ledger(report)),
@@ -24,12 +24,21 @@ pub(super) fn lines(out: &Out, status: &Status) -> Vec<String> {
     ];
     lines.extend(queues(out, report));
     lines.push(String::new());
-    lines.extend(projections(out, &status.projections, report.events.last, status.node.is_some()));
+    lines.extend(projections(
+        out,
+        &status.projections,
+        report.events.last,
+        status.node.is_some(),
+    ));
     let warnings = warnings(status);
     if !warnings.is_empty() {
         lines.push(String::new());
         let label = out.paint.warn("warning:");
-        lines.extend(warnings.iter().map(|warning| format!("{label} {}", escape(warning))));
+        lines.extend(
+            warnings
+                .iter()
+                .map(|warning| format!("{label} {}", escape(warning))),
+        );
     }
     lines
 }
@@ -39,7 +48,10 @@ fn field(out: &Out, name: &str, value: &str) -> String {
 }
 
 fn ledger(report: &StatusReport) -> String {
-    let name = report.ledger.as_ref().map_or("(without a first event)", |facts| &*facts.name);
+    let name = report
+        .ledger
+        .as_ref()
+        .map_or("(without a first event)", |facts| &*facts.name);
     let age = report.last_event_age_us.map_or_else(String::new, |age| {
         format!(", the last {} ago", format_duration(age))
     });
@@ -59,16 +71,27 @@ fn leader(out: &Out, status: &Status) -> String {
         }
         (TermState::Open, None) => {
             let nobody = out.paint.warn("no node answers");
-            format!("{nobody}; {} took term {} at seq {}", facts.holder, facts.term, facts.acquired)
+            format!(
+                "{nobody}; {} took term {} at seq {}",
+                facts.holder, facts.term, facts.acquired
+            )
         }
         (TermState::Released { at }, _) => {
             let nobody = out.paint.warn("nobody");
             let at = out.times.full(at);
-            format!("{nobody}; {} gave back term {} at {at}", facts.holder, facts.term)
+            format!(
+                "{nobody}; {} gave back term {} at {at}",
+                facts.holder, facts.term
+            )
         }
         (TermState::Lost { at }, _) => {
             let nobody = out.paint.warn("nobody");
-            format!("{nobody}; {} lost term {} by {}", facts.holder, facts.term, out.times.full(at))
+            format!(
+                "{nobody}; {} lost term {} by {}",
+                facts.holder,
+                facts.term,
+                out.times.full(at)
+            )
         }
     }
 }
@@ -85,7 +108,11 @@ fn node(out: &Out, status: &Status) -> String {
             } else {
                 format!(" ({})", escape(&node.role))
             };
-            format!("{}{role}, {} up {up}{at_once}", node.node, escape(&node.software))
+            format!(
+                "{}{role}, {} up {up}{at_once}",
+                node.node,
+                escape(&node.software)
+            )
         }
         (None, Some(facts)) => {
             let how = match facts.stopped_at {
@@ -101,14 +128,21 @@ fn node(out: &Out, status: &Status) -> String {
 fn tasks(paint: Paint, report: &StatusReport) -> String {
     let tasks = &report.tasks;
     let count = |n: u64, word: &str| format!("{} {word}", format_count(n));
-    let mut parts = vec![count(tasks.queued, "queued"), count(tasks.running, "running")];
+    let mut parts = vec![
+        count(tasks.queued, "queued"),
+        count(tasks.running, "running"),
+    ];
     if tasks.cancelling > 0 {
         parts.push(paint.warn(&count(tasks.cancelling, "cancelling")));
     }
     parts.push(count(tasks.completed, "completed"));
     parts.push(count(tasks.cancelled, "cancelled"));
     let dead = count(tasks.dead, "dead");
-    parts.push(if tasks.dead > 0 { paint.bad(&dead) } else { dead });
+    parts.push(if tasks.dead > 0 {
+        paint.bad(&dead)
+    } else {
+        dead
+    });
     parts.join(", ")
 }
 
@@ -117,7 +151,11 @@ fn runs(paint: Paint, report: &StatusReport) -> String {
     let rate = match recent.success_rate() {
         None => "none has ended yet".to_owned(),
         Some(rate) => {
-            let text = format!("{:.1} % of the last {} ended well", rate * 100.0, recent.runs);
+            let text = format!(
+                "{:.1} % of the last {} ended well",
+                rate * 100.0,
+                recent.runs
+            );
             if rate < 0.9 { paint.warn(&text) } else { text }
         }
     };
@@ -151,7 +189,10 @@ fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
 fn queue_row(queue: &QueueReport) -> Vec<String> {
     let time = |us: Option<Micros>| us.map_or_else(|| "-".to_owned(), format_duration);
     let pair = |p: &Percentiles| [time(p.p50_us), time(p.p99_us)];
-    let oldest = queue.oldest_waiting.as_ref().map(|waiting| waiting.waited_us);
+    let oldest = queue
+        .oldest_waiting
+        .as_ref()
+        .map(|waiting| waiting.waited_us);
     let mut cells = vec![
         queue.queue.to_string(),
         format_count(queue.tasks.queued),
@@ -170,10 +211,20 @@ fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Ve
     if infos.iter().filter(well).count() == infos.len() {
         let names: Vec<_> = infos
             .iter()
-            .map(|info| if live { info.name.clone() } else { format!("{} at seq {}", info.name, info.seq) })
+            .map(|info| {
+                if live {
+                    info.name.clone()
+                } else {
+                    format!("{} at seq {}", info.name, info.seq)
+                }
+            })
             .collect();
         let what = if live { "up to date" } else { "snapshots" };
-        return vec![field(out, "views", &format!("{what}: {}", names.join(", ")))];
+        return vec![field(
+            out,
+            "views",
+            &format!("{what}: {}", names.join(", ")),
+        )];
     }
     let line = |info: &ProjectionInfo| {
         let state = match &info.poisoned {
@@ -186,7 +237,11 @@ fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Ve
 }
 
 fn warnings(status: &Status) -> Vec<String> {
-    let mut warnings = status.node.as_ref().map(|node| node.warnings.clone()).unwrap_or_default();
+    let mut warnings = status
+        .node
+        .as_ref()
+        .map(|node| node.warnings.clone())
+        .unwrap_or_default();
     if status.node.is_none() && term_is_open(status) {
         warnings.push(
             "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
@@ -194,7 +249,8 @@ fn warnings(status: &Status) -> Vec<String> {
         );
     }
     if status.report.tasks.dead > 0 {
-        warnings.push("tasks are in the dead-letter queue: `ledger task list --state dead`".to_owned());
+        warnings
+            .push("tasks are in the dead-letter queue: `ledger task list --state dead`".to_owned());
     }
     warnings
 }

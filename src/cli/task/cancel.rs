@@ -10,7 +10,7 @@ use crate::cli::source::Node;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The task
     #[arg(value_name = "ID")]
     id: Id,
@@ -19,10 +19,16 @@ pub(super) struct Args {
     reason: Option<String>,
 }
 
-pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let node = Node::require(&globals.data_dir()?)?;
-    let request = CancelRequest { reason: args.reason };
+    let request = CancelRequest {
+        reason: args.reason,
+    };
     let receipt = node.wait(node.client().cancel(&args.id, &request))?;
-    let what = if receipt.replayed { "was cancelled before" } else { "is to be cancelled" };
+    let what = if receipt.replayed {
+        "was cancelled before"
+    } else {
+        "is to be cancelled"
+    };
     print(globals, &format!("task {} {what}", args.id), &receipt)
 }

@@ -18,7 +18,7 @@ use crate::units::format_duration;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Only in this state: queued, running, cancelling, completed, cancelled, dead
     #[arg(long, value_name = "STATE")]
     state: Option<StateName>,
@@ -32,7 +32,7 @@ pub(super) struct Args {
     at: AtArg,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let source = Source::open(&globals.data_dir()?)?;
     let at = args.at.seq(source.reader())?;
     let views = match &source {
@@ -59,7 +59,9 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&views)?;
     } else {
-        let id_width = out.width.map_or(usize::MAX, |columns| (columns / 4).clamp(16, 36));
+        let id_width = out
+            .width
+            .map_or(usize::MAX, |columns| (columns / 4).clamp(16, 36));
         let mut table = Table::new(&[
             Column::text("TASK"),
             Column::text("STATE"),
@@ -91,7 +93,8 @@ fn row(view: &TaskView, id_width: usize) -> Vec<String> {
         cut_middle(&view.task_id, id_width),
         view.state.as_str().to_owned(),
         view.priority.to_string(),
-        view.attempt.map_or_else(dash, |attempt| attempt.to_string()),
+        view.attempt
+            .map_or_else(dash, |attempt| attempt.to_string()),
         view.runtime_us.map_or_else(dash, format_duration),
         view.exit_code.map_or_else(dash, |code| code.to_string()),
         escape(&command_line(exec)).into_owned(),

@@ -17,7 +17,7 @@ use crate::shim::AttemptDir;
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The task
     #[arg(value_name = "ID")]
     id: Id,
@@ -35,14 +35,22 @@ pub(super) struct Args {
     raw: bool,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
-    let stream = if args.stderr { Stream::Stderr } else { Stream::Stdout };
+    let stream = if args.stderr {
+        Stream::Stderr
+    } else {
+        Stream::Stdout
+    };
     let mut sink = Sink::new(args.raw);
     let source = Source::open(&data_dir)?;
     match &source {
         Source::Node(node) => {
-            let query = OutputQuery { stream, attempt: args.attempt, follow: args.follow };
+            let query = OutputQuery {
+                stream,
+                attempt: args.attempt,
+                follow: args.follow,
+            };
             node.wait(async {
                 let mut bytes = node.client().output(&args.id, &query).await?;
                 while let Some(bytes) = bytes.next().await? {
@@ -53,9 +61,15 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
         Source::Files(_) => {
             let view = task(&source, &args.id, None)?;
-            let attempt = args.attempt.or(view.attempt.map(|attempt| attempt.0)).ok_or_else(|| {
-                ApiError::new(ErrorCode::NotFound, format!("task {} has not been started", args.id))
-            })?;
+            let attempt = args
+                .attempt
+                .or(view.attempt.map(|attempt| attempt.0))
+                .ok_or_else(|| {
+                    ApiError::new(
+                        ErrorCode::NotFound,
+                        format!("task {} has not been started", args.id),
+                    )
+                })?;
             let unreadable = |e: &dyn std::fmt::Display| {
                 ApiError::new(ErrorCode::Failed, "the output can't be read").because(e)
             };
@@ -129,7 +143,10 @@ fn plain(line: &[u8]) -> String {
 }
 
 fn put(mut stdout: &io::Stdout, bytes: &[u8]) -> Result<(), Failure> {
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| Failure::of_output(&e))
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Failure::of_output(&e))
 }
 
 #[cfg(test)]

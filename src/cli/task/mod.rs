@@ -5,8 +5,8 @@ mod list;
 mod logs;
 mod retry;
 mod show;
-pub(super) mod submit;
-pub(super) mod view;
+pub(crate) mod submit;
+pub(crate) mod view;
 
 use clap::Subcommand;
 
@@ -15,7 +15,7 @@ use super::globals::Globals;
 
 /// What to do with tasks.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Submit a command as a task and print its receipt
     Submit(submit::Args),
     /// List tasks, the latest submitted first
@@ -30,7 +30,7 @@ pub(super) enum Command {
     Retry(retry::Args),
 }
 
-pub(super) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Submit(args) => submit::run(globals, args),
         Command::List(args) => list::run(globals, &args),

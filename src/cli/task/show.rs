@@ -16,7 +16,7 @@ use crate::units::{format_duration, format_limit, format_size};
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// The task
     #[arg(value_name = "ID")]
     id: Id,
@@ -24,7 +24,7 @@ pub(super) struct Args {
     at: AtArg,
 }
 
-pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let source = Source::open(&globals.data_dir()?)?;
     let at = args.at.seq(source.reader())?;
     let view = task(&source, &args.id, at)?;
@@ -58,7 +58,11 @@ fn lines(out: &Out, view: &TaskView) -> Vec<String> {
         None => view.priority.to_string(),
     };
     field("queue", queue);
-    let limits = format!("{}, then {} to end", format_limit(view.max_runtime_ms), format_limit(view.grace_ms));
+    let limits = format!(
+        "{}, then {} to end",
+        format_limit(view.max_runtime_ms),
+        format_limit(view.grace_ms)
+    );
     field("may run", limits);
     let submitted = format!(
         "{} by {} (seq {})",
@@ -120,13 +124,21 @@ fn stream(out: &Out, name: &str, digest: &StreamDigest) -> Vec<String> {
     }
     let mut title = format!("{name} {}", format_size(digest.bytes));
     if digest.dropped_bytes > 0 {
-        title.push_str(&format!(", {} more were not kept", format_size(digest.dropped_bytes)));
+        title.push_str(&format!(
+            ", {} more were not kept",
+            format_size(digest.dropped_bytes)
+        ));
     }
     if let Some(error) = &digest.error {
         title.push_str(&format!(", not all kept: {}", escape(error)));
     }
     let hash = digest.blake3.short();
     let mut lines = vec![format!("{} (blake3 {hash}…)", out.paint.strong(&title))];
-    lines.extend(digest.tail.lines().map(|line| format!("    {}", escape(line))));
+    lines.extend(
+        digest
+            .tail
+            .lines()
+            .map(|line| format!("    {}", escape(line))),
+    );
     lines
 }

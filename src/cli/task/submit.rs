@@ -17,7 +17,7 @@ use crate::cli::tail::duration;
 
 /// What to run, and how.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Job {
+pub(crate) struct Job {
     /// Its queue: 0 (interactive), 1 (standard) or 2 (background)
     #[arg(long, short = 'p', value_name = "N", default_value = "1")]
     priority: Priority,
@@ -53,16 +53,25 @@ impl Job {
     ///
     /// # Errors
     /// [`ErrorCode::Usage`] if a variable is not one.
-    pub(in crate::cli) fn request(
+    pub(crate) fn request(
         self,
         cwd: Option<String>,
         stdin: Option<String>,
     ) -> Result<SubmitRequest, ApiError> {
-        let env = self.env.iter().map(|text| variable(text)).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let env = self
+            .env
+            .iter()
+            .map(|text| variable(text))
+            .collect::<Result<BTreeMap<_, _>, _>>()?;
         Ok(SubmitRequest {
             task_id: self.id,
             priority: self.priority,
-            payload: Payload::Exec(Exec { argv: self.command, env, cwd, stdin }),
+            payload: Payload::Exec(Exec {
+                argv: self.command,
+                env,
+                cwd,
+                stdin,
+            }),
             max_runtime_ms: self.max_runtime,
             grace_ms: self.grace,
             idempotency_key: self.idempotency_key,
@@ -74,21 +83,35 @@ impl Job {
 
 fn variable(text: &str) -> Result<(String, String), ApiError> {
     let wrong = |why: &str| {
-        ApiError::new(ErrorCode::Usage, format!("--env {text:?} is not a variable"))
-            .because(why)
-            .hint("write --env NAME=VALUE, or --env NAME to pass on what is set here")
+        ApiError::new(
+            ErrorCode::Usage,
+            format!("--env {text:?} is not a variable"),
+        )
+        .because(why)
+        .hint("write --env NAME=VALUE, or --env NAME to pass on what is set here")
     };
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, value.to_owned()),
-        None => (text, std::env::var(text).map_err(|_| wrong("it is not set here"))?),
+        None => (
+            text,
+            std::env::var(text).map_err(|_| wrong("it is not set here"))?,
+        ),
     };
-    if name.is_empty() { Err(wrong("it has no name")) } else { Ok((name.to_owned(), value)) }
+    if name.is_empty() {
+        Err(wrong("it has no name"))
+    } else {
+        Ok((name.to_owned(), value))
+    }
 }
 
 /// A directory as the node will understand it, wherever the node stands.
-pub(in crate::cli) fn absolute(dir: &Path) -> Result<String, ApiError> {
+pub(crate) fn absolute(dir: &Path) -> Result<String, ApiError> {
     let wrong = |why: String| {
-        ApiError::new(ErrorCode::Usage, format!("{} can't be worked in", dir.display())).because(why)
+        ApiError::new(
+            ErrorCode::Usage,
+            format!("{} can't be worked in", dir.display()),
+        )
+        .because(why)
     };
     let path = std::path::absolute(dir).map_err(|e| wrong(e.to_string()))?;
     match std::fs::metadata(&path) {
@@ -96,12 +119,14 @@ pub(in crate::cli) fn absolute(dir: &Path) -> Result<String, ApiError> {
         Ok(_) => return Err(wrong("it is not a directory".to_owned())),
         Err(e) => return Err(wrong(e.to_string())),
     }
-    path.into_os_string().into_string().map_err(|_| wrong("its name is not UTF-8".to_owned()))
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| wrong("its name is not UTF-8".to_owned()))
 }
 
 /// Options.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Where it runs [default: a directory of its own]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -112,7 +137,7 @@ pub(super) struct Args {
     job: Job,
 }
 
-pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let cwd = args.cwd.as_deref().map(absolute).transpose()?;
     let stdin = args.stdin.as_deref().map(input).transpose()?;
@@ -131,7 +156,10 @@ pub(super) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
             receipt.queue,
             receipt.position
         ))?;
-        out.line(format_args!("seq {} term {} hash {}", receipt.seq, receipt.term, receipt.hash))?;
+        out.line(format_args!(
+            "seq {} term {} hash {}",
+            receipt.seq, receipt.term, receipt.hash
+        ))?;
     }
     out.finish()?;
     Ok(Exit::OK)
@@ -142,13 +170,19 @@ fn input(from: &Path) -> Result<String, ApiError> {
     let mut text = String::new();
     let limit = MAX_BODY as u64;
     let read = if from == Path::new("-") {
-        std::io::stdin().lock().take(limit + 1).read_to_string(&mut text)
+        std::io::stdin()
+            .lock()
+            .take(limit + 1)
+            .read_to_string(&mut text)
     } else {
         std::fs::File::open(from).and_then(|file| file.take(limit + 1).read_to_string(&mut text))
     };
     read.map_err(|e| {
-        ApiError::new(ErrorCode::Usage, format!("the input {} can't be read", from.display()))
-            .because(e)
+        ApiError::new(
+            ErrorCode::Usage,
+            format!("the input {} can't be read", from.display()),
+        )
+        .because(e)
     })?;
     if text.len() as u64 > limit {
         return Err(ApiError::new(ErrorCode::Usage, "the input is too large")

@@ -3,8 +3,8 @@
 use ledger_core::event::{Event, Outputs, TaskEvent};
 use ledger_core::ids::{Id, Seq};
 use ledger_core::store::{LogReader, ReadError, for_each_event};
-use projections::framework::{Health, catch_up};
 use projections::framework::{Fold, Projection};
+use projections::framework::{Health, catch_up};
 use projections::tasks::{StateName, TaskView, Tasks};
 
 use crate::api::wire::{ApiError, ErrorCode};
@@ -18,7 +18,7 @@ use crate::cli::source::Source;
 ///
 /// # Errors
 /// [`Failure`] if the ledger can't be read or is damaged.
-pub(in crate::cli) fn fold<P: Projection>(
+pub(crate) fn fold<P: Projection>(
     reader: &dyn LogReader,
     at: Option<Seq>,
 ) -> Result<Fold<P>, Failure> {
@@ -43,7 +43,7 @@ pub(in crate::cli) fn fold<P: Projection>(
 ///
 /// # Errors
 /// [`ErrorCode::NotFound`] if there is none with this id.
-pub(super) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView, Failure> {
+pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView, Failure> {
     if let Source::Node(node) = source {
         return node.wait(node.client().task(id, at));
     }
@@ -79,7 +79,7 @@ fn outputs(reader: &dyn LogReader, closed: Seq) -> Result<Option<Outputs>, ReadE
 }
 
 /// A state in its color.
-pub(super) fn paint_state(paint: Paint, state: &str) -> String {
+pub(crate) fn paint_state(paint: Paint, state: &str) -> String {
     match state.parse::<StateName>() {
         Ok(StateName::Running) => paint.active(state),
         Ok(StateName::Completed) => paint.good(state),

@@ -86,7 +86,7 @@ fn prefix<P: Projection>(history: &History, upto: Seq) -> Fold<P> {
 fn live<P: Projection>(history: &History) -> Fold<P> {
     let mut fold = Fold::<P>::default();
     for batch in history.batches() {
-        for block in DecodedBlock::of_batch(batch, &P::wants) {
+        for block in DecodedBlock::of_batch(batch, &P::wants).unwrap() {
             fold.apply_block(&block).unwrap();
         }
     }
@@ -194,7 +194,7 @@ fn poison_stops_a_fold_before_it() {
     // Live, and it never moves again.
     let mut live = Fold::<Counter>::default();
     for batch in history.batches() {
-        for block in DecodedBlock::of_batch(batch, &Counter::wants) {
+        for block in DecodedBlock::of_batch(batch, &Counter::wants).unwrap() {
             let at = live.position().seq;
             let result = live.apply_block(&block);
             assert_eq!(
@@ -247,7 +247,7 @@ fn gaps_and_other_histories_are_refused() {
     let blocks: Vec<_> = history
         .batches()
         .iter()
-        .flat_map(|batch| DecodedBlock::of_batch(batch, &Counter::wants))
+        .flat_map(|batch| DecodedBlock::of_batch(batch, &Counter::wants).unwrap())
         .collect();
     let mut fold = Fold::<Counter>::default();
     fold.apply_block(&blocks[0]).unwrap();
