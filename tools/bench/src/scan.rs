@@ -2,13 +2,14 @@
 //! walk over the same table in the same engine, which checks and decodes nothing.
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
-use ledger_core::chain::ChainKey;
 use ledger_core::ids::Seq;
 use ledger_core::store::redb::{OfflineReader, STORE_FILE};
-use ledger_core::store::{BLOCK_HEADER, Block, LogReader};
+use ledger_core::store::{BLOCK_HEADER, LogReader};
+use ledger_core::verify::verify_offline;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::comparison::{Bar, Comparison, params};
@@ -84,39 +85,16 @@ fn scan(dir: &Path) -> Result<u64, Failure> {
     Ok(seen)
 }
 
-/// Every event checked, and how they hang together; two threads check, this one reads.
+/// Everything that `ledger verify` checks, its files included.
 fn verify(dir: &Path) -> Result<u64, Failure> {
-    let reader = OfflineReader::open(dir).context("opening the ledger")?;
-    let key = ChainKey::new(reader.ledger_id());
-    let (sender, blocks) = crossbeam_channel::bounded::<Block>(4);
-    std::thread::scope(|scope| {
-        let checkers: Vec<_> = (0..2)
-            .map(|_| {
-                let blocks = blocks.clone();
-                scope.spawn(move || -> Result<u64, Failure> {
-                    let mut seen = 0;
-                    for block in blocks {
-                        block.check(&key).context("checking a block")?;
-                        seen += u64::from(block.count());
-                    }
-                    Ok(seen)
-                })
-            })
-            .collect();
-        drop(blocks);
-        for block in reader.blocks(Seq::FIRST).context("reading the ledger")? {
-            let block = block.context("reading the ledger")?;
-            sender.send(block).context("handing a block over")?;
-        }
-        drop(sender);
-        let mut seen = 0;
-        for checker in checkers {
-            seen += checker
-                .join()
-                .map_err(|_| Failure::new("a checker panicked"))??;
-        }
-        Ok(seen)
-    })
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let report = verify_offline(dir, threads, &|_, _| {}).context("verifying the ledger")?;
+    if !report.is_intact() {
+        return Err(Failure::new(
+            "the ledger that was just written is not intact",
+        ));
+    }
+    Ok(report.events)
 }
 
 /// A walk that knows only redb and where frames begin: touches every cache line, decodes nothing.

@@ -66,7 +66,7 @@ impl From<&QueueReport> for Queue {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 microseconds")]
         let ms = |time: Option<Micros>| round(time.unwrap_or_default().0 as f64 / 1000.0, 3);
         Self {
-            queue: report.name.clone(),
+            queue: report.name.to_string(),
             tasks: report.wait.count,
             p50_ms: ms(report.wait.p50_us),
             p95_ms: ms(report.wait.p95_us),
