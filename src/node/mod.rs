@@ -20,6 +20,7 @@ pub mod ports;
 mod processes;
 mod run;
 mod sequencer;
+mod spawning;
 pub(crate) mod threads;
 
 #[cfg(test)]
