@@ -22,3 +22,4 @@ pub mod hash;
 pub mod ids;
 pub mod store;
 pub mod time;
+pub mod verify;

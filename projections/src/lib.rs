@@ -11,3 +11,6 @@ pub mod tasks;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod views;
+
+#[cfg(test)]
+mod contract;

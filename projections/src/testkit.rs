@@ -426,6 +426,12 @@ impl History {
         }
     }
 
+    /// What is appended from here on is of the next term.
+    pub fn next_term(&mut self) {
+        let head = self.head();
+        self.builder = BatchBuilder::new(self.key, head, head.term.next());
+    }
+
     /// The next term begins, after the one before was given back (odd terms) or lost.
     pub fn lead(&mut self) {
         let before = self.head().term;
@@ -438,7 +444,7 @@ impl History {
             });
             self.append(vec![(lease.clone(), event.into())]);
         }
-        self.builder = BatchBuilder::new(self.key, self.head(), before.next());
+        self.next_term();
         let acquired = LeaseEvent::Acquired(LeaseAcquired {
             holder: id("a"),
             pid: 1,

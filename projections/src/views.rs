@@ -37,6 +37,10 @@ impl ViewWorker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framework::ViewDir;
+    use crate::testkit::History;
+    use std::sync::Arc;
+    use std::time::Duration;
 
     #[test]
     fn names_are_unique_and_sorted() {
@@ -44,5 +48,27 @@ mod tests {
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
         assert_eq!(named("tasks").map(|view| view.name()), Some("tasks"));
         assert!(named("nothing").is_none());
+    }
+
+    #[test]
+    fn the_worker_gives_access_by_type() {
+        let temp = tempfile::tempdir().unwrap();
+        let history = History::seeded(3, 40);
+        let dir = ViewDir::open(temp.path().join("views")).unwrap();
+        let worker = ViewWorker::start(all(), dir, Arc::new(history.store().clone()));
+        let head = history.head();
+        worker.wait_for(head.seq, Duration::from_secs(60)).unwrap();
+        let at = Position::from(head);
+        let submitted = history
+            .events()
+            .iter()
+            .filter(|r| r.kind == "task.submitted");
+        assert_eq!(
+            worker.with_tasks(|tasks, p| (tasks.len(), p)),
+            Some((submitted.count(), at))
+        );
+        let total =
+            worker.with_status(|status, p| (status.report(head.recorded_at).events_total, p));
+        assert_eq!(total, Some((head.seq.0, at)));
     }
 }

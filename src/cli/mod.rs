@@ -24,7 +24,7 @@ mod status;
 mod tail;
 mod task;
 mod up;
-// mod verify;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,7 +72,8 @@ enum Command {
     Query(query::Args),
     /// Show one event with its links
     Show(show::Args),
-    //V
+    /// Check that the history is exactly what was written
+    Verify(verify::Args),
     /// Append an application's own events
     Append(append::Args),
     /// Run a command as a task, stream its output, exit as it exits
@@ -124,7 +125,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Tail(args) => tail::run(globals, &args),
         Command::Query(args) => query::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
-
+        Command::Verify(args) => verify::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),

@@ -101,12 +101,19 @@ fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failur
         Verdict::Intact => {
             let verdict = out.paint.good("intact");
             out.line(format_args!("{verdict}: {read}"))?;
-            out.line(format_args!("seq {} has hash {}", report.head.seq, report.head.hash))
+            out.line(format_args!(
+                "seq {} has hash {}",
+                report.head.seq, report.head.hash
+            ))
         }
         Verdict::Damaged => {
             let verdict = out.paint.bad("NOT INTACT");
             let found = format_count(report.found);
-            let word = if report.found == 1 { "finding" } else { "findings" };
+            let word = if report.found == 1 {
+                "finding"
+            } else {
+                "findings"
+            };
             out.line(format_args!("{verdict}: {found} {word} in {read}"))
         }
     }

@@ -1,10 +1,28 @@
 //! What the core is connected to. The disk, processes and replies are inputs and outputs of
 //! [`super::core::Core::step`]; randomness is the one thing it draws while it decides.
 
+use ledger_core::time::Micros;
+
 /// Randomness as an input: the same seed gives the same draws.
 pub trait Random: Send {
     /// The next ten bytes.
     fn bytes(&mut self) -> [u8; 10];
+}
+
+/// Measures how long something takes, for reports; nothing is decided by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Begins to measure.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// How long ago that was.
+    pub fn elapsed(self) -> Micros {
+        Micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
 }
 
 /// A stream of random bytes from a seed: the extendable output of BLAKE3.

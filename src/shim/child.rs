@@ -104,8 +104,8 @@ pub(super) fn start(request: &SpawnRequest) -> Result<Child, SpawnFailure> {
             stderr,
         }),
         Some((step, errno)) => {
-            // It has exited; SIGCHLD has its default action, so its status waits for us.
-            let _ = super::sys::reap(pid);
+            // It is on its way out. How it ended tells nothing new.
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
             Err(SpawnFailure {
                 step,
                 error: io::Error::from_raw_os_error(errno),
@@ -198,10 +198,11 @@ struct Plan<'a> {
 /// Runs [`child_main`] in a new process; returns when that has become its program or has exited.
 #[allow(unsafe_code)] // clone with shared memory cannot be wrapped safely in general
 fn vfork_child(plan: &mut Plan<'_>) -> io::Result<i32> {
-    // Words of 16 bytes: the ABI wants the stack aligned so.
-    let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
+    // Words of 16 bytes: the ABI wants the stack aligned so. Left as it is, for what is not
+    // touched costs no memory.
+    let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    let top = stack.as_mut_ptr_range().end;
     // SAFETY: the child runs on `stack` alone and touches only `plan`; both outlive it, because
     // CLONE_VFORK suspends this (only) thread until the child has released the memory. It makes
     // only async-signal-safe calls, and no signal handler can run in it (all are blocked).

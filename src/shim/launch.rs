@@ -46,6 +46,8 @@ impl Spawner {
         let root = files::open_root(&data_dir).map_err(io::Error::other)?;
         let attempts = data_dir.join(files::ATTEMPTS);
         files::make_dir(root.as_fd(), files::ATTEMPTS, &attempts).map_err(io::Error::other)?;
+        // The spawner could only die of it.
+        files::open_beneath(root.as_fd(), files::ATTEMPTS, &attempts).map_err(io::Error::other)?;
         let (requests, requests_end) = UnixStream::pair()?;
         requests.set_write_timeout(Some(SEND_PATIENCE))?;
         let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);

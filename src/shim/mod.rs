@@ -31,6 +31,9 @@
 //! synced. After a reboot, every attempt that was ordered under the earlier boot id and has no
 //! outcome must be taken as possibly started.
 //!
+//! A service manager that ends all processes of a service ends the shims too; it must be told to
+//! end the node alone (systemd: `KillMode=process`).
+//!
 //! Needs Linux 5.9 or newer (pidfd, openat2, close_range).
 
 mod attempt;

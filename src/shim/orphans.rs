@@ -11,7 +11,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -62,11 +62,11 @@ pub struct OrphansEnded {
 /// # Errors
 /// When `/proc` can't be read.
 pub fn end(shim: &ProcessIdentity, patience: Duration) -> Result<OrphansEnded, IdentityError> {
-    let deadline = Instant::now() + patience;
+    let deadline = sys::since_boot() + patience;
     let mut ended = OrphansEnded::default();
     loop {
         let orphans = of_session(shim)?;
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_sub(sys::since_boot());
         if orphans.is_empty() || (left.is_zero() && !ended.killed.is_empty()) {
             ended.survivors = orphans;
             return Ok(ended);

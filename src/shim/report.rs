@@ -4,7 +4,7 @@
 //! If the node has gone there is nobody to tell, and what was waiting is dropped.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -60,11 +60,5 @@ impl<'a> Reporter<'a> {
             let _ = poll(&mut [room], PollTimeout::from(PARTING_PATIENCE_MS));
             self.flush();
         }
-    }
-}
-
-impl AsFd for Reporter<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket
     }
 }

@@ -65,13 +65,16 @@ struct Attempt {
     shim: ProcessIdentity,
 }
 
-fn prepare(context: &Context<'_>, request: &[u8]) -> Result<Attempt, Report> {
+fn prepare(context: &Context<'_>, request: &[u8]) -> Result<Attempt, Box<Report>> {
     let request = read_request(request)?;
-    let refuse = |refusal: Refusal, error: &dyn std::error::Error| Report::Refused {
-        task_id: Some(request.task_id.clone()),
-        attempt: Some(request.attempt),
-        refusal,
-        message: error.to_string(),
+    let refuse = |refusal: Refusal, error: &dyn std::error::Error| {
+        let (task_id, attempt) = (Some(request.task_id.clone()), Some(request.attempt));
+        Box::new(Report::Refused {
+            task_id,
+            attempt,
+            refusal,
+            message: error.to_string(),
+        })
     };
     let become_shim = || -> nix::Result<()> {
         setsid()?;
@@ -98,17 +101,17 @@ fn prepare(context: &Context<'_>, request: &[u8]) -> Result<Attempt, Report> {
             files,
             shim,
         }),
-        Ok(ClaimResult::Held) => Err(Report::ClaimedElsewhere {
+        Ok(ClaimResult::Held) => Err(Box::new(Report::ClaimedElsewhere {
             task_id: request.task_id,
             attempt: request.attempt,
             claim: files.read_record(files::CLAIM).ok().flatten(),
-        }),
+        })),
         Err(error) => Err(refuse(Refusal::Directory, &error)),
     }
 }
 
 /// Reads and checks a request, or says why it can't be served.
-pub(super) fn read_request(bytes: &[u8]) -> Result<SpawnRequest, Report> {
+pub(super) fn read_request(bytes: &[u8]) -> Result<SpawnRequest, Box<Report>> {
     let (refusal, message) = match serde_json::from_slice::<SpawnRequest>(bytes) {
         Ok(request) => match request.defect() {
             None => return Ok(request),
@@ -127,12 +130,12 @@ pub(super) fn read_request(bytes: &[u8]) -> Result<SpawnRequest, Report> {
         _ => (refusal, message),
     };
     let (task_id, attempt) = probe.map_or((None, None), |probe| (probe.task_id, probe.attempt));
-    Err(Report::Refused {
+    Err(Box::new(Report::Refused {
         task_id,
         attempt,
         refusal,
         message,
-    })
+    }))
 }
 
 fn describe(error: &serde_json::Error) -> String {

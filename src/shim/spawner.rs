@@ -79,7 +79,9 @@ fn set_up(data_dir: &Path) -> io::Result<Spawner> {
     sys::set_child_signal(ChildSignal::AutoReap);
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     chdir("/")?;
+    // Looked up once here, known to every shim.
     boot_id().map_err(io::Error::other)?;
+    blake3::hash(b"the hasher asks the processor what it can do");
     let attempts_path = data_dir.join(files::ATTEMPTS);
     let root = files::open_root(data_dir).map_err(io::Error::other)?;
     let attempts = files::open_beneath(root.as_fd(), files::ATTEMPTS, &attempts_path)
@@ -142,7 +144,8 @@ impl Spawner {
 
     fn be_shim(&self, request: &[u8]) -> i32 {
         use std::os::fd::AsRawFd;
-        // As long as a shim holds it, the node couldn't see the spawner die.
+        // As long as a shim holds it, the node couldn't see the spawner die. `self.requests` names
+        // nothing from here on; it's never used or dropped again, for this process ends in `_exit`.
         let _ = nix::unistd::close(self.requests.as_raw_fd());
         let context = Context {
             attempts: self.attempts.as_fd(),

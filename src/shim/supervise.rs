@@ -33,7 +33,9 @@ use super::report::Reporter;
 use super::sys::{self, Children, Reaped};
 use super::tree;
 
-/// As much as a pipe holds unless somebody enlarged it.
+/// Most children say little: the buffer begins small and grows once when it was filled, to as much
+/// as a pipe holds unless somebody enlarged it.
+const FIRST_BUFFER_BYTES: usize = 2 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// When leftovers that must be there can't be found.
@@ -130,18 +132,22 @@ pub(super) fn supervise(
         stdout: Capture::new(files::STDOUT, limit, Some(child.stdout)),
         stderr: Capture::new(files::STDERR, limit, Some(child.stderr)),
     };
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = vec![0; FIRST_BUFFER_BYTES];
     alarms.set(Duration::from_millis(scene.request.max_runtime_ms));
     loop {
         let wake = supervisor.wait(reporter);
         if wake.room {
             reporter.flush();
         }
+        let mut most = 0;
         if wake.stdout {
-            supervisor.stdout.read(scene.files, &mut buffer);
+            most = supervisor.stdout.read(scene.files, &mut buffer);
         }
         if wake.stderr {
-            supervisor.stderr.read(scene.files, &mut buffer);
+            most = most.max(supervisor.stderr.read(scene.files, &mut buffer));
+        }
+        if most == FIRST_BUFFER_BYTES {
+            buffer.resize(BUFFER_BYTES, 0);
         }
         if (wake.signals || wake.timer) && supervisor.act(&wake, reporter) == Tree::Gone {
             break;

@@ -122,11 +122,19 @@ pub(super) fn reap(pid: i32) -> io::Result<Option<Reaped>> {
 
 /// All signals to their default action, so that nothing ignored by whoever started the node
 /// (`nohup`) reaches a task.
+///
+/// The raw call, because libc keeps the first two real-time signals to itself and would leave them
+/// ignored if they were inherited so.
 #[allow(unsafe_code)] // sigaction is unsafe because of handlers; none is installed here
 pub(super) fn default_all_signals() {
+    // The kernel's struct: handler (0 is SIG_DFL), flags, restorer, mask of 64 bits.
+    let default = [0usize; 8];
+    let none: *const usize = std::ptr::null();
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL runs no code of ours. Numbers that can't be set are refused, harmlessly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let action = default.as_ptr();
+        // SAFETY: `default` is larger than the kernel's struct and asks for no handler. Signals
+        // whose action can't be set are refused, harmlessly.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action, none, 8usize) };
     }
 }
 

@@ -204,17 +204,20 @@ fn a_child_that_ended_first_is_not_said_to_have_been_canceled() {
 fn a_fork_storm_is_ended() {
     let mut node = launch();
     let mut ready = node.fifo("ready");
+    let go = node.fifo("go");
     let text = format!(
         "storm() {{ trap '' TERM; while :; do sleep 0.02 & wait; done; }}; \
          for n in 1 2 3 4 5 6 7 8; do storm & done; setsid sh -c \
-         'trap \"\" TERM; echo up > {}; while :; do sleep 0.02; done' & exit 0",
-        ready.show()
+         'trap \"\" TERM; echo up > {}; while :; do sleep 0.02; done' & read _ < {}",
+        ready.show(),
+        go.show()
     );
     let mut storm = script("storm", &text);
     storm.grace_ms = 200;
     let dir = node.send(&storm);
     let _started = node.started();
     ready.line();
+    go.tell("go");
     node.ended();
     let outcome = dir.read_outcome().unwrap().unwrap();
     assert_eq!(ladder(&outcome).cause, LadderCause::Leftovers);

@@ -17,14 +17,14 @@ use opsledger::shim::{
 use tempfile::TempDir;
 
 /// Nothing here takes seconds; who waits for so long waits in vain.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-pub struct Node {
-    pub data: TempDir,
-    pub spawner: Spawner,
+pub(crate) struct Node {
+    pub(crate) data: TempDir,
+    pub(crate) spawner: Spawner,
 }
 
-pub fn launch() -> Node {
+pub(crate) fn launch() -> Node {
     let data = tempfile::tempdir().unwrap();
     let exe = Path::new(env!("CARGO_BIN_EXE_ledger"));
     let spawner = Spawner::launch(exe, data.path()).unwrap();
@@ -32,7 +32,7 @@ pub fn launch() -> Node {
 }
 
 /// A request with generous limits.
-pub fn request(task: &str, argv: &[&str]) -> SpawnRequest {
+pub(crate) fn request(task: &str, argv: &[&str]) -> SpawnRequest {
     SpawnRequest {
         protocol: PROTOCOL_VERSION,
         task_id: TaskId::new(task).unwrap(),
@@ -49,25 +49,25 @@ pub fn request(task: &str, argv: &[&str]) -> SpawnRequest {
 }
 
 /// A request to run a script for the shell.
-pub fn script(task: &str, text: &str) -> SpawnRequest {
+pub(crate) fn script(task: &str, text: &str) -> SpawnRequest {
     request(task, &["sh", "-c", text])
 }
 
 impl Node {
-    pub fn dir(&self, request: &SpawnRequest) -> AttemptDir {
+    pub(crate) fn dir(&self, request: &SpawnRequest) -> AttemptDir {
         let attempt = request.attempt.get();
         AttemptDir::new(self.data.path(), request.task_id.as_str(), attempt).unwrap()
     }
 
     /// Makes the directory and asks for the start.
-    pub fn send(&mut self, request: &SpawnRequest) -> AttemptDir {
+    pub(crate) fn send(&mut self, request: &SpawnRequest) -> AttemptDir {
         let dir = self.dir(request);
         dir.create().unwrap();
         self.spawner.send(request).unwrap();
         dir
     }
 
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let start = Instant::now();
         loop {
             if let Some(message) = self.spawner.receive().unwrap() {
@@ -78,14 +78,14 @@ impl Node {
         }
     }
 
-    pub fn started(&self) -> Started {
+    pub(crate) fn started(&self) -> Started {
         match self.report() {
             Report::Started(started) => started,
             other => panic!("expected a start, got {other:?}"),
         }
     }
 
-    pub fn ended(&self) {
+    pub(crate) fn ended(&self) {
         match self.report() {
             Report::Ended { .. } => {}
             other => panic!("expected an end, got {other:?}"),
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Runs an attempt whose child can be started, to its end.
-    pub fn run(&mut self, request: &SpawnRequest) -> (Outcome, AttemptDir) {
+    pub(crate) fn run(&mut self, request: &SpawnRequest) -> (Outcome, AttemptDir) {
         let dir = self.send(request);
         let started = self.started();
         assert_eq!(dir.read_started().unwrap(), Some(started.clone()));
@@ -106,19 +106,19 @@ impl Node {
         (outcome, dir)
     }
 
-    pub fn fifo(&self, name: &str) -> Fifo {
+    pub(crate) fn fifo(&self, name: &str) -> Fifo {
         Fifo::new(&self.data.path().join(name))
     }
 }
 
-pub fn wait_readable(fd: BorrowedFd<'_>) {
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>) {
     let timeout = PollTimeout::try_from(DEADLINE).unwrap();
     let ready = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).unwrap();
     assert_eq!(ready, 1, "waited in vain");
 }
 
 /// Waits until this very process has ended.
-pub fn wait_gone(identity: &ProcessIdentity) {
+pub(crate) fn wait_gone(identity: &ProcessIdentity) {
     match attach(identity).unwrap() {
         Attach::Alive(pidfd) => wait_readable(pidfd.as_fd()),
         Attach::Gone => {}
@@ -127,8 +127,8 @@ pub fn wait_gone(identity: &ProcessIdentity) {
 
 /// A named pipe between test and child. It's open for both directions here, so that opening it
 /// blocks neither side.
-pub struct Fifo {
-    pub path: PathBuf,
+pub(crate) struct Fifo {
+    pub(crate) path: PathBuf,
     lines: BufReader<std::fs::File>,
 }
 
@@ -136,10 +136,7 @@ impl Fifo {
     fn new(path: &Path) -> Self {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut options = std::fs::OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_CLOEXEC);
+        let file = options.read(true).write(true).custom_flags(libc::O_CLOEXEC);
         Self {
             path: path.to_owned(),
             lines: BufReader::new(file.open(path).unwrap()),
@@ -147,7 +144,7 @@ impl Fifo {
     }
 
     /// The next line that a child writes.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         if self.lines.buffer().is_empty() {
             wait_readable(self.lines.get_ref().as_fd());
         }
@@ -157,7 +154,7 @@ impl Fifo {
     }
 
     /// The process whose number comes next.
-    pub fn process(&mut self) -> ProcessIdentity {
+    pub(crate) fn process(&mut self) -> ProcessIdentity {
         let pid = self.line().parse().unwrap();
         ProcessIdentity::of(pid)
             .unwrap()
@@ -165,13 +162,13 @@ impl Fifo {
     }
 
     /// Gives a line to a child that reads.
-    pub fn tell(&self, line: &str) {
+    pub(crate) fn tell(&self, line: &str) {
         use std::io::Write;
         let mut file = self.lines.get_ref();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    pub fn show(&self) -> &str {
+    pub(crate) fn show(&self) -> &str {
         self.path.to_str().unwrap()
     }
 }

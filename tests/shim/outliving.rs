@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use opsledger::shim::watch::{Attach, attach};
-use opsledger::shim::{AttemptDir, ExitResult, ProcessIdentity, Started, orphans};
+use opsledger::shim::{AttemptDir, ExitResult, LadderCause, ProcessIdentity, Started, orphans};
 
 use crate::harness::{DEADLINE, Fifo, Node, launch, request, script, wait_gone};
 
@@ -62,6 +62,23 @@ fn the_outcome_comes_though_the_node_closed_its_sockets() {
 }
 
 #[test]
+fn time_limits_hold_without_a_node() {
+    let mut node = launch();
+    let mut slow = request("slow", &["sleep", "600"]);
+    slow.max_runtime_ms = 500;
+    let dir = node.send(&slow);
+    let started = node.started();
+    let Node {
+        spawner,
+        data: _data,
+    } = node;
+    assert!(spawner.shut_down().unwrap().success());
+    wait_gone(&started.shim);
+    let ladder = dir.read_outcome().unwrap().unwrap().ladder.unwrap();
+    assert_eq!(ladder.cause, LadderCause::MaxRuntime);
+}
+
+#[test]
 fn what_was_sent_before_a_shut_down_is_served() {
     let mut node = launch();
     let requests: Vec<_> = (0..10)
@@ -106,6 +123,7 @@ fn wait_until(done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < DEADLINE, "waited in vain");
+        // tidy: allow(sleep) — what is waited for here announces itself to nobody
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -129,7 +147,7 @@ fn a_killed_shim_takes_its_child_along_and_its_orphans_can_be_ended() {
     assert!(grandchild.is_alive_same().unwrap());
     assert_eq!(
         orphans::of_session(&started.shim).unwrap(),
-        [grandchild.clone()]
+        std::slice::from_ref(&grandchild)
     );
     let stranger = ProcessIdentity {
         boot_id: "of another boot".into(),

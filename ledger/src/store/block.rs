@@ -180,6 +180,21 @@ impl Block {
         })
     }
 
+    /// The hash of the event at `seq`, as the block's first edge and its events give it (its last
+    /// edge, for the last event); `None` if that event is not in it. Checks nothing.
+    pub fn hash_at(&self, key: &ChainKey, seq: Seq) -> Option<Hash> {
+        if !(self.first()..=self.last()).contains(&seq) {
+            return None;
+        }
+        if seq == self.last() {
+            return Some(self.last_hash());
+        }
+        let mut links = Links::new(*key, self.prev_hash());
+        let index = usize::try_from(seq.0 - self.first().0).ok()?;
+        let hashes = self.iter().take(index + 1).map(|event| links.next(event));
+        hashes.last()
+    }
+
     /// Checks everything that can be checked of one block alone: every event decodes and stands
     /// at its seq, terms and times do not go down, and the events hash from one edge to the other.
     /// Returns its own two ends, for checking how blocks join.
@@ -361,3 +376,6 @@ fn read_hash(bytes: &[u8], at: usize) -> Hash {
             .expect("the slice has 32 bytes"),
     )
 }
+
+#[cfg(test)]
+mod tests;

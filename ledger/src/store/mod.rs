@@ -15,17 +15,20 @@ pub mod redb;
 #[cfg(any(test, feature = "conformance"))]
 pub mod samples;
 mod scan;
+mod stream;
 
 pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, Checked, Edge, pack};
 pub use scan::{ChainWalk, for_each_event};
+pub use stream::{MAX_BLOCK, read_block, write_block};
 
 use std::path::PathBuf;
 
 use crate::chain::{Batch, Head};
 use crate::ids::{LedgerId, Seq, Term};
 
-/// Why an append was refused or failed. Nothing of the batch is in the store, except after
-/// [`AppendError::Io`], where the writer must be dropped and the store opened anew to know.
+/// Why an append was refused or failed. Nothing of the batch was acknowledged. After a refusal
+/// nothing of it is in the store; after [`AppendError::Full`] and [`AppendError::Io`] the writer
+/// must be dropped, and the store opened anew tells whether the whole batch is in it or nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// A later term has written: this writer no longer leads.

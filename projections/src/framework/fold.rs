@@ -160,7 +160,7 @@ impl<P: Projection> Fold<P> {
                 &Event::Unknown
             };
             if let Err(error) = self.state.apply(header, event) {
-                return Err(self.poison(error));
+                return Err(self.poison(ApplyError::at(header, error.reason)));
             }
         }
         self.position = Position {
@@ -208,12 +208,8 @@ impl<P: Projection> Fold<P> {
     }
 
     fn fold_events(&mut self, block: &DecodedBlock) -> Result<(), ApplyError> {
-        for (seq, header, payload) in block.events_after(self.position.seq) {
-            let fault = |reason: &str| ApplyError {
-                seq,
-                reason: reason.to_owned(),
-            };
-            let header = header.ok_or_else(|| fault("its header does not decode"))?;
+        for (header, payload) in block.events_after(self.position.seq) {
+            let fault = |reason: &str| ApplyError::at(&header, reason);
             if !P::wants(header.kind) {
                 continue;
             }
@@ -224,7 +220,9 @@ impl<P: Projection> Fold<P> {
                 Payload::Skipped => return Err(fault("its payload was not decoded for this fold")),
             };
             // The position is the framework's to know, whatever the projection says.
-            (self.state.apply(&header, event)).map_err(|e| ApplyError { seq, ..e })?;
+            self.state
+                .apply(&header, event)
+                .map_err(|e| ApplyError::at(&header, e.reason))?;
         }
         Ok(())
     }

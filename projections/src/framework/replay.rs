@@ -15,16 +15,15 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger_core::chain::ChainKey;
 use ledger_core::hash::Hash;
-use ledger_core::ids::{Seq, Term};
+use ledger_core::ids::Seq;
 use ledger_core::store::{Block, BlockFault, Blocks, LogReader, ReadError};
-use ledger_core::time::Timestamp;
 
-use super::decoded::{DecodedBlock, hash_in};
+use super::decoded::{Buffer, DecodedBlock, Ends, follows, hash_in};
 use super::fold::Position;
 
 /// Why a replay did not reach its end. What was handed out before was sound.
@@ -89,6 +88,7 @@ pub fn replay(
         from: from.seq.next(),
         end: end.max(from.seq),
         wanted,
+        spare: Mutex::default(),
     };
     let mut joints = Joints {
         at: from,
@@ -109,8 +109,8 @@ pub fn replay(
         }
         drop(sender);
         // The receiver is dropped when this returns, which ends helpers that still have blocks.
-        in_order(&source, receiver, helpers, &mut |item| {
-            joints.take(item, fold)
+        in_order(&source, receiver, helpers, &mut |block| {
+            joints.take(block, fold)
         })
     })?;
     if joints.at.seq < source.end {
@@ -130,14 +130,7 @@ pub fn replay(
     Ok(joints.at)
 }
 
-type Item = Result<(Ends, DecodedBlock), ReadError>;
-
-/// Term and time of a block's first and last event, which must not go down where blocks join.
-#[derive(Clone, Copy)]
-struct Ends {
-    first: (Term, Timestamp),
-    last: (Term, Timestamp),
-}
+type Item = Result<DecodedBlock, ReadError>;
 
 /// Blocks to be taken by whichever thread is free, numbered in log order.
 struct Source<'a> {
@@ -146,12 +139,18 @@ struct Source<'a> {
     from: Seq,
     end: Seq,
     wanted: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Memory of blocks that were handed out and are done with.
+    spare: Mutex<Vec<Buffer>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source<'_> {
     /// The next block as read; `None` when there are no more up to the end.
     fn take(&self) -> Option<(u64, Result<Block, ReadError>)> {
-        let mut guard = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = lock(&self.blocks);
         let (number, blocks) = &mut *guard;
         let block = blocks.as_mut()?.next()?;
         let taken = *number;
@@ -164,16 +163,10 @@ impl Source<'_> {
 
     fn decode(&self, block: Result<Block, ReadError>) -> Item {
         let block = block?;
-        let checked = block.check(&self.key).map_err(|fault| ReadError::Block {
-            seq: block.first(),
-            fault,
-        })?;
-        let ends = Ends {
-            first: (checked.first.term, checked.first.recorded_at),
-            last: (checked.last.term, checked.last.recorded_at),
-        };
-        let decoded = DecodedBlock::new(block, self.key, self.from, self.end, self.wanted);
-        Ok((ends, decoded))
+        let seq = block.first();
+        let buffer = lock(&self.spare).pop().unwrap_or_default();
+        DecodedBlock::reusing(buffer, block, self.key, self.from..=self.end, self.wanted)
+            .map_err(|fault| ReadError::Block { seq, fault })
     }
 
     fn help(&self, sender: &Sender<(u64, Item)>) {
@@ -190,7 +183,7 @@ fn in_order(
     source: &Source<'_>,
     receiver: Receiver<(u64, Item)>,
     helpers: usize,
-    sink: &mut dyn FnMut(Item) -> Result<(), ReplayError>,
+    sink: &mut dyn FnMut(&DecodedBlock) -> Result<(), ReplayError>,
 ) -> Result<(), ReplayError> {
     let mut ready = BTreeMap::new();
     for next in 0.. {
@@ -215,7 +208,10 @@ fn in_order(
                 }
             }
         };
-        sink(item)?;
+        let block = item?;
+        sink(&block)?;
+        // No more blocks are ever in flight than buffers were made, so this is bounded too.
+        lock(&source.spare).push(block.into_buffer());
     }
     Ok(())
 }
@@ -230,13 +226,12 @@ struct Joints {
 impl Joints {
     fn take(
         &mut self,
-        item: Item,
+        decoded: &DecodedBlock,
         fold: &mut dyn FnMut(&DecodedBlock) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
-        let (ends, decoded) = item?;
-        let block = decoded.block();
+        let (block, ends) = (decoded.block(), decoded.ends());
         match self.last {
-            None => self.first(&decoded)?,
+            None => self.first(decoded)?,
             Some(last) => {
                 self.meets(block, last, ends)
                     .map_err(|fault| ReadError::Block {
@@ -254,7 +249,7 @@ impl Joints {
             seq,
             hash: decoded.hash_at(seq).unwrap_or(block.last_hash()),
         };
-        match fold(&decoded) {
+        match fold(decoded) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(ReplayError::Stopped),
         }
@@ -297,18 +292,7 @@ impl Joints {
                 found: block.prev_hash(),
             });
         }
-        let ((term, time), (next_term, next_time)) = (last.last, next.first);
-        if next_term < term {
-            return Err(BlockFault::Term {
-                seq: expected,
-                before: term,
-                found: next_term,
-            });
-        }
-        if next_time < time {
-            return Err(BlockFault::Time { seq: expected });
-        }
-        Ok(())
+        follows(last.last, next.first, expected)
     }
 }
 

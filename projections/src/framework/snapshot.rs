@@ -168,37 +168,7 @@ impl ViewDir {
     /// # Errors
     /// [`SnapshotError`].
     pub fn load<P: Projection>(&self, ledger_id: LedgerId) -> Result<Fold<P>, SnapshotError> {
-        let (header, mut file) = self.open_checked(P::NAME)?;
-        if header.version != P::VERSION {
-            return Err(SnapshotError::Version {
-                found: header.version,
-                known: P::VERSION,
-            });
-        }
-        if header.ledger_id != ledger_id {
-            return Err(SnapshotError::OtherLedger(header.ledger_id));
-        }
-        let mut rows = Rows {
-            file: &mut file,
-            line: Vec::new(),
-            last: None,
-            digester: Digester::new(P::NAME, P::VERSION),
-            fault: None,
-        };
-        let state = P::from_rows(&mut rows);
-        // A projection may stop early; the content is judged as a whole before its word is.
-        rows.by_ref().for_each(drop);
-        if let Some(fault) = rows.fault {
-            return Err(SnapshotError::Damaged(fault));
-        }
-        if rows.digester.rows() != header.rows {
-            let found = rows.digester.rows();
-            return Err(damaged(format!("it has {found} rows of {}", header.rows)));
-        }
-        if rows.digester.finish() != header.digest {
-            return Err(damaged("its digest differs"));
-        }
-        Ok(Fold::resume(state?, header.position))
+        read(&mut self.open_file(P::NAME)?, ledger_id)
     }
 
     /// What the snapshot of this name says of itself, without reading its rows.
@@ -206,10 +176,10 @@ impl ViewDir {
     /// # Errors
     /// [`SnapshotError`].
     pub fn header(&self, name: &str) -> Result<SnapshotHeader, SnapshotError> {
-        self.open_checked(name).map(|(header, _)| header)
+        read_header(&mut self.open_file(name)?, name)
     }
 
-    fn open_checked(&self, name: &str) -> Result<(SnapshotHeader, BufReader<File>), SnapshotError> {
+    fn open_file(&self, name: &str) -> Result<BufReader<File>, SnapshotError> {
         let path = self.file(name)?;
         let found = match path.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(SnapshotError::Missing),
@@ -219,15 +189,56 @@ impl ViewDir {
             return Err(damaged("it is not a regular file"));
         }
         let file = File::open(&path).map_err(io_error("cannot read", &path))?;
-        let mut file = BufReader::with_capacity(256 * 1024, file);
-        let mut line = [0; HEADER_LINE];
-        (file.read_exact(&mut line)).map_err(|_| damaged("it ends inside its first line"))?;
-        let header = parse_header(&line)?;
-        if header.name != name {
-            return Err(damaged(format!("it is the snapshot of {:?}", header.name)));
-        }
-        Ok((header, file))
+        Ok(BufReader::with_capacity(256 * 1024, file))
     }
+}
+
+/// Reads and checks a whole snapshot.
+pub(super) fn read<P: Projection>(
+    file: &mut dyn BufRead,
+    ledger_id: LedgerId,
+) -> Result<Fold<P>, SnapshotError> {
+    let header = read_header(file, P::NAME)?;
+    if header.version != P::VERSION {
+        return Err(SnapshotError::Version {
+            found: header.version,
+            known: P::VERSION,
+        });
+    }
+    if header.ledger_id != ledger_id {
+        return Err(SnapshotError::OtherLedger(header.ledger_id));
+    }
+    let mut rows = Rows {
+        file,
+        line: Vec::new(),
+        last: None,
+        digester: Digester::new(P::NAME, P::VERSION),
+        fault: None,
+    };
+    let state = P::from_rows(&mut rows);
+    // A projection may stop early; the content is judged as a whole before its word is.
+    rows.by_ref().for_each(drop);
+    if let Some(fault) = rows.fault {
+        return Err(SnapshotError::Damaged(fault));
+    }
+    if rows.digester.rows() != header.rows {
+        let found = rows.digester.rows();
+        return Err(damaged(format!("it has {found} rows of {}", header.rows)));
+    }
+    if rows.digester.finish() != header.digest {
+        return Err(damaged("its digest differs"));
+    }
+    Ok(Fold::resume(state?, header.position))
+}
+
+fn read_header(file: &mut dyn BufRead, name: &str) -> Result<SnapshotHeader, SnapshotError> {
+    let mut line = [0; HEADER_LINE];
+    (file.read_exact(&mut line)).map_err(|_| damaged("it ends inside its first line"))?;
+    let header = parse_header(&line)?;
+    if header.name != name {
+        return Err(damaged(format!("it is the snapshot of {:?}", header.name)));
+    }
+    Ok(header)
 }
 
 fn io_error<'a>(
@@ -328,26 +339,7 @@ fn parse_header(line: &[u8]) -> Result<SnapshotHeader, SnapshotError> {
             known: SNAPSHOT_FORMAT.into(),
         });
     }
-    #[derive(Deserialize)]
-    struct Checked {
-        name: String,
-        version: u32,
-        ledger_id: LedgerId,
-        #[serde(flatten)]
-        position: Position,
-        rows: u64,
-        digest: Hash,
-    }
-    let fields: Checked = serde_json::from_slice(line).map_err(not_a_header)?;
-    let header = SnapshotHeader {
-        format,
-        name: fields.name,
-        version: fields.version,
-        ledger_id: fields.ledger_id,
-        position: fields.position,
-        rows: fields.rows,
-        digest: fields.digest,
-    };
+    let header: SnapshotHeader = serde_json::from_slice(line).map_err(not_a_header)?;
     // Rendering is the inverse, to the byte: whatever was changed, `check` included, shows here.
     match render_header(&header) {
         Ok(expected) if expected == line => Ok(header),
@@ -357,7 +349,7 @@ fn parse_header(line: &[u8]) -> Result<SnapshotHeader, SnapshotError> {
 
 /// The rows of a snapshot as they are read; stops at the first fault and keeps it.
 struct Rows<'a> {
-    file: &'a mut BufReader<File>,
+    file: &'a mut dyn BufRead,
     line: Vec<u8>,
     last: Option<String>,
     digester: Digester,
@@ -368,9 +360,7 @@ impl Rows<'_> {
     fn read(&mut self) -> Result<Option<(String, String)>, String> {
         self.line.clear();
         let limit = MAX_ROW as u64 + 1;
-        let read = self
-            .file
-            .by_ref()
+        let read = (&mut *self.file)
             .take(limit)
             .read_until(b'\n', &mut self.line);
         if read.map_err(|e| format!("it cannot be read: {e}"))? == 0 {

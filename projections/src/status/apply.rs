@@ -5,10 +5,10 @@
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{
-    CheckpointEvent, Event, JobEvent, LadderCause, LeaseEvent, LedgerEvent, NodeEvent,
+    CheckpointEvent, Event, JobEvent, LadderCause, LeaseEvent, LedgerEvent, NodeEvent, Priority,
     ProcessEvent, TaskEvent,
 };
-use ledger_core::ids::Id;
+use ledger_core::ids::{Id, Term};
 use ledger_core::time::Micros;
 
 use super::state::{
@@ -73,6 +73,7 @@ impl Status {
                 if self.term.as_ref().is_some_and(|t| t.term >= header.term) {
                     return Err(format!("term {} was acquired before", header.term));
                 }
+                self.terms_open.insert(header.term);
                 self.term_before = self.term.take();
                 self.term = Some(TermFacts {
                     term: header.term,
@@ -85,17 +86,24 @@ impl Status {
                 });
             }
             LeaseEvent::Released(_) => {
-                let term = self.term.as_mut();
-                let open = term.filter(|t| t.term == header.term && t.state == TermState::Open);
-                open.ok_or_else(|| format!("term {} is not held", header.term))?
-                    .state = TermState::Released { at };
+                return self.term_ended(header.term, TermState::Released { at });
             }
-            // Recorded by the next holder, so the term meant is the one before.
-            LeaseEvent::Lost(e) => {
-                let term = self.term_before.as_mut();
-                let open = term.filter(|t| t.term == e.term && t.state == TermState::Open);
-                open.ok_or_else(|| format!("term {} is not the open one before", e.term))?
-                    .state = TermState::Lost { at };
+            // Recorded by a later holder, in its own term.
+            LeaseEvent::Lost(e) if e.term < header.term => {
+                return self.term_ended(e.term, TermState::Lost { at });
+            }
+            LeaseEvent::Lost(e) => return Err(format!("term {} is not over", e.term)),
+        }
+        Ok(())
+    }
+
+    fn term_ended(&mut self, ended: Term, state: TermState) -> Applied {
+        if !self.terms_open.remove(&ended) {
+            return Err(format!("term {ended} ended and was not held"));
+        }
+        for term in [&mut self.term, &mut self.term_before] {
+            if let Some(term) = term.as_mut().filter(|t| t.term == ended) {
+                term.state = state;
             }
         }
         Ok(())
@@ -136,113 +144,77 @@ impl Status {
     }
 
     fn task(&mut self, header: &Header<'_>, event: &TaskEvent) -> Applied {
-        let id = subject(header)?;
-        let queued = Phase::Queued {
-            since: header.seq,
-            at: header.recorded_at,
-        };
+        let id = header.subject_id();
         if let TaskEvent::Submitted(e) = event {
-            if self.tasks.contains_key(&id) {
+            if self.tasks.contains_key(id) {
                 return Err(format!("task {id} exists already"));
             }
+            let task = LiveTask {
+                queue: e.priority,
+                phase: queued_by(header),
+            };
+            self.insert(subject(header)?, task);
             self.totals.submitted += 1;
-            let queue = e.priority;
-            self.put(
-                id,
-                LiveTask {
-                    queue,
-                    phase: queued,
-                },
-            );
             return Ok(());
         }
-        let Some(&LiveTask { queue, phase }) = self.tasks.get(&id) else {
+        let Some(&LiveTask { queue, phase }) = self.tasks.get(id) else {
             return Err(format!("task {id} is over, or was never submitted"));
         };
-        let next = match (event, phase) {
-            (TaskEvent::Started(e), Phase::Queued { .. }) => {
-                self.totals.started += 1;
-                self.queues[level(e.queue)].wait.record(e.waited_us);
-                Some(Phase::Running)
-            }
-            (TaskEvent::Completed(e), Phase::Running | Phase::Cancelling) => {
-                self.totals.completed += 1;
-                self.queues[level(queue)].completed += 1;
-                self.run_ended(queue, e.runtime_us, true);
-                None
-            }
-            (TaskEvent::Failed(e), Phase::Running | Phase::Cancelling) => {
-                self.totals.failed += 1;
-                self.run_ended(queue, e.runtime_us, false);
-                Some(Phase::Undecided)
-            }
-            (TaskEvent::TimedOut(e), Phase::Running | Phase::Cancelling) => {
-                self.totals.timed_out += 1;
-                self.run_ended(queue, e.runtime_us, false);
-                Some(Phase::Undecided)
-            }
-            // How long a lost attempt ran is not known.
-            (TaskEvent::Lost(_), Phase::Running | Phase::Cancelling) => {
-                self.totals.lost += 1;
-                self.record_run(false);
-                Some(Phase::Undecided)
-            }
-            (TaskEvent::Requeued(_), Phase::Undecided) => {
-                self.totals.requeued += 1;
-                Some(queued)
-            }
-            (TaskEvent::Dead(_), Phase::Undecided) => {
-                self.totals.dead += 1;
-                Some(Phase::Dead)
-            }
-            (TaskEvent::Retried(_), Phase::Dead) => {
-                self.totals.retried += 1;
-                Some(queued)
-            }
-            (TaskEvent::CancelRequested(_), Phase::Running) => {
-                self.totals.cancel_requested += 1;
-                Some(Phase::Cancelling)
-            }
-            // A run that somebody ended says nothing about success.
-            (
-                TaskEvent::Cancelled(e),
-                Phase::Queued { .. } | Phase::Running | Phase::Cancelling,
-            ) => {
-                self.totals.cancelled += 1;
-                self.queues[level(queue)].cancelled += 1;
-                if let Some(runtime) = e.runtime_us {
-                    self.queues[level(queue)].runtime.record(runtime);
-                }
-                None
-            }
-            (
-                TaskEvent::Submitted(_)
-                | TaskEvent::Started(_)
-                | TaskEvent::Completed(_)
-                | TaskEvent::Failed(_)
-                | TaskEvent::TimedOut(_)
-                | TaskEvent::Lost(_)
-                | TaskEvent::Requeued(_)
-                | TaskEvent::Dead(_)
-                | TaskEvent::Retried(_)
-                | TaskEvent::CancelRequested(_)
-                | TaskEvent::Cancelled(_),
-                _,
-            ) => {
-                return Err(format!(
-                    "{} cannot follow: task {id} is {phase:?}",
-                    header.kind
-                ));
-            }
-        };
-        match next {
-            Some(phase) => self.put(id, LiveTask { queue, phase }),
-            None => self.remove(&id),
+        let step = step(header, event, phase)
+            .ok_or_else(|| format!("{} cannot follow: task {id} is {phase:?}", header.kind))?;
+        self.count(event, queue);
+        match step {
+            Step::To(phase) => self.shift(id, Some(phase)),
+            Step::Over => self.shift(id, None),
         }
         Ok(())
     }
 
-    fn run_ended(&mut self, queue: ledger_core::event::Priority, runtime: Micros, succeeded: bool) {
+    /// Counts what a live task of this queue went through.
+    fn count(&mut self, event: &TaskEvent, queue: Priority) {
+        let totals = &mut self.totals;
+        match event {
+            // Counted where the task is put in its queue.
+            TaskEvent::Submitted(_) => {}
+            TaskEvent::Started(e) => {
+                totals.started += 1;
+                self.queues[level(e.queue)].wait.record(e.waited_us);
+            }
+            TaskEvent::Completed(e) => {
+                totals.completed += 1;
+                self.queues[level(queue)].completed += 1;
+                self.run_ended(queue, e.runtime_us, true);
+            }
+            TaskEvent::Failed(e) => {
+                totals.failed += 1;
+                self.run_ended(queue, e.runtime_us, false);
+            }
+            TaskEvent::TimedOut(e) => {
+                totals.timed_out += 1;
+                self.run_ended(queue, e.runtime_us, false);
+            }
+            // How long a lost attempt ran is not known.
+            TaskEvent::Lost(_) => {
+                totals.lost += 1;
+                self.record_run(false);
+            }
+            TaskEvent::Requeued(_) => totals.requeued += 1,
+            TaskEvent::Dead(_) => totals.dead += 1,
+            TaskEvent::Retried(_) => totals.retried += 1,
+            TaskEvent::CancelRequested(_) => totals.cancel_requested += 1,
+            // A run that somebody ended says nothing about success.
+            TaskEvent::Cancelled(e) => {
+                totals.cancelled += 1;
+                let figures = &mut self.queues[level(queue)];
+                figures.cancelled += 1;
+                if let Some(runtime) = e.runtime_us {
+                    figures.runtime.record(runtime);
+                }
+            }
+        }
+    }
+
+    fn run_ended(&mut self, queue: Priority, runtime: Micros, succeeded: bool) {
         self.queues[level(queue)].runtime.record(runtime);
         self.record_run(succeeded);
     }
@@ -308,6 +280,54 @@ impl Status {
             CheckpointEvent::Pruned(_) => self.upkeep.checkpoints_pruned += 1,
         }
         Ok(())
+    }
+}
+
+/// Where an event takes a live task.
+enum Step {
+    To(Phase),
+    Over,
+}
+
+/// `None` if the event cannot follow.
+fn step(header: &Header<'_>, event: &TaskEvent, phase: Phase) -> Option<Step> {
+    let step = match (event, phase) {
+        (TaskEvent::Started(_), Phase::Queued { .. }) => Step::To(Phase::Running),
+        (TaskEvent::CancelRequested(_), Phase::Running) => Step::To(Phase::Cancelling),
+        (TaskEvent::Completed(_), Phase::Running | Phase::Cancelling)
+        | (TaskEvent::Cancelled(_), Phase::Queued { .. } | Phase::Running | Phase::Cancelling) => {
+            Step::Over
+        }
+        (
+            TaskEvent::Failed(_) | TaskEvent::TimedOut(_) | TaskEvent::Lost(_),
+            Phase::Running | Phase::Cancelling,
+        ) => Step::To(Phase::Undecided),
+        (TaskEvent::Dead(_), Phase::Undecided) => Step::To(Phase::Dead),
+        (TaskEvent::Requeued(_), Phase::Undecided) | (TaskEvent::Retried(_), Phase::Dead) => {
+            Step::To(queued_by(header))
+        }
+        (
+            TaskEvent::Submitted(_)
+            | TaskEvent::Started(_)
+            | TaskEvent::Completed(_)
+            | TaskEvent::Failed(_)
+            | TaskEvent::TimedOut(_)
+            | TaskEvent::Lost(_)
+            | TaskEvent::Requeued(_)
+            | TaskEvent::CancelRequested(_)
+            | TaskEvent::Cancelled(_)
+            | TaskEvent::Dead(_)
+            | TaskEvent::Retried(_),
+            _,
+        ) => return None,
+    };
+    Some(step)
+}
+
+fn queued_by(header: &Header<'_>) -> Phase {
+    Phase::Queued {
+        since: header.seq,
+        at: header.recorded_at,
     }
 }
 

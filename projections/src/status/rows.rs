@@ -28,6 +28,7 @@ impl Projection for Status {
         emit("events", &json(&self.events));
         emit_some(emit, "lease", self.term.as_ref());
         emit_some(emit, "lease_before", self.term_before.as_ref());
+        emit("lease_open", &json(&self.terms_open));
         emit_some(emit, "ledger", self.ledger.as_ref());
         emit_some(emit, "node", self.node.as_ref());
         for (id, process) in &self.processes {
@@ -67,7 +68,7 @@ impl Status {
             Some(("process", id)) => {
                 self.processes.insert(checked(id)?, parsed(value)?);
             }
-            Some(("task", id)) => self.put(checked(id)?, parsed::<LiveTask>(value)?),
+            Some(("task", id)) => self.insert(checked(id)?, parsed::<LiveTask>(value)?),
             Some(("queue", number)) => {
                 let queue: Priority = number.parse().map_err(|e| format!("{e}"))?;
                 self.queues[level(queue)] = parsed(value)?;
@@ -77,6 +78,7 @@ impl Status {
                 "events" => self.events = parsed(value)?,
                 "lease" => self.term = Some(parsed(value)?),
                 "lease_before" => self.term_before = Some(parsed(value)?),
+                "lease_open" => self.terms_open = parsed(value)?,
                 "ledger" => self.ledger = Some(parsed(value)?),
                 "node" => self.node = Some(parsed(value)?),
                 "process_totals" => self.process_totals = parsed(value)?,

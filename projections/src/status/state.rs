@@ -267,12 +267,14 @@ pub struct QueueFigures {
 /// The whole system in figures.
 ///
 /// Invariant: `counts` and `waiting` follow from `tasks`, and change with it in one place
-/// (`put`, `remove`).
+/// (`insert`, `shift`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     pub(super) ledger: Option<LedgerFacts>,
     pub(super) term: Option<TermFacts>,
     pub(super) term_before: Option<TermFacts>,
+    /// Terms that began and are neither given back nor recorded as lost.
+    pub(super) terms_open: BTreeSet<Term>,
     pub(super) node: Option<NodeFacts>,
     pub(super) events: EventCounts,
     pub(super) totals: Totals,
@@ -294,9 +296,8 @@ pub(super) fn level(queue: Priority) -> usize {
 }
 
 impl Status {
-    /// Puts a task where it stands now, whether or not it stood anywhere before.
-    pub(super) fn put(&mut self, id: Id, task: LiveTask) {
-        self.remove(&id);
+    /// A task that was not known before.
+    pub(super) fn insert(&mut self, id: Id, task: LiveTask) {
         self.counts[level(task.queue)][task.phase.index()] += 1;
         if let Phase::Queued { since, at } = task.phase {
             self.waiting[level(task.queue)].insert(since, (id.clone(), at));
@@ -304,14 +305,26 @@ impl Status {
         self.tasks.insert(id, task);
     }
 
-    /// Forgets a task that is over.
-    pub(super) fn remove(&mut self, id: &Id) {
-        let Some(task) = self.tasks.remove(id) else {
+    /// Moves a live task to another phase; `None` means that it is over.
+    pub(super) fn shift(&mut self, id: &str, next: Option<Phase>) {
+        let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
-        self.counts[level(task.queue)][task.phase.index()] -= 1;
+        let level = level(task.queue);
+        self.counts[level][task.phase.index()] -= 1;
         if let Phase::Queued { since, .. } = task.phase {
-            self.waiting[level(task.queue)].remove(&since);
+            self.waiting[level].remove(&since);
+        }
+        let Some(phase) = next else {
+            self.tasks.remove(id);
+            return;
+        };
+        task.phase = phase;
+        self.counts[level][phase.index()] += 1;
+        if let Phase::Queued { since, at } = phase
+            && let Some((id, _)) = self.tasks.get_key_value(id)
+        {
+            self.waiting[level].insert(since, (id.clone(), at));
         }
     }
 

@@ -255,6 +255,43 @@ proptest! {
     }
 }
 
+#[test]
+fn terms_that_nobody_ended_are_lost_when_that_is_recorded() {
+    let mut history = History::new();
+    let acquired = |history: &mut History| {
+        history.next_term();
+        let event = LeaseEvent::Acquired(LeaseAcquired {
+            holder: Id::new("a").unwrap(),
+            pid: 1,
+            boot_id: "b".into(),
+            incarnation: "i".into(),
+        });
+        history.append(vec![(Entity::new("lease/main").unwrap(), event.into())]);
+    };
+    // Term 2 ends before it could record the loss of term 1; term 3 records both.
+    acquired(&mut history);
+    acquired(&mut history);
+    for term in [1, 2] {
+        let lost = LeaseEvent::Lost(LeaseLost {
+            holder: Id::new("a").unwrap(),
+            term: Term(term),
+        });
+        history.append(vec![(Entity::new("lease/main").unwrap(), lost.into())]);
+    }
+    let status = at(&history, history.head().seq);
+    let before = status.term_before().unwrap();
+    assert_eq!(
+        (before.term, before.state),
+        (Term(2), TermState::Lost { at: history.now() })
+    );
+    let again = LeaseEvent::Lost(LeaseLost {
+        holder: Id::new("a").unwrap(),
+        term: Term(2),
+    });
+    let reason = refused(&mut history, "lease/main", again);
+    assert_eq!(reason, "term 2 ended and was not held");
+}
+
 /// Appends one event and says why it was refused; a refusal must change nothing.
 fn refused(history: &mut History, subject: &str, event: impl Into<Event>) -> String {
     let before = at(history, history.head().seq);
@@ -307,7 +344,7 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
         term: Term(1),
     });
     let reason = refused(&mut History::new(), "lease/main", lost);
-    assert_eq!(reason, "term 1 is not the open one before");
+    assert_eq!(reason, "term 1 is not over");
     let stopped = NodeEvent::Stopped(NodeStopped {
         running: 0,
         queued: 0,

@@ -132,7 +132,8 @@ impl FromStr for Condition {
         if path.iter().any(|name| name.is_empty()) {
             return Err(error());
         }
-        let operators: [(&str, fn(Operand) -> Test); 6] = [
+        type Operator = (&'static str, fn(Operand) -> Test);
+        let operators: [Operator; 6] = [
             ("!=", Test::NotEqual),
             ("<=", |o| Test::Order(o, &[Less, Equal])),
             (">=", |o| Test::Order(o, &[Greater, Equal])),

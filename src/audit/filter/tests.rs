@@ -1,3 +1,5 @@
+//! Filters against events made by hand, and against random ones.
+
 use ledger_core::envelope::{EventRef, Header};
 use ledger_core::hash::Hash;
 use ledger_core::ids::EventId;

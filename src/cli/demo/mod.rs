@@ -41,7 +41,10 @@ impl Stage {
     /// What happens next, with the time since the demo began.
     fn say(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
         let at = self.begun.elapsed().as_secs_f64();
-        self.out.line(format_args!("{} {line}", self.out.paint.dim(&format!("{at:5.1}s"))))
+        self.out.line(format_args!(
+            "{} {line}",
+            self.out.paint.dim(&format!("{at:5.1}s"))
+        ))
     }
 
     /// Runs `ledger` as an operator would, showing the command and its output. Returns its exit
@@ -70,7 +73,11 @@ impl Stage {
         if left > 0 {
             self.out.line(format_args!("... {left} more lines"))?;
         }
-        Ok(done.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        Ok(done
+            .status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(1))
     }
 }
 
@@ -94,7 +101,8 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if args.keep {
         dir.disable_cleanup(true);
     }
-    let exe = std::env::current_exe().map_err(|e| failed("this program can't be found again", e))?;
+    let exe =
+        std::env::current_exe().map_err(|e| failed("this program can't be found again", e))?;
     let mut stage = Stage {
         exe,
         data_dir: dir.path().join("ledger"),
@@ -105,7 +113,9 @@ pub(super) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let exit = story::tell(&mut stage)?;
     if args.keep {
         let path = kept(dir.path());
-        stage.out.line(format_args!("kept: ledger --data-dir {path} tail"))?;
+        stage
+            .out
+            .line(format_args!("kept: ledger --data-dir {path} tail"))?;
     }
     stage.out.finish()?;
     Ok(exit)

@@ -33,7 +33,9 @@ impl DemoNode {
         let mut lines = stderr.map(BufReader::new);
         loop {
             let mut line = String::new();
-            let read = lines.as_mut().map_or(Ok(0), |lines| lines.read_line(&mut line));
+            let read = lines
+                .as_mut()
+                .map_or(Ok(0), |lines| lines.read_line(&mut line));
             if read.map_err(|e| failed("the node can't be heard", e))? == 0 {
                 return Err(failed("the node did not come up", said.trim_end()));
             }
@@ -65,7 +67,10 @@ impl DemoNode {
     pub(super) fn stop(mut self) -> Result<bool, Failure> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default());
         kill(pid, Signal::SIGTERM).map_err(|e| failed("the node can't be stopped", e))?;
-        let status = self.child.wait().map_err(|e| failed("the node can't be stopped", e))?;
+        let status = self
+            .child
+            .wait()
+            .map_err(|e| failed("the node can't be stopped", e))?;
         Ok(status.success())
     }
 }

@@ -19,18 +19,27 @@ const OUTAGE: Duration = Duration::from_millis(700);
 
 pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
     make_files(&stage.files)?;
-    expect(stage.operator(&["init", "--name", "demo"], Lines::All)?, "init")?;
+    expect(
+        stage.operator(&["init", "--name", "demo"], Lines::All)?,
+        "init",
+    )?;
     stage.out.line("")?;
     let node = DemoNode::start(&stage.exe, &stage.data_dir)?;
     stage.say(format_args!("a node leads (process {})", node.pid()))?;
 
     let tasks = all(&stage.files);
-    let ids: Vec<Id> = tasks.iter().filter_map(|task| task.task_id.clone()).collect();
+    let ids: Vec<Id> = tasks
+        .iter()
+        .filter_map(|task| task.task_id.clone())
+        .collect();
     let api = Node::require(&stage.data_dir)?;
     for task in &tasks {
         api.wait(api.client().submit(task))?;
     }
-    stage.say(format_args!("{} commands are submitted, in three queues", ids.len()))?;
+    stage.say(format_args!(
+        "{} commands are submitted, in three queues",
+        ids.len()
+    ))?;
 
     std::thread::sleep(BEFORE_KILL);
     let before = api.wait(api.client().status(None))?;
@@ -56,14 +65,20 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
     ))?;
     std::fs::write(stage.files.join(APPROVAL), "go ahead\n")
         .map_err(|e| failed("the approval can't be written", e))?;
-    expect(stage.operator(&["task", "retry", FAILING], Lines::All)?, "task retry")?;
+    expect(
+        stage.operator(&["task", "retry", FAILING], Lines::All)?,
+        "task retry",
+    )?;
     stage.out.line("")?;
     for id in &ids {
         api.wait(api.client().wait(id))?;
     }
     stage.say("every task has ended")?;
 
-    let query = TaskQuery { limit: Some(1000), ..TaskQuery::default() };
+    let query = TaskQuery {
+        limit: Some(1000),
+        ..TaskQuery::default()
+    };
     let listed = async { api.client().tasks(&query).await?.collect().await };
     let views: Vec<TaskView> = api.wait(listed)?;
     let mut codes = Vec::new();
@@ -81,7 +96,11 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
     stage.out.line("")?;
     let stopped = node.stop()?;
     stage.say("the node has stopped in good order")?;
-    let verdict = Verdict { status: &status, views: &views, expected: ids.len() };
+    let verdict = Verdict {
+        status: &status,
+        views: &views,
+        expected: ids.len(),
+    };
     let sound = stopped && codes.iter().all(|code| *code == 0) && verdict.holds();
     stage.out.line(verdict.line(sound))?;
     Ok(if sound { Exit::OK } else { Exit::FAILED })
@@ -96,7 +115,11 @@ fn expect(code: u8, what: &str) -> Result<(), Failure> {
 }
 
 fn came_back(status: &Status) -> String {
-    let recovery = status.report.node.as_ref().and_then(|node| node.recovery.as_ref());
+    let recovery = status
+        .report
+        .node
+        .as_ref()
+        .and_then(|node| node.recovery.as_ref());
     match recovery {
         None => "a new node leads and is still looking into what runs".to_owned(),
         Some(r) => format!(
@@ -142,9 +165,7 @@ impl Verdict<'_> {
 
     fn line(&self, sound: bool) -> String {
         let report = &self.status.report;
-        let doubled = self.count(|v| {
-            v.attempts.len() > 1 && v.task_id.as_str() != FAILING
-        });
+        let doubled = self.count(|v| v.attempts.len() > 1 && v.task_id.as_str() != FAILING);
         format!(
             "{}: {} tasks, {} completed, {} reaped, {} retried by hand, {} lost, {doubled} doubled; \
              {} events, {} terms, {}",

@@ -29,7 +29,13 @@ pub(super) fn make_files(dir: &Path) -> Result<(), Failure> {
         for line in 0..LINES / (file + 1) {
             // A linear congruential generator: the same files every time.
             word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            writeln!(writer, "{line:06} agent {:04x} reports {:08x}", word >> 18, word).map_err(io)?;
+            writeln!(
+                writer,
+                "{line:06} agent {:04x} reports {:08x}",
+                word >> 18,
+                word
+            )
+            .map_err(io)?;
         }
         writer.flush().map_err(io)?;
     }
@@ -64,7 +70,12 @@ pub(super) fn hanging(dir: &Path) -> SubmitRequest {
     SubmitRequest {
         max_runtime_ms: Some(Millis(2000)),
         grace_ms: Some(Millis(500)),
-        ..script("hangs", Priority::Standard, dir, "trap '' TERM; while :; do sleep 1; done")
+        ..script(
+            "hangs",
+            Priority::Standard,
+            dir,
+            "trap '' TERM; while :; do sleep 1; done",
+        )
     }
 }
 

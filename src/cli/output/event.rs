@@ -216,7 +216,7 @@ pub(crate) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String> {
     }
     field("prev_hash", event.prev_hash.to_string());
     field("hash", event.hash.to_string());
-    field("data", String::new());
+    lines.push("    data".to_owned());
     lines.extend(pretty(event.event.data));
     lines
 }

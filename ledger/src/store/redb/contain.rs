@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
 thread_local! {
@@ -27,6 +27,18 @@ pub(super) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(f));
     DEPTH.set(DEPTH.get() - 1);
     result.map_err(|panic| message(panic.as_ref()))
+}
+
+/// Drops a value as an unwinding thread does. redb's database then just closes its file; dropped
+/// in any other way it commits once more, which a damaged store must be spared: the evidence would
+/// change, and redb can abort the process over it (it panics while it cleans up after a panic).
+pub(super) fn discard<T>(value: T) {
+    let unwind = move || {
+        let _value = value;
+        resume_unwind(Box::new("discarded"));
+    };
+    // The outcome is the panic just made, or one more of redb's; either way the value is gone.
+    let _: Result<(), String> = contain(unwind);
 }
 
 /// Silences the panic message of threads inside a containment, and of no others.
@@ -66,5 +78,19 @@ mod tests {
         let text: Result<(), String> = inner;
         assert!(text.is_err_and(|t| t.ends_with("flat")));
         assert_eq!(DEPTH.get(), 0);
+    }
+
+    #[test]
+    fn what_is_discarded_is_dropped_while_panicking() {
+        struct Drops<'a>(&'a Cell<bool>);
+        impl Drop for Drops<'_> {
+            fn drop(&mut self) {
+                self.0.set(std::thread::panicking());
+            }
+        }
+        let panicking = Cell::new(false);
+        discard(Drops(&panicking));
+        assert!(panicking.get());
+        assert!(!std::thread::panicking());
     }
 }

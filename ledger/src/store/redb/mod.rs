@@ -8,7 +8,8 @@
 //! - One writer: redb locks its file. An append is one transaction with one sync.
 //! - A store is made whole or not at all, and never silently: [`RedbStore::open`] does not create.
 //! - What is opened is checked: the layout, the last block against the head, the head against the
-//!   head file. A file that redb would not survive is an error, never a panic (`contain.rs`).
+//!   head file. A file that redb would not survive is an error, never a panic (`contain.rs`), and
+//!   what is refused is not changed by a byte (`backend.rs`).
 //! - After a failed append nothing more is written (`backend.rs`).
 //! - Looking at a store without a writer changes no byte of it ([`OfflineReader`]).
 
@@ -36,6 +37,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::redb::backends::FileBackend;
 use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use self::backend::{HEADER_LEN, WriterFile};
@@ -45,9 +47,9 @@ use self::overlay::Source;
 use self::reader::Shared;
 use self::writer::{Failure, Writer};
 use super::memory::admit;
-use super::{AppendError, Block, LogReader, LogWriter, OpenError, pack};
+use super::{AppendError, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
-use crate::ids::{LedgerId, Seq};
+use crate::ids::LedgerId;
 
 /// Name of redb's file in the data directory.
 pub const STORE_FILE: &str = "ledger.redb";
@@ -128,6 +130,9 @@ impl RedbStore {
 
     /// Opens the ledger in `dir` for writing.
     ///
+    /// A store that was closed is not read as a whole: which pages are free is taken from redb's
+    /// own record. [`OfflineReader::check_structure`] checks that record, where there is time.
+    ///
     /// # Errors
     /// [`OpenError`]; [`OpenError::Damaged`] also if events that were acknowledged are missing.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
@@ -137,18 +142,19 @@ impl RedbStore {
             Presence::Nothing => return Err(OpenError::Missing(dir.to_owned())),
         }
         let path = dir.join(STORE_FILE);
-        let io = |what: &str, path: &Path| {
-            let what = format!("{what} {}", path.display());
-            move |error| OpenError::Io { what, error }
+        let open = |path: &Path| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(path)
+                .map_err(|error| OpenError::Io {
+                    what: format!("opening {}", path.display()),
+                    error,
+                })
         };
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
         let mut retries = 0;
-        let db = loop {
-            let file = open(&path).map_err(io("opening", &path))?;
-            precheck(&Source::File(Arc::new(
-                file.try_clone().map_err(io("opening", &path))?,
-            )))?;
-            match open_database(|| WriterFile::new(file)) {
+        let (db, file) = loop {
+            match open_for_writing(open(&path)?) {
                 Err(OpenError::InUse) if retries < LOCK_RETRIES => {
                     retries += 1;
                     std::thread::sleep(LOCK_PAUSE);
@@ -156,16 +162,14 @@ impl RedbStore {
                 other => break other?,
             }
         };
-        let head_path = dir.join(HEAD_FILE);
-        let said = read_head_file(dir);
-        Self::assemble(db, said, || {
-            open(&head_path).map_err(io("opening", &head_path))
-        })
+        let head_file = || open(&dir.join(HEAD_FILE));
+        Self::assemble(db, &file, read_head_file(dir), head_file)
     }
 
-    /// A store over an open database, after all checks.
-    fn assemble(
+    /// A store over a database that is open on trial: accepted once everything agrees.
+    fn assemble<B: StorageBackend>(
         db: Database,
+        file: &WriterFile<B>,
         said: Result<HeadFile, HeadFileFault>,
         head_file: impl FnOnce() -> Result<File, OpenError>,
     ) -> Result<Self, OpenError> {
@@ -181,8 +185,14 @@ impl RedbStore {
             tail.check(&ChainKey::new(shared.ledger_id))
                 .map_err(|e| OpenError::Damaged(e.to_string()))?;
         }
+        let head_file = head_file()?;
+        file.accept().map_err(|error| OpenError::Io {
+            what: format!("repairing {STORE_FILE}"),
+            error,
+        })?;
+        shared.accept();
         Ok(Self {
-            writer: Writer::new(shared, head_file()?, tail),
+            writer: Writer::new(shared, head_file, tail),
         })
     }
 
@@ -271,7 +281,8 @@ fn check_genesis(ledger_id: LedgerId, genesis: &Batch) -> io::Result<()> {
 /// Writes a whole new store into an empty file and syncs it.
 fn write_store(file: File, ledger_id: LedgerId, genesis: &Batch) -> io::Result<()> {
     let synced = file.try_clone()?;
-    let db = open_database(|| WriterFile::new(file)).map_err(io::Error::other)?;
+    let open = || FileBackend::new(file).map(WriterFile::direct);
+    let db = open_database(open).map_err(io::Error::other)?;
     initialize(&db, ledger_id, genesis).map_err(|Failure(e)| e)?;
     drop(db);
     synced.sync_all()
@@ -312,7 +323,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Refuses what redb would take for a new database or not for one at all.
-fn precheck(source: &Source) -> Result<(), OpenError> {
+fn precheck(source: &dyn Source) -> Result<(), OpenError> {
     let mut header = [0; HEADER_LEN];
     source
         .len()
@@ -330,6 +341,22 @@ fn precheck(source: &Source) -> Result<(), OpenError> {
         )));
     }
     Ok(())
+}
+
+/// Opens redb's file for writing, on trial.
+fn open_for_writing(file: File) -> Result<(Database, WriterFile<FileBackend>), OpenError> {
+    let io = |error| OpenError::Io {
+        what: format!("opening {STORE_FILE}"),
+        error,
+    };
+    let source = Arc::new(file.try_clone().map_err(io)?);
+    precheck(source.as_ref())?;
+    let file = FileBackend::new(file)
+        .map_err(io::Error::other)
+        .and_then(|file| WriterFile::on_trial(file, source))
+        .map_err(io)?;
+    let db = open_database(|| Ok(file.clone()))?;
+    Ok((db, file))
 }
 
 /// Opens redb over a backend; its errors and panics become ours.
@@ -403,7 +430,7 @@ fn check_head_file(
     }
     let mut blocks = reader.blocks(said.seq).map_err(damaged)?;
     let block = blocks.next().transpose().map_err(damaged)?;
-    let found = block.and_then(|block| hash_at(&block, &ChainKey::new(said.ledger_id), said.seq));
+    let found = block.and_then(|block| block.hash_at(&ChainKey::new(said.ledger_id), said.seq));
     if found != Some(said.hash) {
         return Err(OpenError::Damaged(format!(
             "the event at seq {} is not the one that was acknowledged (hash {}, found {}); run \
@@ -414,17 +441,4 @@ fn check_head_file(
         )));
     }
     Ok(())
-}
-
-/// The chain hash of the event at `seq`, as the block's first edge and its bytes give it.
-pub(crate) fn hash_at(block: &Block, key: &ChainKey, seq: Seq) -> Option<crate::hash::Hash> {
-    if !(block.first()..=block.last()).contains(&seq) {
-        return None;
-    }
-    if seq == block.last() {
-        return Some(block.last_hash());
-    }
-    let mut links = crate::chain::Links::new(*key, block.prev_hash());
-    let index = usize::try_from(seq.0 - block.first().0).ok()?;
-    block.iter().take(index + 1).map(|e| links.next(e)).last()
 }

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use ::redb::{Builder, DatabaseError};
 
-use super::contain::contain;
+use super::contain::{contain, discard};
 use super::head_file::{HeadFile, HeadFileFault};
 use super::overlay::{Overlay, Source};
 use super::reader::{RedbReader, Shared};
@@ -29,7 +29,7 @@ use crate::store::{Blocks, LogReader, OpenError, ReadError};
 #[derive(Debug)]
 pub struct OfflineReader {
     reader: RedbReader,
-    source: Source,
+    source: Arc<dyn Source>,
     head_file: Result<HeadFile, HeadFileFault>,
     seen: Option<Seen>,
 }
@@ -71,7 +71,7 @@ impl OfflineReader {
             len: meta.len(),
             modified: meta.modified().ok(),
         };
-        let opened = Self::over(Source::File(file), read_head_file(dir));
+        let opened = Self::over(file, read_head_file(dir));
         match opened {
             Ok(mut reader) => {
                 reader.seen = Some(seen);
@@ -83,11 +83,11 @@ impl OfflineReader {
     }
 
     pub(super) fn over(
-        source: Source,
+        source: Arc<dyn Source>,
         head_file: Result<HeadFile, HeadFileFault>,
     ) -> Result<Self, OpenError> {
-        precheck(&source)?;
-        let overlay = source.clone();
+        precheck(source.as_ref())?;
+        let overlay = Arc::clone(&source);
         let db = open_database(|| Overlay::new(overlay).map_err(DatabaseError::from))?;
         Ok(Self {
             reader: RedbReader::new(Arc::new(Shared::load(db)?)),
@@ -124,12 +124,14 @@ impl OfflineReader {
     /// # Errors
     /// [`ReadError::Damaged`] with what redb found.
     pub fn check_structure(&self) -> Result<(), ReadError> {
-        let overlay = Overlay::new(self.source.clone()).map_err(ReadError::Io)?;
+        let overlay = Overlay::new(Arc::clone(&self.source)).map_err(ReadError::Io)?;
         let check = || -> Result<bool, DatabaseError> {
             let mut db = Builder::new()
                 .set_cache_size(super::CACHE_BYTES)
                 .create_with_backend(overlay)?;
-            db.check_integrity()
+            let sound = db.check_integrity();
+            discard(db);
+            sound
         };
         let result = match contain(check) {
             Ok(Ok(true)) => return Ok(()),

@@ -13,42 +13,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::redb::StorageBackend;
 
-const PAGE: usize = 4096;
+/// Bytes that are copied when one of them is written.
+pub(super) const PAGE: usize = 4096;
 
-/// Bytes at rest: a file, or an image of one in memory.
-#[derive(Debug, Clone)]
-pub(super) enum Source {
-    /// A file, opened for reading.
-    File(Arc<File>),
-    /// A copy in memory.
-    Image(Arc<[u8]>),
+/// Bytes at rest that can be read from any thread.
+pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
+    /// How many there are.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `out` from `offset` on; an error if there are not that many.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 }
 
-impl Source {
-    pub(super) fn len(&self) -> io::Result<u64> {
-        match self {
-            Self::File(file) => Ok(file.metadata()?.len()),
-            Self::Image(bytes) => Ok(bytes.len() as u64),
-        }
+impl Source for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
     }
 
-    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.read_exact_at(out, offset),
-            Self::Image(bytes) => {
-                let from = usize::try_from(offset).map_err(|_| past_the_end())?;
-                let slice = from
-                    .checked_add(out.len())
-                    .and_then(|to| bytes.get(from..to))
-                    .ok_or_else(past_the_end)?;
-                out.copy_from_slice(slice);
-                Ok(())
-            }
-        }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(out, offset)
     }
 }
 
-fn past_the_end() -> io::Error {
+pub(super) fn past_the_end() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
         "read past the end of the file",
@@ -66,7 +53,7 @@ struct State {
 
 /// Copy on write over a [`Source`].
 pub(super) struct Overlay {
-    source: Source,
+    source: Arc<dyn Source>,
     state: Mutex<State>,
 }
 
@@ -77,7 +64,7 @@ impl fmt::Debug for Overlay {
 }
 
 impl Overlay {
-    pub(super) fn new(source: Source) -> io::Result<Self> {
+    pub(super) fn new(source: Arc<dyn Source>) -> io::Result<Self> {
         let len = source.len()?;
         Ok(Self {
             source,
@@ -87,6 +74,15 @@ impl Overlay {
                 pages: BTreeMap::new(),
             }),
         })
+    }
+
+    /// What was changed: the length, and the pages by their number.
+    pub(super) fn into_changes(self) -> (u64, BTreeMap<u64, Box<[u8; PAGE]>>) {
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        (state.len, state.pages)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -185,6 +181,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[derive(Debug)]
+    struct Image(Vec<u8>);
+
+    impl Source for Image {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let from = offset as usize;
+            out.copy_from_slice(&self.0[from..from + out.len()]);
+            Ok(())
+        }
+    }
+
     #[derive(Debug, Clone)]
     enum Op {
         Write(u64, Vec<u8>),
@@ -206,7 +216,7 @@ mod tests {
         #[test]
         fn it_behaves_like_a_vec(base in proptest::collection::vec(any::<u8>(), 0..20_000),
                                  ops in proptest::collection::vec(op(), 1..30)) {
-            let overlay = Overlay::new(Source::Image(base.clone().into())).unwrap();
+            let overlay = Overlay::new(Arc::new(Image(base.clone()))).unwrap();
             let mut model = base;
             for op in ops {
                 match op {
@@ -237,7 +247,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [7; 5000]).unwrap();
         let read_only = File::open(file.path()).unwrap();
-        let overlay = Overlay::new(Source::File(Arc::new(read_only))).unwrap();
+        let overlay = Overlay::new(Arc::new(read_only)).unwrap();
         overlay.set_len(9000).unwrap();
         overlay.write(4990, &[1; 100]).unwrap();
         let mut out = [0; 200];

@@ -3,13 +3,14 @@
 //! Each [`LogReader::blocks`] walks one redb snapshot, so that it never sees half a batch, nor
 //! anything that is not durable yet.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ::redb::{
     Database, Range, ReadOnlyTable, ReadableDatabase, StorageError, TableError, TransactionError,
 };
 
-use super::contain::contain;
+use super::contain::{contain, discard};
 use super::meta::{self, BLOCKS, StoreHead};
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     /// Taken out when the store is closed; readers that are left over get an error.
     db: RwLock<Option<Database>>,
     head: Mutex<StoreHead>,
+    /// Whether closing may write: only once a writer has accepted the store.
+    accepted: AtomicBool,
 }
 
 impl Shared {
@@ -33,13 +36,18 @@ impl Shared {
                 ledger_id,
                 db: RwLock::new(Some(db)),
                 head: Mutex::new(head),
+                accepted: AtomicBool::new(false),
             }),
             Err(error) => {
-                // Closing commits once more, which a damaged store may not survive.
-                let _ = contain(|| drop(db));
+                discard(db);
                 Err(error)
             }
         }
+    }
+
+    /// Closing commits from now on.
+    pub(super) fn accept(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn head(&self) -> StoreHead {
@@ -62,7 +70,12 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let _ = contain(|| drop(db));
+        if self.accepted.load(Ordering::Relaxed) {
+            // redb reports nothing here; at worst the next opening has to repair.
+            let _ = contain(|| drop(db));
+        } else {
+            discard(db);
+        }
     }
 }
 

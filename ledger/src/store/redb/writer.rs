@@ -33,7 +33,7 @@ pub(super) struct Writer {
     key: ChainKey,
     head_file: File,
     /// The last block while it is small enough to be joined.
-    tail: Option<Block>,
+    pub(super) tail: Option<Block>,
     /// What the failed append said; nothing more is written after it.
     failed: Option<String>,
 }

@@ -7,8 +7,8 @@ use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::memory::MemoryStore;
 use ledger_core::store::{Block, BlockFault, Blocks, LogReader, ReadError};
 
+use super::Subjects;
 use crate::framework::{Position, ReplayError, rebuild, replay, unwatched};
-use crate::status::Status;
 use crate::testkit::History;
 
 type Change = Box<dyn Fn(usize, Block) -> Option<Result<Block, ReadError>> + Send + Sync>;
@@ -209,7 +209,7 @@ fn positions_that_are_not_in_the_log_are_refused() {
 fn it_can_be_broken_off() {
     let history = long();
     let mut blocks = 0;
-    let result = rebuild::<Status>(history.store(), None, &mut |_| {
+    let result = rebuild::<Subjects>(history.store(), None, &mut |_| {
         blocks += 1;
         if blocks == 10 {
             ControlFlow::Break(())
@@ -220,6 +220,6 @@ fn it_can_be_broken_off() {
     assert!(matches!(result, Err(ReplayError::Stopped)));
     assert_eq!(blocks, 10);
     let empty = MemoryStore::new(crate::testkit::LEDGER);
-    let nothing = rebuild::<Status>(&empty, None, &mut unwatched).unwrap();
+    let nothing = rebuild::<Subjects>(&empty, None, &mut unwatched).unwrap();
     assert_eq!(nothing.position(), Position::START);
 }

@@ -4,13 +4,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use ledger_core::ids::{LedgerId, Uuid};
 
-use super::{Counter, app, rows, same};
+use super::{Counter, Subjects, app, rows, same};
+use crate::framework::snapshot::read;
 use crate::framework::{
     ApplyError, Fold, Projection, RestoreError, SnapshotError, View, ViewDir, catch_up, rebuild,
     rebuild_into, unwatched,
 };
-use crate::status::Status;
-use crate::tasks::Tasks;
 use crate::testkit::{History, LEDGER};
 
 fn dir() -> (tempfile::TempDir, ViewDir) {
@@ -23,14 +22,14 @@ fn dir() -> (tempfile::TempDir, ViewDir) {
 fn what_was_saved_is_loaded_and_goes_on() {
     let (_temp, dir) = dir();
     let mut history = History::seeded(5, 400);
-    let saved = rebuild_into::<Status>(&dir, history.store(), None, &mut unwatched).unwrap();
-    let header = dir.header("status").unwrap();
+    let saved = rebuild_into::<Subjects>(&dir, history.store(), None, &mut unwatched).unwrap();
+    let header = dir.header("subjects").unwrap();
     assert_eq!(
         (header.position, header.digest),
         (saved.position(), saved.digest())
     );
     assert_eq!(header.rows as usize, rows(&saved).len());
-    let mut loaded = dir.load::<Status>(LEDGER).unwrap();
+    let mut loaded = dir.load::<Subjects>(LEDGER).unwrap();
     same(&loaded, &saved);
     (0..50).for_each(|choice| history.step(choice * 7));
     catch_up(&mut loaded, history.store(), None, &mut unwatched).unwrap();
@@ -40,8 +39,8 @@ fn what_was_saved_is_loaded_and_goes_on() {
     );
     // A later one replaces it; nothing else is left behind.
     dir.save(&loaded, LEDGER).unwrap();
-    same(&dir.load::<Status>(LEDGER).unwrap(), &loaded);
-    let path = dir.file("status").unwrap();
+    same(&dir.load::<Subjects>(LEDGER).unwrap(), &loaded);
+    let path = dir.file("subjects").unwrap();
     let beside: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
     assert_eq!(beside.len(), 1);
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
@@ -52,38 +51,35 @@ fn what_was_saved_is_loaded_and_goes_on() {
 fn a_snapshot_changed_or_cut_anywhere_is_refused_or_says_the_same() {
     let (_temp, dir) = dir();
     let history = History::seeded(5, 8);
-    let saved = rebuild_into::<Tasks>(&dir, history.store(), None, &mut unwatched).unwrap();
-    let path = dir.file("tasks").unwrap();
+    let saved = rebuild_into::<Subjects>(&dir, history.store(), None, &mut unwatched).unwrap();
+    let path = dir.file("subjects").unwrap();
     let good = std::fs::read(&path).unwrap();
+    let load = |bytes: &[u8]| read::<Subjects>(&mut &*bytes, LEDGER);
+    same(&load(&good).unwrap(), &saved);
     for at in 0..good.len() {
-        for mask in [1 << (at % 8), 0xff] {
+        for bit in 0..8 {
             let mut bad = good.clone();
-            bad[at] ^= mask;
-            std::fs::write(&path, &bad).unwrap();
-            match dir.load::<Tasks>(LEDGER) {
+            bad[at] ^= 1 << bit;
+            match load(&bad) {
                 Err(SnapshotError::Damaged(_) | SnapshotError::Version { .. }) => {}
                 Err(other) => panic!("byte {at}: {other}"),
                 // An escape may be written in capitals, say; then the content is the same.
                 Ok(loaded) => same(&loaded, &saved),
             }
         }
-        std::fs::write(&path, &good[..at]).unwrap();
-        let cut = dir.load::<Tasks>(LEDGER);
+        let cut = load(&good[..at]);
         assert!(
             matches!(cut, Err(SnapshotError::Damaged(_))),
             "cut at {at}: {cut:?}"
         );
     }
     for more in ["\n", "x", "[\"zzz\",1]\n", "[\"zzz\",1]"] {
-        std::fs::write(&path, [&good, more.as_bytes()].concat()).unwrap();
-        let longer = dir.load::<Tasks>(LEDGER);
+        let longer = load(&[&good, more.as_bytes()].concat());
         assert!(
             matches!(longer, Err(SnapshotError::Damaged(_))),
             "{longer:?}"
         );
     }
-    std::fs::write(&path, &good).unwrap();
-    same(&dir.load::<Tasks>(LEDGER).unwrap(), &saved);
 }
 
 /// `Counter`, one version later.
@@ -133,9 +129,9 @@ fn another_version_ledger_or_name_is_refused() {
     let before = counter.clone();
     assert!(View::load(&mut counter, &dir, other).is_err());
     same(&counter, &before);
-    let (from, to) = (dir.file("counter").unwrap(), dir.file("status").unwrap());
+    let (from, to) = (dir.file("counter").unwrap(), dir.file("subjects").unwrap());
     std::fs::rename(&from, &to).unwrap();
-    let loaded = dir.load::<Status>(LEDGER);
+    let loaded = dir.load::<Subjects>(LEDGER);
     assert!(matches!(loaded, Err(SnapshotError::Damaged(_))));
 }
 

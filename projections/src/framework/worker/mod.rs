@@ -153,7 +153,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Owns the views' thread; dropping it stops the thread without writing snapshots.
 pub struct ViewWorker {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for ViewWorker {
@@ -188,7 +188,10 @@ impl ViewWorker {
             lock(&shared.reached).stopped = true;
             lock(&shared.inbox).close();
         }
-        Self { shared, thread }
+        Self {
+            shared,
+            thread: Mutex::new(thread),
+        }
     }
 
     /// Tells the views of a batch that has become durable. Never waits: if the views are far
@@ -319,16 +322,16 @@ impl ViewWorker {
     }
 
     /// Folds the batches at hand, breaks off reading the log, writes the views' snapshots and ends
-    /// the thread.
-    pub fn stop(mut self) {
+    /// the thread. The views can still be read; they don't move any more.
+    pub fn stop(&self) {
         self.end(Stop::Saving);
     }
 
-    fn end(&mut self, how: Stop) {
+    fn end(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         lock(&self.shared.inbox).stop.get_or_insert(how);
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = lock(&self.thread).take() {
             // A panic there has already told the waiters; there is nothing more to do about it.
             let _ = thread.join();
         }

@@ -152,8 +152,10 @@ impl Worker<'_> {
     fn fold_batch(&self, batch: &Batch) {
         if batch.head().seq > self.reached() {
             let wanted = |kind: &str| self.wants(kind);
-            for block in DecodedBlock::of_batch(batch, &wanted) {
-                self.fold(&block);
+            // A batch that doesn't check out is not folded: the log is read instead.
+            let blocks = DecodedBlock::of_batch(batch, &wanted).unwrap_or_default();
+            for block in &blocks {
+                self.fold(block);
             }
         }
     }

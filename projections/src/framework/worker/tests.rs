@@ -10,12 +10,9 @@ use ledger_core::store::memory::MemoryStore;
 use ledger_core::store::{Blocks, LogReader, ReadError};
 
 use super::{Source, ViewWorker, WorkerError};
-use crate::framework::tests::{Counter, app, rows};
+use crate::framework::tests::{Counter, Subjects, app, rows};
 use crate::framework::{Fold, Health, Position, View, ViewDir, rebuild, unwatched};
-use crate::status::Status;
-use crate::tasks::Tasks;
 use crate::testkit::{History, LEDGER};
-use crate::views;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -32,27 +29,21 @@ impl Home {
     }
 
     fn start(&self, reader: impl LogReader + 'static) -> ViewWorker {
-        let mut all = views::all();
-        all.push(Box::<Fold<Counter>>::default());
+        let all: Vec<Box<dyn View>> = vec![
+            Box::<Fold<Subjects>>::default(),
+            Box::<Fold<Counter>>::default(),
+        ];
         ViewWorker::start(all, self.dir.clone(), Arc::new(reader))
     }
 }
 
 fn check(worker: &ViewWorker, history: &History) {
     worker.wait_for(history.head().seq, LONG).unwrap();
-    let (store, at) = (history.store(), Position::from(history.head()));
-    let status = rebuild::<Status>(store, None, &mut unwatched).unwrap();
-    let tasks = rebuild::<Tasks>(store, None, &mut unwatched).unwrap();
-    assert_eq!(
-        worker.with_status(|s, p| (s == status.state(), p)),
-        Some((true, at))
-    );
-    let live = worker.with_view("tasks", rows).unwrap();
-    assert_eq!(live, rows(&tasks));
-    assert_eq!(
-        worker.with_tasks(|t, p| (t.len(), p)),
-        Some((tasks.state().len(), at))
-    );
+    let rebuilt = rebuild::<Subjects>(history.store(), None, &mut unwatched).unwrap();
+    let at = Position::from(history.head());
+    let live = worker.with::<Subjects, _>(|fold| (fold.position(), fold.state().clone()));
+    assert_eq!(live, Some((at, rebuilt.state().clone())));
+    assert_eq!(worker.with_view("subjects", rows).unwrap(), rows(&rebuilt));
 }
 
 fn source(worker: &ViewWorker, name: &str) -> Source {
@@ -74,18 +65,21 @@ fn it_follows_batches_saves_and_starts_from_its_snapshots() {
         sent = history.batches().len();
     }
     check(&worker, &history);
-    assert!(matches!(source(&worker, "status"), Source::Rebuilt { .. }));
+    assert!(matches!(
+        source(&worker, "subjects"),
+        Source::Rebuilt { .. }
+    ));
     worker.stop();
     let at = history.head().seq;
-    assert_eq!(home.dir.header("tasks").unwrap().position.seq, at);
+    assert_eq!(home.dir.header("subjects").unwrap().position.seq, at);
     // Behind the snapshot the log has grown.
     (0..40).for_each(|choice| history.step(choice));
     let worker = home.start(history.store().clone());
     check(&worker, &history);
-    assert_eq!(source(&worker, "status"), Source::Snapshot { at });
+    assert_eq!(source(&worker, "subjects"), Source::Snapshot { at });
     drop(worker);
     assert_eq!(
-        home.dir.header("tasks").unwrap().position.seq,
+        home.dir.header("subjects").unwrap().position.seq,
         at,
         "dropping saves nothing"
     );
@@ -116,7 +110,7 @@ fn more_than_the_inbox_holds_is_read_from_the_log() {
     let worker = home.start(history.store().clone());
     // A reader holds the views, so nothing is taken in meanwhile.
     worker
-        .with_view("tasks", |_| {
+        .with_view("subjects", |_| {
             for batch in history.batches() {
                 worker.durable(Arc::clone(batch));
             }
@@ -168,7 +162,7 @@ fn a_poisoned_worker_keeps_nobody_waiting() {
     let worker = ViewWorker::start(only, home.dir.clone(), reader);
     worker.durable_upto(history.head().seq);
     worker.wait_for(history.head().seq, LONG).unwrap();
-    assert_eq!(worker.with_status(|_, _| ()), None);
+    assert!(worker.with::<Subjects, _>(|_| ()).is_none());
 }
 
 #[test]
@@ -184,7 +178,7 @@ fn snapshots_of_another_history_or_damaged_ones_are_rebuilt() {
     for history in [History::seeded(2, 400), History::seeded(2, 10)] {
         let worker = home.start(history.store().clone());
         check(&worker, &history);
-        let Source::Rebuilt { why } = source(&worker, "status") else {
+        let Source::Rebuilt { why } = source(&worker, "subjects") else {
             panic!("used a snapshot of another history");
         };
         assert!(why.contains("its position, seq"), "{why}");
@@ -219,13 +213,13 @@ fn a_view_is_rebuilt_and_compared_while_it_runs() {
     let mut history = History::seeded(4, 300);
     let worker = home.start(history.store().clone());
     check(&worker, &history);
-    let state = worker.rebuild("tasks").unwrap();
+    let state = worker.rebuild("subjects").unwrap();
     assert_eq!(state.position, Position::from(history.head()));
     assert!(matches!(state.source, Source::Rebuilt { .. }));
     (0..20).for_each(|choice| history.step(choice));
     worker.durable_upto(history.head().seq);
     check(&worker, &history);
-    let comparison = worker.check("tasks").unwrap();
+    let comparison = worker.check("subjects").unwrap();
     assert_eq!(comparison.difference, None);
     assert_eq!(comparison.live, comparison.rebuilt);
     let unknown = worker.check("nothing");
@@ -310,10 +304,11 @@ fn a_stopped_worker_answers_waiters() {
         result
     });
     wait_begun.recv().unwrap();
-    // Asking the thread to end is what `stop` does, without giving up the worker.
-    super::lock(&worker.shared.inbox).stop = Some(super::Stop::AtOnce);
-    worker.shared.wake.notify_one();
+    worker.stop();
     let result = waiting.join().unwrap();
     assert!(matches!(result, Err(WorkerError::Stopped)), "{result:?}");
-    assert!(matches!(worker.rebuild("tasks"), Err(WorkerError::Stopped)));
+    assert!(matches!(
+        worker.rebuild("subjects"),
+        Err(WorkerError::Stopped)
+    ));
 }

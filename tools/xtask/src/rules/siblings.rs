@@ -1,7 +1,7 @@
 //! Siblings don't import each other: domains under `src/`, and folders of projections.
 //!
 //! Domains meet only in events; `node/` wires them. A projection that read another would have
-//! two positions at once. The shim outlives nodes and versions, so it knows no domain.
+//! two positions at once; their tests may, to see them side by side. The shim outlives nodes and versions, so it knows no domain.
 
 use crate::finding::{Finding, Rule};
 use crate::mentions::Mention;
@@ -29,8 +29,8 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<Finding> {
                 "domains meet only in events; node/ wires them"
             } else if is_shim && workspace.domains.contains(target) {
                 "the shim outlives nodes and versions, so it knows no domain"
-            } else if projection
-                .is_some_and(|own| own != target && is_projection(workspace, target))
+            } else if !mention.in_test
+                && projection.is_some_and(|own| own != target && is_projection(workspace, target))
             {
                 "a projection folds the log and reads no other projection"
             } else {

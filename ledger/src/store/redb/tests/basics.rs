@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::super::*;
-use crate::ids::Term;
+use crate::ids::{Seq, Term};
 use crate::store::conformance::{self, Opened};
 use crate::store::samples::{batch, genesis, ledger_id};
 use crate::store::{ReadError, for_each_event};

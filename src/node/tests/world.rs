@@ -1,10 +1,5 @@
-//! The core against fake ports: random histories from a seed, with slow and failing disks, lives
-//! that end in the middle, processes that end, hang, vanish or were never begun.
-//!
-//! After each history everything is healed and must come to an end: every acknowledged task is in
-//! the log and has ended, every attempt was begun at most once, nothing left the core before it
-//! was durable, the chain verifies, terms rise, and folding the log gives the core's own state.
-//! Each seed is run twice and must give the same history to the last hash.
+//! The fake world around the core: a disk that is slow or fails, processes that end, hang, vanish or
+//! were never begun, and lives that end in the middle. What must always hold is asserted here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,14 +15,11 @@ use ledger_core::time::{Micros, Millis, Timestamp};
 use projections::framework::{Projection, rebuild, unwatched};
 use projections::tasks::ProcessRef;
 
-use super::command::*;
-use super::core::{Core, CoreConfig};
-use super::decision::Decision;
-use super::ports::SeededRandom;
+use super::super::command::*;
+use super::super::core::{Core, CoreConfig};
+use super::super::decision::Decision;
+use super::super::ports::SeededRandom;
 use crate::scheduler::decide::{EndResult, Ended};
-
-const HISTORIES: u64 = 1000;
-const STEPS: usize = 120;
 
 /// What an attempt is, in the fake world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,25 +29,25 @@ enum Real {
     Vanished,
 }
 
-struct World {
-    random: SeededRandom,
-    ledger: LedgerId,
-    store: MemoryStore,
+pub(super) struct World {
+    pub(super) random: SeededRandom,
+    pub(super) ledger: LedgerId,
+    pub(super) store: MemoryStore,
     /// What is in the store, folded.
-    mirror: Decision,
-    core: Core,
-    now: u64,
-    life: u64,
-    in_flight: Option<Batch>,
-    inputs: Vec<Input>,
+    pub(super) mirror: Decision,
+    pub(super) core: Core,
+    pub(super) now: u64,
+    pub(super) life: u64,
+    pub(super) in_flight: Option<Batch>,
+    pub(super) inputs: Vec<Input>,
     attempts: BTreeMap<AttemptId, Real>,
-    asked: BTreeMap<RequestId, Command>,
-    next_request: u64,
-    acknowledged: BTreeMap<Id, Seq>,
-    cancelled: BTreeSet<AttemptId>,
-    stopped: Option<StopReason>,
-    failing: bool,
-    trace: Vec<String>,
+    pub(super) asked: BTreeMap<RequestId, Command>,
+    pub(super) next_request: u64,
+    pub(super) acknowledged: BTreeMap<Id, Seq>,
+    pub(super) cancelled: BTreeSet<AttemptId>,
+    pub(super) stopped: Option<StopReason>,
+    pub(super) failing: bool,
+    pub(super) trace: Vec<String>,
 }
 
 fn pick(random: &mut SeededRandom, below: u64) -> u64 {
@@ -63,7 +55,7 @@ fn pick(random: &mut SeededRandom, below: u64) -> u64 {
     u64::from_le_bytes(bytes[..8].try_into().unwrap()) % below
 }
 
-fn fold(store: &MemoryStore) -> Decision {
+pub(super) fn fold(store: &MemoryStore) -> Decision {
     rebuild::<Decision>(store, None, &mut unwatched)
         .unwrap()
         .into_state()
@@ -107,7 +99,7 @@ fn start(
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let ledger = LedgerId(Uuid::from_u128(u128::from(seed)));
         let store = MemoryStore::new(ledger);
         let mut seed_bytes = [7; 32];
@@ -140,7 +132,7 @@ impl World {
         LogReader::head(&self.store).unwrap().seq
     }
 
-    fn ask(&mut self, command: Command) {
+    pub(super) fn ask(&mut self, command: Command) {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.asked.insert(id, command.clone());
@@ -153,7 +145,7 @@ impl World {
     }
 
     /// Something happens.
-    fn stir(&mut self, seed: u64) {
+    pub(super) fn stir(&mut self, seed: u64) {
         self.now += pick(&mut self.random, 5_000);
         match pick(&mut self.random, 16) {
             0..=4 => self.submit(),
@@ -171,10 +163,10 @@ impl World {
         }
     }
 
-    fn submit(&mut self) {
+    pub(super) fn submit(&mut self) {
         let n = pick(&mut self.random, 40);
-        let key = (n % 5 == 0).then(|| Id::new(format!("k{}", n % 3)).unwrap());
-        let argv = if n % 11 == 0 {
+        let key = n.is_multiple_of(5).then(|| Id::new(format!("k{}", n % 3)).unwrap());
+        let argv = if n.is_multiple_of(11) {
             Vec::new()
         } else {
             vec!["x".into()]
@@ -190,7 +182,7 @@ impl World {
             max_runtime_ms: Millis(1000),
             grace_ms: Millis(10),
         };
-        let task_id = (n % 4 > 0).then(|| Id::new(format!("t{n}")).unwrap());
+        let task_id = (!n.is_multiple_of(4)).then(|| Id::new(format!("t{n}")).unwrap());
         self.ask(Command::Submit { task_id, task, key });
     }
 
@@ -232,7 +224,7 @@ impl World {
             data: format!("{{\"a\":\"{}\"}}", "x".repeat(size)),
         };
         let expected_head =
-            (size % 2 == 0).then(|| Seq(self.durable().0 + pick(&mut self.random, 2)));
+            size.is_multiple_of(2).then(|| Seq(self.durable().0 + pick(&mut self.random, 2)));
         self.ask(Command::Append {
             events: vec![event.clone(), event],
             key: None,
@@ -298,7 +290,7 @@ impl World {
         self.store.append(batch).unwrap()
     }
 
-    fn finish_append(&mut self) {
+    pub(super) fn finish_append(&mut self) {
         let Some(batch) = self.in_flight.take() else {
             return;
         };
@@ -325,7 +317,7 @@ impl World {
         self.reborn(seed);
     }
 
-    fn reborn(&mut self, seed: u64) {
+    pub(super) fn reborn(&mut self, seed: u64) {
         self.life += 1;
         self.inputs.clear();
         self.asked.clear();
@@ -335,7 +327,7 @@ impl World {
         self.carry_out(first);
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let inputs = std::mem::take(&mut self.inputs);
         let outputs = self.core.step(
             Now {
@@ -439,7 +431,7 @@ impl World {
     }
 
     /// No more faults: everything that was accepted must come to its end.
-    fn heal(&mut self, seed: u64) {
+    pub(super) fn heal(&mut self, seed: u64) {
         self.failing = false;
         for _ in 0..10_000 {
             if self.stopped.is_some() {
@@ -458,7 +450,7 @@ impl World {
         panic!("seed {seed}: the history does not come to its end");
     }
 
-    fn check(&self, seed: u64) {
+    pub(super) fn check(&self, seed: u64) {
         let durable = fold(&self.store);
         for (task, seq) in &self.acknowledged {
             let task = durable.tasks.get(task);
@@ -529,110 +521,4 @@ fn outcome(id: &AttemptId, code: i32, ladder: Option<(LadderCause, Vec<LadderSte
             stderr: stream,
         },
     }
-}
-
-/// One history; returns where it ends and everything that was answered.
-fn history(seed: u64) -> (Head, Vec<String>) {
-    let mut world = World::new(seed);
-    for _ in 0..STEPS {
-        if world.stopped.is_some() {
-            world.in_flight = None;
-            world.reborn(seed);
-        }
-        world.stir(seed);
-    }
-    world.heal(seed);
-    world.check(seed);
-    (LogReader::head(&world.store).unwrap(), world.trace)
-}
-
-#[test]
-fn a_thousand_random_histories_hold_and_repeat() {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = u64::try_from(threads).unwrap();
-    std::thread::scope(|scope| {
-        for first in 0..threads {
-            scope.spawn(move || {
-                for seed in (first..HISTORIES).step_by(usize::try_from(threads).unwrap()) {
-                    assert_eq!(history(seed), history(seed), "seed {seed} does not repeat");
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn a_failed_append_ends_the_core_and_answers_everyone() {
-    let mut world = World::new(1);
-    world.failing = false;
-    world.finish_append();
-    world.turn();
-    world.submit();
-    world.turn();
-    world
-        .inputs
-        .push(Input::AppendFailed(AppendFailure::Full("no space".into())));
-    world.turn();
-    assert_eq!(
-        world.stopped,
-        Some(StopReason::AppendFailed(AppendFailure::Full(
-            "no space".into()
-        )))
-    );
-    assert!(world.asked.is_empty(), "whoever waited was answered");
-    assert!(
-        world.trace.last().unwrap().contains("NotLeading"),
-        "{:?}",
-        world.trace
-    );
-    world.submit();
-    world.turn();
-    assert!(
-        world.asked.is_empty(),
-        "whoever comes later is answered too"
-    );
-}
-
-#[test]
-fn shutting_down_releases_the_lease_after_everything_is_durable() {
-    let mut world = World::new(2);
-    world.failing = false;
-    world.inputs.push(Input::Shutdown);
-    world.turn();
-    assert_eq!(world.stopped, None, "nothing is durable yet");
-    world.finish_append();
-    world.turn();
-    world.finish_append();
-    world.turn();
-    assert_eq!(world.stopped, Some(StopReason::Shutdown));
-    let state = fold(&world.store);
-    assert!(state.leases.latest().is_some() && state.leases.open().is_none());
-}
-
-#[test]
-fn thousands_of_commands_share_a_batch() {
-    let mut world = World::new(3);
-    world.failing = false;
-    world.finish_append();
-    for i in 0..3000 {
-        let event = AppEvent {
-            kind: "app.x".parse().unwrap(),
-            subject: Entity::new("app/x").unwrap(),
-            data: format!("{{\"i\":{i}}}"),
-        };
-        world.ask(Command::Append {
-            events: vec![event],
-            key: None,
-            expected_head: None,
-        });
-    }
-    world.turn();
-    let batches = std::iter::from_fn(|| {
-        let had = world.in_flight.is_some();
-        world.finish_append();
-        world.turn();
-        had.then_some(())
-    });
-    assert!(batches.count() <= 2);
-    assert!(world.asked.is_empty());
 }
