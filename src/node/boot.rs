@@ -3,6 +3,7 @@
 //! The order matters: nothing is read before the lock is held, nothing is served before the
 //! lease is durable, nothing is dispatched before open work was looked into.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ledger_core::chain::{BatchBuilder, ChainKey, Head};
@@ -13,8 +14,8 @@ use ledger_core::event::{
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Term};
 use ledger_core::store::redb::{OfflineReader, RedbStore};
-use ledger_core::store::{LogReader, OpenError, ReadError};
-use projections::framework::{Fold, rebuild, unwatched};
+use ledger_core::store::{LogReader, OpenError, ReadError, for_each_event};
+use projections::framework::{Fold, Health, rebuild, unwatched};
 
 use super::command::Now;
 use super::core::{Core, CoreConfig};
@@ -151,7 +152,7 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     let reader = store.reader();
     let fold: Fold<Decision> =
         rebuild(&reader, None, &mut unwatched).map_err(|e| BootError::Replay(e.to_string()))?;
-    refuse_unknown(&fold)?;
+    refuse_unknown(&reader, &fold)?;
     let replay = begun.elapsed();
     let io = |error| BootError::Io {
         path: dir.to_owned(),
@@ -189,14 +190,33 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     })
 }
 
-fn refuse_unknown(fold: &Fold<Decision>) -> Result<(), BootError> {
-    match fold.state().unknown() {
-        None => Ok(()),
-        Some((seq, kind, version)) => Err(BootError::UnknownKind {
+/// Whoever decides must have understood everything that was decided before.
+fn refuse_unknown(reader: &dyn LogReader, fold: &Fold<Decision>) -> Result<(), BootError> {
+    if let Some((seq, kind, version)) = fold.state().unknown() {
+        return Err(BootError::UnknownKind {
             seq,
             kind: kind.to_owned(),
             version,
+        });
+    }
+    let Health::Poisoned { seq, reason } = fold.health() else {
+        return Ok(());
+    };
+    // A later version of a payload is somebody else's word for it, not damage.
+    let found = for_each_event(reader, *seq, |chained| {
+        let header = &chained.event.header;
+        ControlFlow::Break(match Event::decode(&chained.event) {
+            Ok(Event::Unknown) => Some((header.kind.to_owned(), header.version)),
+            Ok(_) | Err(_) => None,
+        })
+    });
+    match found {
+        Ok(ControlFlow::Break(Some((kind, version)))) => Err(BootError::UnknownKind {
+            seq: *seq,
+            kind,
+            version,
         }),
+        _ => Err(BootError::Replay(format!("at seq {seq}: {reason}"))),
     }
 }
 

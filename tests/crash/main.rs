@@ -7,5 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disk;
 mod outage;
 mod parts;
+mod storm;
