@@ -95,13 +95,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         .head()
         .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
-    let view_dir = ViewDir::open(options.data_dir.join("views"))
-        .map_err(|e| NodeError::Views(e.to_string()))?;
-    let views = Arc::new(ViewWorker::start(
-        views::all(),
-        view_dir,
-        Arc::clone(&reader),
-    ));
+    let views = Arc::new(start_views(options, &reader)?);
 
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
@@ -142,21 +136,14 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         stopping,
         warnings: warnings(),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the runtime"))?;
+    let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
-    for thread in [turner, writer, processes] {
-        if thread.join().is_err() {
-            tracing::error!("a thread of the node panicked");
-        }
-    }
+    join([turner, writer, processes]);
     // Whoever held it besides has ended.
     if let Some(views) = Arc::into_inner(views) {
         views.stop();
@@ -167,6 +154,30 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     match on_stop.borrow().clone() {
         None | Some(StopReason::Shutdown) => Ok(()),
         Some(reason) => Err(NodeError::SteppedDown(reason)),
+    }
+}
+
+fn start_views(
+    options: &NodeOptions,
+    reader: &Arc<dyn LogReader>,
+) -> Result<ViewWorker, NodeError> {
+    let dir = ViewDir::open(options.data_dir.join("views"))
+        .map_err(|e| NodeError::Views(e.to_string()))?;
+    Ok(ViewWorker::start(views::all(), dir, Arc::clone(reader)))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io("starting a runtime"))
+}
+
+fn join(threads: [JoinHandle<()>; 3]) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the node panicked");
+        }
     }
 }
 
@@ -210,10 +221,7 @@ fn spawn_port(
     config: PortConfig,
     effects: mpsc::UnboundedReceiver<super::processes::Effect>,
 ) -> Result<JoinHandle<()>, NodeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the process port"))?;
+    let runtime = runtime()?;
     let (port, own) = {
         let _in_runtime = runtime.enter();
         Port::new(config).map_err(io("starting the spawner"))?

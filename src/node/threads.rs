@@ -67,7 +67,6 @@ struct Turner<'a> {
     core: Core,
     outlets: &'a Outlets,
     gather: Gather,
-    // tidy: allow(hash-order) — looked up by id, never walked
     replies: HashMap<RequestId, oneshot::Sender<Result<Reply, Rejected>>>,
     next: u64,
 }
