@@ -10,13 +10,15 @@ use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
 use ledger_core::ids::Id;
 use ledger_core::store::LogReader;
+use ledger_core::store::redb::RedbStore;
 use projections::framework::{ViewDir, ViewWorker};
 use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::boot::{BootError, Booted, boot};
-use super::command::{Input, StopReason};
+use super::command::{Input, Output, StopReason};
+use super::core::Core;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn, write};
 use crate::api::{self, Api, Defaults};
@@ -100,25 +102,18 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
     let (stopped, on_stop) = watch::channel(None);
-    let (effects, effects_in) = mpsc::unbounded_channel();
-    let (disk, batches) = bounded(1);
-    let writer = spawn_writer(store, batches, &views, head, inbox.clone())?;
-    let outlets = Outlets {
-        disk,
-        effects,
-        stopped,
-    };
-    let turner = std::thread::Builder::new()
-        .name("core".into())
-        .spawn(move || turn(core, first, &mail, &outlets))
-        .map_err(io("starting the core's thread"))?;
-    let port = PortConfig {
-        exe: options.exe.clone(),
-        data_dir: options.data_dir.clone(),
-        output_limit: options.config.tasks.output_limit,
-        inbox: inbox.clone(),
-    };
-    let processes = spawn_port(port, effects_in)?;
+    let threads = start_threads(
+        options,
+        Parts {
+            store,
+            core,
+            first,
+            head,
+            stopped,
+        },
+        &views,
+        (inbox.clone(), mail),
+    )?;
 
     let (stop, stopping) = watch::channel(false);
     let api = Arc::new(Api {
@@ -143,7 +138,15 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
+<<<<<<< HEAD
     join([turner, writer, processes]);
+=======
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the node panicked");
+        }
+    }
+>>>>>>> wt-g
     // Whoever held it besides has ended.
     if let Some(views) = Arc::into_inner(views) {
         views.stop();
@@ -157,6 +160,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     }
 }
 
+<<<<<<< HEAD
 fn start_views(
     options: &NodeOptions,
     reader: &Arc<dyn LogReader>,
@@ -179,6 +183,52 @@ fn join(threads: [JoinHandle<()>; 3]) {
             tracing::error!("a thread of the node panicked");
         }
     }
+=======
+/// What the node's threads are made of.
+struct Parts {
+    store: RedbStore,
+    core: Core,
+    first: Vec<Output>,
+    head: watch::Sender<Head>,
+    stopped: watch::Sender<Option<StopReason>>,
+}
+
+/// Starts what writes, what looks after processes and, once both are there, what decides: a node
+/// that can't start anything does not take the lease.
+fn start_threads(
+    options: &NodeOptions,
+    parts: Parts,
+    views: &Arc<ViewWorker>,
+    (inbox, mail): (Sender<Mail>, Receiver<Mail>),
+) -> Result<[JoinHandle<()>; 3], NodeError> {
+    let Parts {
+        store,
+        core,
+        first,
+        head,
+        stopped,
+    } = parts;
+    let (effects, effects_in) = mpsc::unbounded_channel();
+    let (disk, batches) = bounded(1);
+    let writer = spawn_writer(store, batches, views, head, inbox.clone())?;
+    let outlets = Outlets {
+        disk,
+        effects,
+        stopped,
+    };
+    let port = PortConfig {
+        exe: options.exe.clone(),
+        data_dir: options.data_dir.clone(),
+        output_limit: options.config.tasks.output_limit,
+        inbox,
+    };
+    let processes = spawn_port(port, effects_in)?;
+    let turner = std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || turn(core, first, &mail, &outlets))
+        .map_err(io("starting the core's thread"))?;
+    Ok([turner, writer, processes])
+>>>>>>> wt-g
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {
@@ -201,7 +251,7 @@ fn warnings() -> Vec<String> {
 }
 
 fn spawn_writer(
-    store: ledger_core::store::redb::RedbStore,
+    store: RedbStore,
     batches: Receiver<Batch>,
     views: &Arc<ViewWorker>,
     head: watch::Sender<Head>,

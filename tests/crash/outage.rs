@@ -46,6 +46,7 @@ async fn tasks_that_run_go_on_under_the_next_node() {
 
     let node = ledger.up().await;
     assert_eq!(node.term, 2);
+    node.recovered().await;
     for (n, process) in processes.iter().enumerate() {
         let view = node.task(&format!("t{n}")).await;
         assert_eq!(view.state, StateName::Running);
@@ -116,7 +117,7 @@ async fn a_limit_that_passes_meanwhile_is_held_to_by_the_shim() {
         "trap '' TERM; echo $$ > {}; while :; do sleep 600; done",
         told.show()
     );
-    node.submit(named("late", limited(1500, 100, script(&text))))
+    node.submit(named("late", limited(2500, 100, script(&text))))
         .await;
     let process = identity(told.pid());
     let shim = shim(&node.registered("late", 1).await);
@@ -249,6 +250,7 @@ async fn a_graceful_stop_leaves_running_tasks_to_the_next_node() {
     assert_eq!(released.data["reason"], "shutdown");
 
     let node = ledger.up().await;
+    node.recovered().await;
     gate.tell("end");
     assert_eq!(node.end_of("runs").await.exit_code, Some(5));
     node.end_of("waits").await;

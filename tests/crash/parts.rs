@@ -183,3 +183,29 @@ async fn what_a_dead_spawner_had_not_read_is_begun_by_the_next() {
         (4, 4)
     );
 }
+
+#[tokio::test]
+async fn spawners_that_can_not_serve_fail_their_tasks_and_not_the_node() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    assert_eq!(
+        node.run(named("before", exec(&["true"]))).await.exit_code,
+        Some(0)
+    );
+    // No spawner follows a link to where attempts are kept, so each that is started ends at once.
+    let (attempts, away) = (ledger.dir.join("attempts"), ledger.dir.join("away"));
+    std::fs::rename(&attempts, &away).unwrap();
+    std::os::unix::fs::symlink("away", &attempts).unwrap();
+    end(&identity(node.spawner()));
+    let view = node.run(named("meanwhile", exec(&["true"]))).await;
+    assert_eq!((view.state, view.exit_code), (StateName::Dead, Some(127)));
+    std::fs::remove_file(&attempts).unwrap();
+    std::fs::rename(&away, &attempts).unwrap();
+    assert_eq!(
+        node.run(named("after", exec(&["true"]))).await.exit_code,
+        Some(0)
+    );
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.only("task.failed").data["failure"]["type"], "spawn");
+}

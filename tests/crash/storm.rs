@@ -157,7 +157,7 @@ async fn killed_again_and_again() {
         let _ = tokio::time::timeout(patience, quiet(&mut follower)).await;
         node.crash();
         if draw(&mut random, 3) == 0 {
-            die_coming_up(&ledger, draw(&mut random, 20_000));
+            die_coming_up(&ledger, draw(&mut random, 1_000_000));
         }
         node = ledger.up().await;
         lives.send_replace(node.term);
@@ -185,7 +185,7 @@ fn die_coming_up(ledger: &Ledger, turns: u64) {
     let mut command = ledger.command(&["up"]);
     let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     for _ in 0..turns {
-        std::thread::yield_now();
+        std::hint::spin_loop();
     }
     child.kill().unwrap();
     child.wait().unwrap();

@@ -222,6 +222,12 @@ impl Node {
         self.follow(1).await.find(wanted).await
     }
 
+    /// Waits until the node has taken up what it found.
+    pub async fn recovered(&self) -> Logged {
+        self.event(|e| e.kind == "node.recovered" && e.term == self.term)
+            .await
+    }
+
     /// Waits until a task has a process, and returns the event that says so.
     pub async fn registered(&self, task: &str, attempt: u32) -> Logged {
         self.event(|e| {

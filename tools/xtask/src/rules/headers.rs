@@ -35,7 +35,11 @@ fn missing_header(file: &TextFile) -> Option<Finding> {
         first = lines.next().unwrap_or_default();
     }
     // What a Python file is for stands in its docstring.
-    let opening = if file.path.ends_with(".py") { "\"\"\"" } else { "#" };
+    let opening = if file.path.ends_with(".py") {
+        "\"\"\""
+    } else {
+        "#"
+    };
     let described = is_manifest(&file.path)
         && file
             .text
