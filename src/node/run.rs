@@ -138,15 +138,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
-<<<<<<< HEAD
-    join([turner, writer, processes]);
-=======
-    for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a thread of the node panicked");
-        }
-    }
->>>>>>> wt-g
+    join(threads);
     // Whoever held it besides has ended.
     if let Some(views) = Arc::into_inner(views) {
         views.stop();
@@ -160,7 +152,6 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     }
 }
 
-<<<<<<< HEAD
 fn start_views(
     options: &NodeOptions,
     reader: &Arc<dyn LogReader>,
@@ -183,7 +174,8 @@ fn join(threads: [JoinHandle<()>; 3]) {
             tracing::error!("a thread of the node panicked");
         }
     }
-=======
+}
+
 /// What the node's threads are made of.
 struct Parts {
     store: RedbStore,
@@ -228,7 +220,6 @@ fn start_threads(
         .spawn(move || turn(core, first, &mail, &outlets))
         .map_err(io("starting the core's thread"))?;
     Ok([turner, writer, processes])
->>>>>>> wt-g
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {
