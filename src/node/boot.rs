@@ -144,7 +144,9 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     // A writer trusts redb's record of free pages; were that damaged, it would overwrite events.
     // Looking first costs about a third of a second for a million events.
     let damaged = |e: ReadError| OpenError::Damaged(e.to_string());
-    OfflineReader::open(dir)?.check_structure().map_err(damaged)?;
+    OfflineReader::open(dir)?
+        .check_structure()
+        .map_err(damaged)?;
     let store = RedbStore::open(dir)?;
     let begun = Stopwatch::start();
     let reader = store.reader();

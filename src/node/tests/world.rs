@@ -165,7 +165,9 @@ impl World {
 
     pub(super) fn submit(&mut self) {
         let n = pick(&mut self.random, 40);
-        let key = n.is_multiple_of(5).then(|| Id::new(format!("k{}", n % 3)).unwrap());
+        let key = n
+            .is_multiple_of(5)
+            .then(|| Id::new(format!("k{}", n % 3)).unwrap());
         let argv = if n.is_multiple_of(11) {
             Vec::new()
         } else {
@@ -223,8 +225,9 @@ impl World {
             subject: Entity::new("app/x").unwrap(),
             data: format!("{{\"a\":\"{}\"}}", "x".repeat(size)),
         };
-        let expected_head =
-            size.is_multiple_of(2).then(|| Seq(self.durable().0 + pick(&mut self.random, 2)));
+        let expected_head = size
+            .is_multiple_of(2)
+            .then(|| Seq(self.durable().0 + pick(&mut self.random, 2)));
         self.ask(Command::Append {
             events: vec![event.clone(), event],
             key: None,
