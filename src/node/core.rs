@@ -204,6 +204,7 @@ impl Core {
                 });
                 self.recovered(&attempt, |r| &mut r.lost);
             }
+            Input::Hold => self.sequencer.hold(),
             Input::Shutdown => self.shut_down(now),
         }
     }

@@ -97,13 +97,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         .head()
         .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
-    let view_dir = ViewDir::open(options.data_dir.join("views"))
-        .map_err(|e| NodeError::Views(e.to_string()))?;
-    let views = Arc::new(ViewWorker::start(
-        views::all(),
-        view_dir,
-        Arc::clone(&reader),
-    ));
+    let views = Arc::new(start_views(options, &reader)?);
 
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
@@ -137,21 +131,22 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         stopping,
         warnings: warnings(),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the runtime"))?;
+    let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
+<<<<<<< HEAD
+    join([turner, writer, processes]);
+=======
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a thread of the node panicked");
         }
     }
+>>>>>>> wt-g
     // Whoever held it besides has ended.
     if let Some(views) = Arc::into_inner(views) {
         views.stop();
@@ -165,6 +160,30 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     }
 }
 
+<<<<<<< HEAD
+fn start_views(
+    options: &NodeOptions,
+    reader: &Arc<dyn LogReader>,
+) -> Result<ViewWorker, NodeError> {
+    let dir = ViewDir::open(options.data_dir.join("views"))
+        .map_err(|e| NodeError::Views(e.to_string()))?;
+    Ok(ViewWorker::start(views::all(), dir, Arc::clone(reader)))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io("starting a runtime"))
+}
+
+fn join(threads: [JoinHandle<()>; 3]) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the node panicked");
+        }
+    }
+=======
 /// What the node's threads are made of.
 struct Parts {
     store: RedbStore,
@@ -209,6 +228,7 @@ fn start_threads(
         .spawn(move || turn(core, first, &mail, &outlets))
         .map_err(io("starting the core's thread"))?;
     Ok([turner, writer, processes])
+>>>>>>> wt-g
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {
@@ -251,10 +271,7 @@ fn spawn_port(
     config: PortConfig,
     effects: mpsc::UnboundedReceiver<super::processes::Effect>,
 ) -> Result<JoinHandle<()>, NodeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the process port"))?;
+    let runtime = runtime()?;
     let (port, own) = {
         let _in_runtime = runtime.enter();
         Port::new(config).map_err(io("starting the spawner"))?

@@ -318,7 +318,11 @@ async fn a_node_with_nothing_to_do_does_nothing() {
     // A loop that wakes up for nothing does so hundreds of times a second; what a node may do now
     // and then is far below. The time is no deadline: a slow machine only makes fewer of them.
     let before = switches();
+<<<<<<< HEAD
+    // tidy: allow(sleep) — that nothing happens for a while is what is asked here
+=======
     // tidy: allow(sleep) — that nothing happens announces itself to nobody
+>>>>>>> wt-g
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let woken = switches() - before;
     assert!(woken < 100, "an idle node woke up {woken} times");

@@ -134,6 +134,14 @@ impl Tasks {
     }
 }
 
+fn closing(failure: &Failure) -> Closing {
+    match failure {
+        Failure::Exit { code } => Closing::Exit(*code),
+        Failure::Signal { signal } => Closing::Signal(*signal),
+        Failure::Spawn { .. } => Closing::Spawn,
+    }
+}
+
 impl Task {
     fn next_state(&mut self, header: &Header<'_>, event: &TaskEvent) -> Result<(), String> {
         let at = header.recorded_at;
@@ -158,12 +166,7 @@ impl Task {
                 self.state = TaskState::Completed { at };
             }
             TaskEvent::Failed(e) => {
-                let closing = match e.failure {
-                    Failure::Exit { code } => Closing::Exit(code),
-                    Failure::Signal { signal } => Closing::Signal(signal),
-                    Failure::Spawn { .. } => Closing::Spawn,
-                };
-                self.close(header, e.attempt, closing, e.runtime_us)?;
+                self.close(header, e.attempt, closing(&e.failure), e.runtime_us)?;
                 self.state = TaskState::Undecided;
             }
             TaskEvent::TimedOut(e) => {

@@ -12,6 +12,7 @@ use ledger_core::clock;
 use ledger_core::ids::{Seq, Term};
 use ledger_core::store::LogWriter;
 use ledger_core::store::redb::RedbStore;
+use opsledger::node::gather::Gather;
 use tokio::sync::oneshot;
 
 use super::{MAX_GROUP, Mail, Post};
@@ -44,10 +45,17 @@ fn sequence(
     let mut pending: VecDeque<(Seq, oneshot::Sender<()>)> = VecDeque::new();
     let mut durable = builder.head().seq;
     let (mut in_flight, mut stopped) = (false, false);
+    let mut gather = Gather::default();
+    let mut gathered = Vec::new();
     while !stopped || in_flight {
-        let Ok(first) = inbox.recv() else { break };
+        let mut hold = false;
+        if gathered.is_empty() && (in_flight || builder.is_empty()) {
+            let Ok(first) = inbox.recv() else { break };
+            gathered.push(first);
+            gathered.extend(inbox.try_iter().take(MAX_GROUP - 1));
+        }
         let now = clock::now();
-        for mail in std::iter::once(first).chain(inbox.try_iter().take(MAX_GROUP - 1)) {
+        for mail in gathered.drain(..) {
             match mail {
                 Mail::Append(request) => {
                     let draft = samples.draft(now, request.data);
@@ -56,17 +64,27 @@ fn sequence(
                 }
                 Mail::Durable(head) => {
                     in_flight = false;
+                    hold = gather.batch_durable();
                     durable = head.seq;
                 }
                 Mail::Stop => stopped = true,
             }
         }
+        let mut answered = 0;
         while let Some((_, ack)) = pending.pop_front_if(|(seq, _)| *seq <= durable) {
+            answered += 1;
             // A producer that has gone needs no answer.
             let _ = ack.send(());
         }
+        if hold {
+            gathered = gather.wait(inbox, answered);
+            if !gathered.is_empty() {
+                continue;
+            }
+        }
         if !in_flight && !builder.is_empty() {
             in_flight = true;
+            gather.batch_sent();
             disk.send(builder.take())
                 .context("handing a batch to the disk's thread")?;
         }
