@@ -190,19 +190,7 @@ impl Task {
                 self.expect_next(e.attempt)?;
                 self.queue(header, e.attempt);
             }
-            TaskEvent::CancelRequested(e) => {
-                let TaskState::Running(run) = &self.state else {
-                    return Err(format!(
-                        "task {} is to be cancelled and does not run",
-                        self.id
-                    ));
-                };
-                self.state = TaskState::Cancelling {
-                    run: run.clone(),
-                    asked: header.seq,
-                    reason: e.reason.clone(),
-                };
-            }
+            TaskEvent::CancelRequested(e) => self.cancelling(header, e.reason.clone())?,
             TaskEvent::Cancelled(e) => {
                 match e.attempt {
                     Some(attempt) => {
@@ -234,6 +222,21 @@ impl Task {
             since_at: header.recorded_at,
             next,
         };
+    }
+
+    fn cancelling(&mut self, header: &Header<'_>, reason: Option<String>) -> Result<(), String> {
+        let TaskState::Running(run) = &self.state else {
+            return Err(format!(
+                "task {} is to be cancelled and does not run",
+                self.id
+            ));
+        };
+        self.state = TaskState::Cancelling {
+            run: run.clone(),
+            asked: header.seq,
+            reason,
+        };
+        Ok(())
     }
 
     fn expect_undecided(&self, what: &str) -> Result<(), String> {

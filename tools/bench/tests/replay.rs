@@ -23,7 +23,8 @@ fn ledger() -> PathBuf {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    assert!(build.status().unwrap().success(), "ledger does not build");
+    let built = build.status().expect("cargo runs: it is running this test");
+    assert!(built.success(), "ledger does not build");
     Path::new(env!("CARGO_BIN_EXE_bench")).with_file_name("ledger")
 }
 
@@ -32,7 +33,7 @@ fn replay(args: &[&str]) -> Output {
         .arg("replay")
         .args(args)
         .output()
-        .unwrap()
+        .expect("the binary under test was built with this test")
 }
 
 #[test]
