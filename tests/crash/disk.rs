@@ -8,7 +8,9 @@ use std::process::Command;
 use opsledger::api::wire::{AppendEvent, AppendRequest, ErrorCode};
 use serde_json::value::RawValue;
 
-use crate::support::{Ledger, fails_to_start, identity, is_ci, is_gone, named, script, show, text};
+use crate::support::{
+    Ledger, Node, fails_to_start, identity, is_ci, is_gone, named, script, show, text,
+};
 
 /// A small file system in memory, gone when dropped.
 struct SmallDisk {
@@ -67,7 +69,11 @@ fn on_disk(options: &str) -> Option<(SmallDisk, Ledger)> {
 }
 
 fn large(n: u64) -> AppendRequest {
-    let data = format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(50_000));
+    sized(n, 50_000)
+}
+
+fn sized(n: u64, size: usize) -> AppendRequest {
+    let data = format!(r#"{{"n":{n},"fill":"{}"}}"#, "x".repeat(size));
     AppendRequest {
         events: vec![AppendEvent {
             kind: "app.large".parse().unwrap(),
@@ -155,58 +161,31 @@ async fn a_node_does_not_come_up_on_a_full_disk_without_saying_why() {
         .output()
         .unwrap();
     assert!(!filled.status.success(), "the disk has an end");
-    // The store has room inside that it took before: it is used up first.
-    let mut node = ledger.up().await;
-    let mut appended = 0;
-    while node.client.append(&large(appended)).await.is_ok() {
-        appended += 1;
-        assert!(appended < 1000, "the disk does not fill up");
-    }
-    node.wait();
+    // Each life uses up what room is left inside the store, until there is none to begin one.
     let mut lives = 0;
-    // What is there already may have room for a few more lives.
-    let ended = loop {
-        let output = ledger.command(&["up"]).spawn_and_stop();
-        match output {
-            Some(ended) => break ended,
-            None => lives += 1,
+    let said = loop {
+        assert!(lives < 100, "the disk does not fill up");
+        lives += 1;
+        match Node::try_start(&mut ledger.command(&["up"])).await {
+            Err(ended) => break ended.stderr,
+            Ok(mut node) => {
+                while node
+                    .client
+                    .append(&sized(0, 20_000 >> lives.min(7)))
+                    .await
+                    .is_ok()
+                {}
+                let ended = node.wait();
+                assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+                assert!(ended.stderr.contains("the disk is full"), "{ended:?}");
+            }
         }
-        assert!(lives < 500, "the disk does not fill up");
     };
-    assert!(
-        ended.contains("full") || ended.contains("No space"),
-        "{ended}"
-    );
+    assert!(said.contains("full") || said.contains("No space"), "{said}");
     std::fs::remove_file(&ballast).unwrap();
     let node = ledger.up().await;
     node.stop_well();
     ledger.assert_sound();
-}
-
-trait SpawnAndStop {
-    /// Starts a node and stops it once it leads; what it said if it never did.
-    fn spawn_and_stop(&mut self) -> Option<String>;
-}
-
-impl SpawnAndStop for Command {
-    fn spawn_and_stop(&mut self) -> Option<String> {
-        use std::io::{BufRead, BufReader, Read};
-        let mut child = self.stderr(std::process::Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        while !said.contains(" leads in term ") {
-            if stderr.read_line(&mut said).unwrap() == 0 {
-                assert!(!child.wait().unwrap().success(), "{said}");
-                return Some(said);
-            }
-        }
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        stderr.read_to_string(&mut said).unwrap();
-        let status = child.wait().unwrap();
-        // It may have led and met the end of the disk when it gave the lease back.
-        (!status.success()).then_some(said)
-    }
 }
 
 #[tokio::test]

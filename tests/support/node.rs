@@ -82,6 +82,14 @@ impl Node {
 
     /// Starts a node by a command of one's own.
     pub async fn start(command: &mut Command) -> Self {
+        match Self::try_start(command).await {
+            Ok(node) => node,
+            Err(ended) => panic!("the node does not lead: {ended:?}"),
+        }
+    }
+
+    /// Starts a node that may end before it leads.
+    pub async fn try_start(command: &mut Command) -> Result<Self, Ended> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -90,24 +98,23 @@ impl Node {
             .unwrap();
         let (led, line) = oneshot::channel();
         let mut stderr = Stderr::read(&mut child, |line| drop(led.send(line)));
-        let line = match tokio::time::timeout(DEADLINE, line).await {
-            Ok(Ok(line)) => line,
-            _ => {
-                let _ = child.kill();
-                let status = child.wait();
-                panic!("the node does not lead ({status:?}):\n{}", stderr.all());
-            }
+        let Ok(Ok(line)) = tokio::time::timeout(DEADLINE, line).await else {
+            // Nothing to do if it has ended by itself.
+            let _ = child.kill();
+            let status = child.wait().unwrap();
+            let stderr = stderr.all();
+            return Err(Ended { status, stderr });
         };
         let (_, rest) = line.split_once(" leads in term ").unwrap();
         let (term, socket) = rest.split_once("; its socket is ").unwrap();
         let socket = PathBuf::from(socket);
-        Self {
+        Ok(Self {
             client: Client::connect(&socket).await.unwrap(),
             term: term.parse().unwrap(),
             socket,
             child,
             stderr,
-        }
+        })
     }
 
     /// The node's process id.
