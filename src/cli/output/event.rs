@@ -120,7 +120,7 @@ impl EventPrinter {
         };
         // Names share what a wide terminal has to spare; the summary gets the rest.
         let subject = pad(&cut_middle(h.subject, (columns / 5).clamp(12, 44)), 12);
-        let actor = pad(&cut_middle(h.actor, (columns / 8).clamp(9, 24)), 9);
+        let actor = pad(&cut_middle(h.actor, (columns / 6).clamp(9, 24)), 9);
         let names = [&*time, &seq, &kind, &subject, &actor];
         let taken: usize = names.iter().map(|s| width(s) + 1).sum();
         let text = cut(

@@ -9,29 +9,34 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
+    terminal: bool,
 }
+
+/// Work that ends within this needs no bar.
+const MOMENT: Duration = Duration::from_millis(300);
 
 impl Progress {
     /// Work on so many events; nothing is drawn if it ends within a moment.
     pub(crate) fn events(what: &'static str, total: u64) -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self {
-                bar: ProgressBar::hidden(),
-            };
-        }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         let template = "{msg} [{bar:24}] {percent:>3}%  {human_pos} of {human_len} events  \
                         {per_sec}  ETA {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(what);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self {
+            bar,
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     /// The work has come to here.
     pub(crate) fn at(&self, done: u64) {
+        if self.terminal && self.bar.is_hidden() && self.bar.elapsed() > MOMENT {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.enable_steady_tick(Duration::from_millis(200));
+        }
         self.bar.set_position(done);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn summary(event: &EventRef<'_>) -> String {
 
 fn ledger(event: &LedgerEvent) -> String {
     match event {
-        LedgerEvent::Created(e) => format!("{:?} made by version {}", e.name.as_str(), e.software),
+        LedgerEvent::Created(e) => format!("{:?} made by {}", e.name.as_str(), e.software),
     }
 }
 
@@ -115,10 +115,7 @@ fn lease(event: &LeaseEvent) -> String {
 fn node(event: &NodeEvent) -> String {
     match event {
         NodeEvent::Started(e) => {
-            format!(
-                "version {} on {}, {} at once",
-                e.software, e.host, e.max_running
-            )
+            format!("{} on {}, {} at once", e.software, e.host, e.max_running)
         }
         NodeEvent::Recovered(e) => format!(
             "{} events in {}; {} reattached, {} closed, {} lost, {} unstarted",

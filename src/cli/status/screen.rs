@@ -172,7 +172,7 @@ fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
     let mut table = Table::new(&[
         Column::text("QUEUE"),
         Column::number("QUEUED"),
-        Column::number("RUNNING"),
+        Column::number("RUNS"),
         Column::number("DEAD"),
         Column::number("OLDEST"),
         Column::number("WAIT p50"),

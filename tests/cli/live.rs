@@ -1,0 +1,291 @@
+//! With a node: the same answers through its socket, and the commands that need one.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Ledger, named, script, text};
+
+fn stdout_of(ledger: &Ledger, arguments: &[&str]) -> String {
+    let ran = ledger.cli(arguments);
+    assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+    text(&ran.stdout)
+}
+
+/// Starts a command whose standard output is read as it comes.
+fn start(ledger: &Ledger, arguments: &[&str]) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = ledger
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    (child, stdout)
+}
+
+fn interrupt(child: &Child) {
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn the_socket_and_the_files_give_the_same_output() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    node.run(named("a", script("echo out; echo err >&2"))).await;
+    node.run(named("b", script("exit 4"))).await;
+    let head = stdout_of(&ledger, &["query", "--count"]);
+    let range = format!("1..{}", head.trim());
+    let commands: [&[&str]; 8] = [
+        &["query", "-o", "jsonl", "--seq", &range],
+        &["tail", "-n", "5", "-o", "verbose", "--seq", &range],
+        &["show", "3"],
+        &["task", "list"],
+        &["--json", "task", "show", "a"],
+        &["task", "logs", "a"],
+        &["task", "logs", "a", "--stderr"],
+        &["task", "list", "--state", "dead", "--json"],
+    ];
+    let through_node: Vec<_> = commands.iter().map(|c| stdout_of(&ledger, c)).collect();
+    assert!(stdout_of(&ledger, &["verify"]).starts_with("intact: "));
+    assert!(stdout_of(&ledger, &["rebuild", "--check"]).contains("same at seq"));
+    node.stop_well();
+    for (command, expected) in commands.iter().zip(through_node) {
+        assert_eq!(stdout_of(&ledger, command), expected, "{command:?}");
+    }
+    assert!(stdout_of(&ledger, &["verify"]).starts_with("intact: "));
+    ledger.assert_sound();
+}
+
+#[tokio::test]
+async fn exec_behaves_as_if_the_command_ran_here() {
+    let ledger = Ledger::new();
+    let _node = ledger.up().await;
+    let here = ledger.room.path();
+    let ran = ledger
+        .command(&["exec", "-e", "GREETING=hi", "--", "sh", "-c"])
+        .arg("echo $GREETING; pwd; printf 'no newline' >&2; exit 3")
+        .current_dir(here)
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    let real = std::fs::canonicalize(here).unwrap();
+    assert_eq!(text(&ran.stdout), format!("hi\n{}\n", real.display()));
+    assert_eq!(text(&ran.stderr), "no newline");
+    for (code, arguments) in [
+        (0, &["exec", "--", "true"][..]),
+        (127, &["exec", "--", "no-such-command-here"]),
+        (137, &["exec", "--", "sh", "-c", "kill -9 $$"]),
+        (124, &["exec", "--max-runtime", "50ms", "--", "sleep", "60"]),
+    ] {
+        let ran = ledger.cli(arguments);
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {ran:?}");
+    }
+    let large = ledger.cli(&["exec", "--", "sh", "-c", "head -c 3000000 /dev/zero"]);
+    assert_eq!(
+        (large.stdout.len(), large.status.code()),
+        (3_000_000, Some(0))
+    );
+}
+
+#[tokio::test]
+async fn an_interrupt_cancels_what_exec_runs() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let (mut child, mut stdout) =
+        start(&ledger, &["exec", "--id", "loop", "--", "sh", "-c", script]);
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    interrupt(&child);
+    line.clear();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "bye\n");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(node.end_of("loop").await.state.as_str(), "cancelled");
+}
+
+#[tokio::test]
+async fn a_second_interrupt_leaves_the_task_to_itself() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let (mut child, mut stdout) = start(
+        &ledger,
+        &[
+            "exec",
+            "--id",
+            "deaf",
+            "--grace",
+            "60s",
+            "--",
+            "sh",
+            "-c",
+            "trap '' TERM; echo ready; exec sleep 60",
+        ],
+    );
+    stdout.read_line(&mut String::new()).unwrap();
+    interrupt(&child);
+    node.event(|e| e.kind == "task.cancel_requested").await;
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(node.task("deaf").await.state.as_str(), "cancelling");
+}
+
+#[tokio::test]
+async fn exec_outlives_the_node_without_losing_or_repeating_a_byte() {
+    let ledger = Ledger::new();
+    let gate = ledger.fifo("gate");
+    let node = ledger.up().await;
+    let script = format!("echo one; head -n 1 {}; echo three", gate.show());
+    let (mut child, mut stdout) = start(
+        &ledger,
+        &["exec", "--max-runtime", "60s", "--", "sh", "-c", &script],
+    );
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    node.crash();
+    let _node = ledger.up().await;
+    gate.tell("two");
+    for _ in 0..2 {
+        stdout.read_line(&mut line).unwrap();
+    }
+    assert_eq!(line, "one\ntwo\nthree\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn tail_follows_over_a_restart_until_what_it_waits_for() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let (mut child, mut stdout) = start(
+        &ledger,
+        &[
+            "tail",
+            "-f",
+            "-n",
+            "1",
+            "-o",
+            "jsonl",
+            "--until-match",
+            "app.end data.n=2",
+        ],
+    );
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    stdout_of(&ledger, &["append", "app.end", "--data", "{\"n\":1}"]);
+    node.stop_well();
+    let _node = ledger.up().await;
+    stdout_of(&ledger, &["append", "app.end", "--data", "{\"n\":2}"]);
+    let mut lines = vec![first];
+    lines.extend(stdout.lines().map(Result::unwrap));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let seqs: Vec<u64> = lines
+        .iter()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    let expected: Vec<u64> = (seqs[0]..).take(seqs.len()).collect();
+    assert_eq!(seqs, expected);
+    assert!(seqs.len() > 4, "{seqs:?}");
+    let ran = ledger.cli(&["tail", "-f", "-n", "0", "--timeout", "50ms"]);
+    assert_eq!((ran.status.code(), ran.stdout.len()), (Some(124), 0));
+}
+
+#[tokio::test]
+async fn tasks_are_submitted_cancelled_and_retried() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let file = ledger.path("input");
+    std::fs::write(&file, "from a file").unwrap();
+    let input = file.to_str().unwrap();
+    let submitted = stdout_of(
+        &ledger,
+        &[
+            "task",
+            "submit",
+            "--id",
+            "read",
+            "-p",
+            "interactive",
+            "--stdin",
+            input,
+            "--",
+            "cat",
+        ],
+    );
+    assert!(submitted.starts_with("task read is in queue 0 (interactive), 0 before it\nseq "));
+    node.end_of("read").await;
+    assert_eq!(stdout_of(&ledger, &["task", "logs", "read"]), "from a file");
+    let again = ledger.cli(&["task", "submit", "--id", "read", "--", "cat"]);
+    assert_eq!(again.status.code(), Some(8), "{again:?}");
+    node.submit(named("long", script("sleep 60"))).await;
+    node.registered("long", 1).await;
+    let reason = ["task", "cancel", "long", "--reason", "not needed"];
+    assert!(stdout_of(&ledger, &reason).starts_with("task long is to be cancelled\nseq "));
+    let view = node.end_of("long").await;
+    assert_eq!(view.cancel_reason.as_deref(), Some("not needed"));
+    node.run(named("bad", script("exit 1"))).await;
+    assert!(stdout_of(&ledger, &["task", "retry", "bad"]).starts_with("task bad is queued again"));
+    assert_eq!(
+        ledger.cli(&["task", "retry", "read"]).status.code(),
+        Some(8)
+    );
+    assert_eq!(
+        ledger.cli(&["task", "cancel", "nobody"]).status.code(),
+        Some(7)
+    );
+}
+
+#[tokio::test]
+async fn applications_append_one_or_many() {
+    let ledger = Ledger::new();
+    let _node = ledger.up().await;
+    let one = [
+        "append",
+        "app.deploy",
+        "--subject",
+        "service/web",
+        "--data",
+        "{\"v\": 1.0}",
+        "--as",
+        "agent/ada",
+        "--idempotency-key",
+        "k1",
+        "--json",
+    ];
+    let first: serde_json::Value = serde_json::from_str(&stdout_of(&ledger, &one)).unwrap();
+    let again: serde_json::Value = serde_json::from_str(&stdout_of(&ledger, &one)).unwrap();
+    assert_eq!(first["seq"], again["seq"]);
+    assert_eq!(again["replayed"], true);
+    let conflict = ledger.cli(&["append", "app.x", "--expect-head", "1"]);
+    assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let reserved = ledger.cli(&["append", "task.submitted"]);
+    assert_eq!(reserved.status.code(), Some(6), "{reserved:?}");
+    let mut child = ledger
+        .command(&["append", "--batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines =
+        "{\"kind\":\"app.a\"}\n{\"kind\":\"app.b\",\"subject\":\"x/y\",\"data\":{\"n\":2}}\n";
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    let kinds = stdout_of(&ledger, &["query", "-k", "app.*", "-o", "cat"]);
+    assert_eq!(kinds, "{\"v\":1.0}\n{}\n{\"n\":2}\n");
+}

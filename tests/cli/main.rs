@@ -1,0 +1,16 @@
+//! The command line as people and scripts meet it: what it prints, where, and how it exits.
+//!
+//! Without a node everything is deterministic: ledgers are built here with fixed ids and times, and
+//! what is printed is held against snapshots. With a node the same binary is driven end to end.
+
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod files;
+mod live;
+mod refusals;
+mod sample;
+mod terminal;

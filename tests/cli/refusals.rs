@@ -1,0 +1,231 @@
+//! What goes wrong, how it is said, and with which exit code.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use insta::assert_snapshot;
+use ledger_core::store::redb::RedbStore;
+
+use crate::sample::{Ran, Sample, bare};
+
+/// What a command that must fail says, as a snapshot has it.
+fn refused(sample: &Sample, code: i32, arguments: &[&str]) -> String {
+    let ran = sample.run(arguments);
+    assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
+    assert_eq!(ran.stdout, "", "{arguments:?}");
+    format!("$ ledger {}\n{}", arguments.join(" "), ran.stderr)
+}
+
+#[test]
+fn wrong_usage_names_what_would_be_right() {
+    let sample = Sample::new();
+    let said: Vec<_> = [
+        &["tail", "-k", "Ä"][..],
+        &["tail", "--seq", "9..2"],
+        &["tail", "--since", "soon"],
+        &["tail", "-w", "priority=0"],
+        &["tail", "-g", "("],
+        &["tail", "-n", "few"],
+        &["tail", "-f", "-o", "json"],
+        &["tail", "--until-match", "colour=red", "-f"],
+        &["tail", "-f", "--timeout", "5"],
+        &["tail", "-o", "xml"],
+        &["task", "list", "--state", "asleep"],
+        &["exec", "-p", "9", "--", "true"],
+        &["exec", "--env", "=x", "--", "true"],
+        &["exec", "--cwd", "/nowhere", "--", "true"],
+        &["append", "app.x", "--data", "[1]"],
+        &["append", "App.X"],
+        &["append"],
+        &["rebuild", "--at", "3", "--check"],
+    ]
+    .iter()
+    .map(|arguments| refused(&sample, 2, arguments))
+    .collect();
+    assert_snapshot!("usage", said.join("\n"));
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_not_there() {
+    let sample = Sample::new();
+    let said: Vec<_> = [
+        &["show", "0"][..],
+        &["show", "14"],
+        &["task", "show", "nobody"],
+        &["task", "logs", "later"],
+        &["status", "--at", "99"],
+        &["status", "--at", "2020-01-01"],
+        &["rebuild", "taks"],
+        &["--config", "/nowhere/ledger.toml", "up"],
+    ]
+    .iter()
+    .map(|arguments| refused(&sample, 7, arguments))
+    .collect();
+    assert_snapshot!("not_there", said.join("\n"));
+}
+
+#[test]
+fn without_a_ledger_the_way_to_one_is_named() {
+    let room = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = bare(room.path()).args(arguments).output().unwrap();
+        Ran::of(&output, room.path())
+    };
+    for arguments in [
+        &["tail"][..],
+        &["status"],
+        &["verify"],
+        &["up"],
+        &["exec", "--", "true"],
+    ] {
+        let ran = run(arguments);
+        assert_eq!(ran.code, Some(7), "{arguments:?}: {ran:?}");
+        assert!(
+            ran.stderr
+                .contains("there is no ledger in [ROOM]/.local/state/ledger"),
+            "{ran:?}"
+        );
+        assert!(
+            ran.stderr.contains("hint: make one with `ledger init`"),
+            "{ran:?}"
+        );
+    }
+    let made = run(&["init", "--name", "fleet"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("start a node with `ledger up`"));
+    let dir = room.path().join(".local/state/ledger");
+    assert_eq!(
+        std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let again = run(&["init"]);
+    assert_eq!(
+        (again.code, again.stdout.as_str()),
+        (Some(8), ""),
+        "{again:?}"
+    );
+    assert_eq!(run(&["verify"]).code, Some(0));
+}
+
+#[test]
+fn a_directory_found_here_is_used_only_if_it_is_ones_own() {
+    let sample = Sample::new();
+    let local = sample.room.path().join(".ledger");
+    std::fs::rename(&sample.dir, &local).unwrap();
+    let run =
+        |arguments: &[&str]| sample.ran(bare(sample.room.path()).args(arguments).output().unwrap());
+    assert_eq!(run(&["query", "--count"]).stdout, "13\n");
+    std::fs::set_permissions(&local, PermissionsExt::from_mode(0o777)).unwrap();
+    let ran = run(&["query", "--count"]);
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_snapshot!("untrusted_directory", ran.stderr);
+    // Named, it is used.
+    assert_eq!(
+        run(&["--data-dir", ".ledger", "query", "--count"]).stdout,
+        "13\n"
+    );
+    let mut command = bare(sample.room.path());
+    command
+        .env("LEDGER_DATA_DIR", &local)
+        .args(["query", "--count"]);
+    assert_eq!(sample.ran(command.output().unwrap()).stdout, "13\n");
+}
+
+#[test]
+fn what_changes_the_ledger_says_how_to_start_a_node() {
+    let sample = Sample::new();
+    let mut said = Vec::new();
+    for arguments in [
+        &["exec", "--", "true"][..],
+        &["task", "submit", "--", "true"],
+        &["task", "cancel", "later"],
+        &["task", "retry", "evil"],
+        &["append", "app.x"],
+    ] {
+        said.push(refused(&sample, 6, arguments));
+    }
+    assert_snapshot!("no_node", said.join("\n"));
+}
+
+#[test]
+fn a_ledger_in_use_by_nobody_who_answers_is_said_to_be() {
+    let sample = Sample::new();
+    let held = RedbStore::open(&sample.dir).unwrap();
+    assert_snapshot!("in_use", refused(&sample, 6, &["tail"]));
+    drop(held);
+    assert_eq!(sample.run(&["tail"]).code, Some(0));
+}
+
+#[test]
+fn a_store_that_is_none_is_damage() {
+    let sample = Sample::new();
+    std::fs::write(sample.dir.join("ledger.redb"), b"not a store").unwrap();
+    assert_snapshot!("no_store", refused(&sample, 3, &["tail"]));
+    let ran = sample.run(&["verify"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stdout.contains("NOT INTACT: 1 finding"), "{ran:?}");
+}
+
+#[test]
+fn settings_that_are_wrong_name_their_line() {
+    let sample = Sample::new();
+    std::fs::write(
+        sample.dir.join("ledger.toml"),
+        "[tasks]\nmax_runtme = \"5s\"\n",
+    )
+    .unwrap();
+    assert_snapshot!("settings", refused(&sample, 2, &["up"]));
+}
+
+#[test]
+fn programs_get_errors_as_objects() {
+    let sample = Sample::new();
+    for (code, word, arguments) in [
+        (7, "not_found", &["--json", "show", "99"][..]),
+        (2, "usage", &["--json", "tail", "-k", "Ä"]),
+        (2, "usage", &["tail", "--json", "-n", "few"]),
+        (6, "refused", &["append", "app.x", "--json"]),
+    ] {
+        let ran = sample.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran:?}");
+        let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert_eq!(error["error"]["code"], word, "{ran:?}");
+        assert!(error["error"]["message"].is_string());
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
+    let sample = Sample::new();
+    let run = |arguments: &[&str], stdout: Stdio| {
+        let mut command = bare(sample.room.path());
+        command
+            .arg("--data-dir")
+            .arg(&sample.dir)
+            .args(arguments)
+            .stdout(stdout);
+        sample.ran(command.output().unwrap())
+    };
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let ran = run(&["query"], closed());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    // An answer that is an exit code is given all the same.
+    std::fs::write(sample.dir.join("head"), b"x").unwrap();
+    let ran = run(&["verify"], closed());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(3), ""), "{ran:?}");
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let ran = run(&["query"], Stdio::from(full));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr
+            .starts_with("error: the output can't be written\ncause: "),
+        "{ran:?}"
+    );
+}

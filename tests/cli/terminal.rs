@@ -1,0 +1,138 @@
+//! On a terminal: everything fits its width, and nothing that a task chose to be called or to
+//! print acts on it.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::Stdio;
+
+use nix::pty::{Winsize, openpty};
+
+use crate::sample::{Sample, bare};
+
+/// What a command shows on a terminal of 80 columns.
+fn on_terminal(sample: &Sample, arguments: &[&str]) -> String {
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let pty = openpty(&size, None).unwrap();
+    let (master, slave) = (File::from(pty.master), File::from(pty.slave));
+    let mut command = bare(sample.room.path());
+    command
+        .env("TERM", "xterm")
+        .env("TZ", "CET-1")
+        .arg("--data-dir")
+        .arg(&sample.dir)
+        .args(arguments)
+        .stdout(Stdio::from(slave.try_clone().unwrap()))
+        .stderr(Stdio::from(slave));
+    let mut child = command.spawn().unwrap();
+    // The command holds the other end; once it has ended, reading does too.
+    drop(command);
+    let mut shown = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut master = master;
+    loop {
+        match master.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => shown.extend_from_slice(&buffer[..n]),
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap()
+}
+
+#[test]
+fn lines_fit_and_times_are_local_with_their_zone() {
+    let sample = Sample::new();
+    let plain = ["--color", "never", "--no-pager"];
+    for command in [
+        &["tail"][..],
+        &["task", "list"],
+        &["status"],
+        &["projections", "list"],
+    ] {
+        let shown = on_terminal(&sample, &[&plain[..], command].concat());
+        for line in shown.lines() {
+            let long = line.starts_with("warning:");
+            assert!(long || line.chars().count() <= 80, "{line}");
+        }
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        assert!(!shown.contains('\u{202e}'), "{shown:?}");
+    }
+    let shown = on_terminal(&sample, &[&plain[..], &["tail"]].concat());
+    insta::assert_snapshot!("terminal_tail", shown.replace("\r\n", "\n"));
+    let status = on_terminal(&sample, &[&plain[..], &["status"]].concat());
+    assert!(status.lines().count() <= 24, "{status}");
+    let utc = on_terminal(
+        &sample,
+        &[&plain[..], &["--utc", "tail", "-n", "1"]].concat(),
+    );
+    assert!(utc.starts_with("── 2026-01-31 UTC ──"), "{utc}");
+}
+
+#[test]
+fn colors_are_ours_alone_and_can_be_turned_off() {
+    let sample = Sample::new();
+    let shown = on_terminal(&sample, &["--no-pager", "tail"]);
+    assert!(shown.contains("\u{1b}["), "{shown:?}");
+    assert!(!shown.contains("\u{1b}[2J"), "{shown:?}");
+    let task = on_terminal(&sample, &["--no-pager", "task", "show", "evil"]);
+    assert!(task.contains("\\x1b[31mred"), "{task:?}");
+    assert!(!task.contains("\u{1b}[31mred"), "{task:?}");
+    // Elsewhere nothing is colored unless asked for.
+    assert!(!sample.shows(&["tail"]).contains('\u{1b}'));
+    assert!(
+        sample
+            .shows(&["--color", "always", "status"])
+            .contains("\u{1b}[")
+    );
+}
+
+#[test]
+fn a_pager_is_used_on_a_terminal_only() {
+    let sample = Sample::new();
+    let pager = sample.room.path().join("pager.sh");
+    std::fs::write(&pager, "#!/bin/sh\nsed 's/^/PAGED /'\n").unwrap();
+    std::fs::set_permissions(&pager, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let run = |arguments: &[&str]| {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(&size, None).unwrap();
+        let (mut master, slave) = (File::from(pty.master), File::from(pty.slave));
+        let mut command = bare(sample.room.path());
+        command
+            .env("PAGER", &pager)
+            .arg("--data-dir")
+            .arg(&sample.dir)
+            .args(arguments);
+        command.stdout(Stdio::from(slave));
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut shown = Vec::new();
+        // The terminal's end reports an error once nobody holds the other one.
+        let _ = master.read_to_end(&mut shown);
+        assert!(child.wait().unwrap().success());
+        String::from_utf8(shown).unwrap()
+    };
+    assert!(run(&["tail", "-n", "1"]).contains("PAGED "));
+    assert!(!run(&["tail", "-n", "1", "--no-pager"]).contains("PAGED "));
+    let mut command = bare(sample.room.path());
+    command
+        .env("PAGER", &pager)
+        .arg("--data-dir")
+        .arg(&sample.dir)
+        .arg("tail");
+    assert!(
+        !sample
+            .ran(command.output().unwrap())
+            .stdout
+            .contains("PAGED ")
+    );
+}
