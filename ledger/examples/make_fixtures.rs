@@ -223,8 +223,17 @@ fn outputs() -> Outputs {
 }
 
 fn tasks() -> Outcome<Vec<Draft>> {
-    let subject = "task/build-7";
-    let (attempt, runtime_us) = (Attempt(1), Micros(1_500_000));
+    let mut drafts = Vec::new();
+    for event in submitted().into_iter().chain(attempted()?) {
+        let mut draft = ours(event, "task/build-7")?;
+        draft.origin.cause = Some(Seq(2));
+        draft.origin.correlation = Some(Id::new("req-1")?);
+        drafts.push(draft);
+    }
+    Ok(drafts)
+}
+
+fn submitted() -> [TaskEvent; 3] {
     let full = Exec {
         argv: vec!["sh".into(), "-c".into(), "echo \"hi\" \u{1f40d}".into()],
         env: [("PATH".into(), "/usr/bin".into())].into(),
@@ -245,6 +254,15 @@ fn tasks() -> Outcome<Vec<Draft>> {
             grace_ms: Millis(5_000),
         })
     };
+    [
+        submit(Priority::Interactive, full),
+        submit(Priority::Standard, plain.clone()),
+        submit(Priority::Background, plain),
+    ]
+}
+
+fn attempted() -> Outcome<[TaskEvent; 16]> {
+    let (attempt, runtime_us) = (Attempt(1), Micros(1_500_000));
     let fail = |failure| {
         TaskEvent::Failed(TaskFailed {
             attempt,
@@ -276,10 +294,7 @@ fn tasks() -> Outcome<Vec<Draft>> {
         runtime_us: None,
         outputs: None,
     };
-    let events = [
-        submit(Priority::Interactive, full),
-        submit(Priority::Standard, plain.clone()),
-        submit(Priority::Background, plain),
+    Ok([
         TaskEvent::Started(TaskStarted {
             attempt,
             queue: Priority::Interactive,
@@ -324,15 +339,7 @@ fn tasks() -> Outcome<Vec<Draft>> {
         TaskEvent::Retried(TaskRetried {
             attempt: Attempt(4),
         }),
-    ];
-    let mut drafts = Vec::new();
-    for event in events {
-        let mut draft = ours(event, subject)?;
-        draft.origin.cause = Some(Seq(2));
-        draft.origin.correlation = Some(Id::new("req-1")?);
-        drafts.push(draft);
-    }
-    Ok(drafts)
+    ])
 }
 
 fn processes() -> Outcome<Vec<Draft>> {

@@ -144,6 +144,8 @@ pub(super) async fn blocks(
 /// Sends blocks from `next` on; goes on when there is more, if asked to, until the reader or the
 /// node goes away.
 async fn feed(api: Arc<Api>, mut next: Seq, follow: bool, sender: mpsc::Sender<io::Result<Bytes>>) {
+    // A follower is sent what came before the end, the end itself included.
+    let mut ending = false;
     let (mut head, mut stopping) = (api.head.clone(), api.stopping.clone());
     loop {
         let end = head.borrow_and_update().seq;
@@ -156,12 +158,12 @@ async fn feed(api: Arc<Api>, mut next: Seq, follow: bool, sender: mpsc::Sender<i
                 Ok(None) | Err(_) => return,
             }
         }
-        if !follow {
+        if !follow || ending {
             return;
         }
         tokio::select! {
-            changed = head.changed() => if changed.is_err() { return },
-            _ = stopping.wait_for(|stop| *stop) => return,
+            changed = head.changed() => ending = changed.is_err(),
+            _ = stopping.wait_for(|stop| *stop) => ending = true,
             () = sender.closed() => return,
         }
     }

@@ -170,7 +170,7 @@ pub fn bind(data_dir: &Path, node: &Id) -> std::io::Result<UnixListener> {
 }
 
 /// Serves until `stop` resolves; requests under way are finished, streams are ended by
-/// [`Api::stopping`].
+/// `Api::stopping`.
 ///
 /// # Errors
 /// The system's, if the socket fails.

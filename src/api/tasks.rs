@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
-use projections::framework::{rebuild, unwatched};
 use projections::tasks::{StateName, TaskView, Tasks};
 use serde::Deserialize;
 
@@ -17,6 +16,7 @@ use super::error::{failed, usage};
 use super::events::{Found, event_at};
 use super::extract::{Asked, Content, TaskId};
 use super::server::{Api, Caller, blocking, json};
+use super::views::as_of;
 use super::wire::{
     ApiError, CancelRequest, ErrorCode, Receipt, SubmitReceipt, SubmitRequest, TaskQuery,
 };
@@ -155,10 +155,7 @@ async fn with_tasks<T: Send + 'static>(
         Some(at) => {
             let reader = Arc::clone(&api.reader);
             blocking(move || {
-                let fold =
-                    rebuild::<Tasks>(reader.as_ref(), Some(at), &mut unwatched).map_err(|e| {
-                        usage(format!("the tasks as of seq {at} can't be shown")).because(e)
-                    })?;
+                let fold = as_of::<Tasks>(reader.as_ref(), at)?;
                 Ok(f(fold.state()))
             })
             .await?

@@ -8,8 +8,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::clock;
 use ledger_core::hash::Hash;
-use ledger_core::ids::LedgerId;
-use projections::framework::{Health, View, WorkerError, rebuild, unwatched};
+use ledger_core::ids::{LedgerId, Seq};
+use ledger_core::store::LogReader;
+use projections::framework::{Fold, Health, Projection, View, WorkerError, rebuild, unwatched};
 use projections::status::{Status as StatusView, StatusReport};
 
 use super::error::{failed, usage};
@@ -31,9 +32,9 @@ pub(super) async fn status(
             let report = shared.views.with_status(|status, _| status.report(now));
             report.ok_or_else(|| unknown("status"))
         }
-        Some(at) => rebuild::<StatusView>(shared.reader.as_ref(), Some(at), &mut unwatched)
-            .map(|fold| fold.state().report(now))
-            .map_err(|e| usage(format!("the status as of seq {at} can't be shown")).because(e)),
+        Some(at) => {
+            as_of::<StatusView>(shared.reader.as_ref(), at).map(|fold| fold.state().report(now))
+        }
     })
     .await??;
     let mut warnings = api.warnings.clone();
@@ -65,6 +66,20 @@ pub(super) async fn list(
         info.digest = digest(&api, &info.name).await?;
     }
     Ok(Json(infos))
+}
+
+/// A projection as of a position. One that can't be folded so far is an error: what it shows of
+/// the time before would be taken for the truth of that position.
+pub(super) fn as_of<P: Projection>(reader: &dyn LogReader, at: Seq) -> Result<Fold<P>, ApiError> {
+    let fold = rebuild::<P>(reader, Some(at), &mut unwatched)
+        .map_err(|e| usage(format!("{} as of seq {at} can't be shown", P::NAME)).because(e))?;
+    match fold.health() {
+        Health::Following => Ok(fold),
+        Health::Poisoned { seq, reason } => Err(failed(
+            &format!("{} as of seq {at} can't be shown", P::NAME),
+            format!("seq {seq} can't be folded: {reason}"),
+        )),
+    }
 }
 
 /// How the views are; only the one of this name if one is given.

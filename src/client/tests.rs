@@ -175,19 +175,15 @@ async fn a_connection_closed_while_idle_is_replaced_and_nothing_is_sent_twice() 
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
-            while let Ok(n) = stream.read(&mut request).await {
-                if n == 0 {
-                    break;
-                }
+            if stream.read(&mut request).await.is_ok_and(|n| n > 0) {
                 if counter.fetch_add(1, Ordering::SeqCst) == 3 {
-                    break; // The fourth request is taken and never answered.
+                    continue; // The fourth request is taken and never answered.
                 }
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{HEAD}",
                     HEAD.len()
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
-                break;
             }
         }
     });

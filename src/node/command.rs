@@ -169,6 +169,9 @@ pub enum Input {
         /// Descendants that were ended.
         orphans_ended: u32,
     },
+    /// More is about to arrive: keep the batch that is being built until the next turn, which
+    /// follows soon.
+    Hold,
     /// Stop leading in good order.
     Shutdown,
 }

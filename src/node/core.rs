@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Nothing leaves it that is not durable: replies, orders to start and to cancel wait for the
-//!   disk ([`super::sequencer`]).
+//!   disk (the sequencer beside this).
 //! - Effects are reconciled, not fired: what must be done follows from folded state (an attempt
 //!   that is open and was not yet handed to the process port in this life), never from having seen
 //!   an event go by. A node that comes up finds the same obligations in the log.
@@ -204,6 +204,7 @@ impl Core {
                 });
                 self.recovered(&attempt, |r| &mut r.lost);
             }
+            Input::Hold => self.sequencer.hold(),
             Input::Shutdown => self.shut_down(now),
         }
     }

@@ -15,11 +15,13 @@ pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
+pub mod gather;
 mod outcome;
 pub mod ports;
 mod processes;
 mod run;
 mod sequencer;
+mod spawning;
 pub(crate) mod threads;
 
 #[cfg(test)]

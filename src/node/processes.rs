@@ -14,17 +14,17 @@ use crossbeam_channel::Sender;
 use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
 use nix::sys::signal::Signal;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::command::{AttemptId, BootOfOrder, Input, StartOrder};
 use super::outcome;
+use super::spawning::{Launching, Relaunched, Spawning, readable};
 use super::threads::Mail;
 use crate::scheduler::decide::Ended;
 use crate::shim::watch::{Attach, attach, signal_shim};
 use crate::shim::{
-    AttemptDir, AttemptError, Claimant, Outcome, PROTOCOL_VERSION, ProcessIdentity, Report,
-    SpawnRequest, Spawner, TaskId, orphans,
+    AttemptDir, AttemptError, ClaimAttempt, Claimant, Outcome, PROTOCOL_VERSION, ProcessIdentity,
+    Report, SpawnRequest, TaskId, orphans,
 };
 
 /// How long orphans of a shim that died may take to die of SIGKILL.
@@ -42,9 +42,20 @@ pub(super) enum Effect {
     Cancel(AttemptId),
 }
 
+/// What watching a shim began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    /// It is at work, as far as can be known, and its end will be seen.
+    Working,
+    /// It had gone, and what follows has been seen to.
+    Gone,
+}
+
 /// What the port tells itself.
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
+    /// The spawner of this generation has ended or takes no requests.
+    SpawnerGone(u64),
     ShimGone(AttemptId),
     OrphansEnded {
         attempt: AttemptId,
@@ -70,24 +81,21 @@ pub(super) struct PortConfig {
 
 pub(super) struct Port {
     config: PortConfig,
-    spawner: Spawner,
-    reports: AsyncFd<OwnedFd>,
+    spawning: Spawning,
     env: BTreeMap<String, String>,
     tracked: HashMap<AttemptId, Tracked>,
     events: mpsc::UnboundedSender<Event>,
 }
 
-fn launch(config: &PortConfig) -> std::io::Result<(Spawner, AsyncFd<OwnedFd>)> {
-    let spawner = Spawner::launch(&config.exe, &config.data_dir)?;
-    let reports = readable(spawner.reports().try_clone_to_owned()?)?;
-    Ok((spawner, reports))
-}
-
 impl Port {
     /// Launches the spawner. Must be called in a tokio runtime.
     pub(super) fn new(config: PortConfig) -> std::io::Result<(Self, PortLoop)> {
-        let (spawner, reports) = launch(&config)?;
         let (events, receiver) = mpsc::unbounded_channel();
+        let spawning = Spawning::begin(Launching {
+            exe: config.exe.clone(),
+            data_dir: config.data_dir.clone(),
+            events: events.clone(),
+        })?;
         let mut env: BTreeMap<String, String> = BASE_ENV
             .iter()
             .filter_map(|name| std::env::var(name).ok().map(|v| ((*name).to_owned(), v)))
@@ -98,8 +106,7 @@ impl Port {
         Ok((
             Self {
                 config,
-                spawner,
-                reports,
+                spawning,
                 env,
                 tracked,
                 events,
@@ -123,12 +130,7 @@ impl Port {
                     None => break,
                 },
                 Some(event) = own.0.recv() => self.event(event),
-                ready = self.reports.readable() => {
-                    if let Ok(mut ready) = ready {
-                        ready.clear_ready();
-                    }
-                    self.take_reports();
-                }
+                () = self.spawning.reported() => self.take_reports(),
             }
         }
     }
@@ -167,16 +169,7 @@ impl Port {
                 return;
             }
         };
-        let sent = request.and_then(|request| match self.spawner.send(&request) {
-            Ok(()) => Ok(()),
-            // Too large is the request's own fault; anything else is the spawner's.
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(e),
-            Err(e) => {
-                tracing::warn!(error = %e, "the spawner does not take requests; starting another");
-                (self.spawner, self.reports) = launch(&self.config)?;
-                self.spawner.send(&request)
-            }
-        });
+        let sent = request.and_then(|request| self.spawning.send(&request));
         if let Err(error) = sent {
             self.fail(id, "spawner", &error);
         }
@@ -221,19 +214,8 @@ impl Port {
     /// began and ended within the same look needs no watching.
     fn take_reports(&mut self) {
         let mut begun = Vec::new();
-        loop {
-            match self.spawner.receive() {
-                Ok(Some(message)) => match Spawner::parse_report(&message) {
-                    Ok(report) => begun.extend(self.report(report)),
-                    Err(error) => tracing::warn!(%error, "an unreadable report from a shim"),
-                },
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the spawner is gone; starting another");
-                    self.respawn();
-                    break;
-                }
-            }
+        while let Some(report) = self.spawning.next() {
+            begun.extend(self.report(report));
         }
         for id in begun {
             self.watch(&id);
@@ -296,10 +278,12 @@ impl Port {
     }
 
     /// Another spawner; attempts that the old one may not have begun are looked into.
-    fn respawn(&mut self) {
-        match launch(&self.config) {
-            Ok((spawner, reports)) => (self.spawner, self.reports) = (spawner, reports),
-            Err(error) => tracing::error!(%error, "no spawner can be started"),
+    fn spawner_gone(&mut self, generation: u64) {
+        // What it had still reported stands in its socket.
+        self.take_reports();
+        let relaunched = self.spawning.relaunch(generation);
+        if matches!(relaunched, Relaunched::Already) {
+            return;
         }
         let unwatched: Vec<_> = self
             .tracked
@@ -308,7 +292,23 @@ impl Port {
             .map(|(id, _)| id.clone())
             .collect();
         for id in unwatched {
-            self.look(&id);
+            match &relaunched {
+                Relaunched::Serving | Relaunched::Already => self.look(&id),
+                Relaunched::Futile(error) => self.give_up(&id, error),
+            }
+        }
+    }
+
+    /// An attempt that no spawner would begin. A late shim may hold its claim all the same; only
+    /// whoever has the claim knows that nobody runs it.
+    fn give_up(&mut self, id: &AttemptId, error: &std::io::Error) {
+        match self.dir(id).and_then(|dir| dir.take_claim_as_node()) {
+            Ok(ClaimAttempt::Taken(_)) => self.fail(id, "spawner", error),
+            Ok(ClaimAttempt::HeldBy(_)) => self.look(id),
+            Err(error) => {
+                tracing::error!(task = %id.task, attempt = %id.attempt, %error,
+                    "an attempt's claim can't be taken");
+            }
         }
     }
 
@@ -354,6 +354,10 @@ impl Port {
                 if let Some(tracked) = self.tracked.get_mut(id) {
                     tracked.shim = Some(claim.by);
                 }
+                // If the shim has gone, its outcome or its loss is what there is to tell.
+                if self.watch(id) == Watched::Gone {
+                    return;
+                }
                 self.tell(match started {
                     Some(s) => Input::Started {
                         attempt: id.clone(),
@@ -361,7 +365,6 @@ impl Port {
                     },
                     None => Input::Attached(id.clone()),
                 });
-                self.watch(id);
             }
             // It can't be known whether something runs, so nothing is started or given up: the
             // attempt stays open, and the operator is told.
@@ -374,12 +377,12 @@ impl Port {
     }
 
     /// Watches the shim of an attempt in our care until it ends.
-    fn watch(&mut self, id: &AttemptId) {
+    fn watch(&mut self, id: &AttemptId) -> Watched {
         let Some(tracked) = self.tracked.get_mut(id) else {
-            return;
+            return Watched::Gone;
         };
         let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else {
-            return;
+            return Watched::Working;
         };
         let attached = attach(shim).and_then(|attached| match attached {
             Attach::Alive(pidfd) => Ok(Some((readable(pidfd.try_clone()?)?, pidfd))),
@@ -397,16 +400,23 @@ impl Port {
                     let _ = ends.readable().await;
                     let _ = events.send(Event::ShimGone(id));
                 });
+                Watched::Working
             }
-            Ok(None) => self.shim_gone(id),
+            Ok(None) => {
+                self.shim_gone(id);
+                Watched::Gone
+            }
+            // It may be at work; the attempt stays open.
             Err(error) => {
                 tracing::error!(task = %id.task, %error, "a shim can't be watched");
+                Watched::Working
             }
         }
     }
 
     fn event(&mut self, event: Event) {
         match event {
+            Event::SpawnerGone(generation) => self.spawner_gone(generation),
             Event::ShimGone(id) => self.shim_gone(&id),
             Event::OrphansEnded {
                 attempt,
@@ -500,15 +510,6 @@ fn signal(id: &AttemptId, pidfd: &OwnedFd) {
         }
         Ok(()) | Err(_) => {}
     }
-}
-
-/// A descriptor that tells the runtime when it is readable. Must be called in a runtime.
-#[allow(unsafe_code)] // tokio asks for a promise about the descriptor that its type can't express
-fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and nothing
-    // hands it out mutably.
-    let registered = unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) };
-    registered.map_err(std::io::Error::from)
 }
 
 fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {

@@ -10,13 +10,15 @@ use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
 use ledger_core::ids::Id;
 use ledger_core::store::LogReader;
+use ledger_core::store::redb::RedbStore;
 use projections::framework::{ViewDir, ViewWorker};
 use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::boot::{BootError, Booted, boot};
-use super::command::{Input, StopReason};
+use super::command::{Input, Output, StopReason};
+use super::core::Core;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn, write};
 use crate::api::{self, Api, Defaults};
@@ -95,36 +97,23 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         .head()
         .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
-    let view_dir = ViewDir::open(options.data_dir.join("views"))
-        .map_err(|e| NodeError::Views(e.to_string()))?;
-    let views = Arc::new(ViewWorker::start(
-        views::all(),
-        view_dir,
-        Arc::clone(&reader),
-    ));
+    let views = Arc::new(start_views(options, &reader)?);
 
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
     let (stopped, on_stop) = watch::channel(None);
-    let (effects, effects_in) = mpsc::unbounded_channel();
-    let (disk, batches) = bounded(1);
-    let writer = spawn_writer(store, batches, &views, head, inbox.clone())?;
-    let outlets = Outlets {
-        disk,
-        effects,
-        stopped,
-    };
-    let turner = std::thread::Builder::new()
-        .name("core".into())
-        .spawn(move || turn(core, first, &mail, &outlets))
-        .map_err(io("starting the core's thread"))?;
-    let port = PortConfig {
-        exe: options.exe.clone(),
-        data_dir: options.data_dir.clone(),
-        output_limit: options.config.tasks.output_limit,
-        inbox: inbox.clone(),
-    };
-    let processes = spawn_port(port, effects_in)?;
+    let threads = start_threads(
+        options,
+        Parts {
+            store,
+            core,
+            first,
+            head,
+            stopped,
+        },
+        &views,
+        (inbox.clone(), mail),
+    )?;
 
     let (stop, stopping) = watch::channel(false);
     let api = Arc::new(Api {
@@ -142,21 +131,14 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         stopping,
         warnings: warnings(),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the runtime"))?;
+    let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
-    for thread in [turner, writer, processes] {
-        if thread.join().is_err() {
-            tracing::error!("a thread of the node panicked");
-        }
-    }
+    join(threads);
     // Whoever held it besides has ended.
     if let Some(views) = Arc::into_inner(views) {
         views.stop();
@@ -168,6 +150,76 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         None | Some(StopReason::Shutdown) => Ok(()),
         Some(reason) => Err(NodeError::SteppedDown(reason)),
     }
+}
+
+fn start_views(
+    options: &NodeOptions,
+    reader: &Arc<dyn LogReader>,
+) -> Result<ViewWorker, NodeError> {
+    let dir = ViewDir::open(options.data_dir.join("views"))
+        .map_err(|e| NodeError::Views(e.to_string()))?;
+    Ok(ViewWorker::start(views::all(), dir, Arc::clone(reader)))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io("starting a runtime"))
+}
+
+fn join(threads: [JoinHandle<()>; 3]) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the node panicked");
+        }
+    }
+}
+
+/// What the node's threads are made of.
+struct Parts {
+    store: RedbStore,
+    core: Core,
+    first: Vec<Output>,
+    head: watch::Sender<Head>,
+    stopped: watch::Sender<Option<StopReason>>,
+}
+
+/// Starts what writes, what looks after processes and, once both are there, what decides: a node
+/// that can't start anything does not take the lease.
+fn start_threads(
+    options: &NodeOptions,
+    parts: Parts,
+    views: &Arc<ViewWorker>,
+    (inbox, mail): (Sender<Mail>, Receiver<Mail>),
+) -> Result<[JoinHandle<()>; 3], NodeError> {
+    let Parts {
+        store,
+        core,
+        first,
+        head,
+        stopped,
+    } = parts;
+    let (effects, effects_in) = mpsc::unbounded_channel();
+    let (disk, batches) = bounded(1);
+    let writer = spawn_writer(store, batches, views, head, inbox.clone())?;
+    let outlets = Outlets {
+        disk,
+        effects,
+        stopped,
+    };
+    let port = PortConfig {
+        exe: options.exe.clone(),
+        data_dir: options.data_dir.clone(),
+        output_limit: options.config.tasks.output_limit,
+        inbox,
+    };
+    let processes = spawn_port(port, effects_in)?;
+    let turner = std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || turn(core, first, &mail, &outlets))
+        .map_err(io("starting the core's thread"))?;
+    Ok([turner, writer, processes])
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {
@@ -190,7 +242,7 @@ fn warnings() -> Vec<String> {
 }
 
 fn spawn_writer(
-    store: ledger_core::store::redb::RedbStore,
+    store: RedbStore,
     batches: Receiver<Batch>,
     views: &Arc<ViewWorker>,
     head: watch::Sender<Head>,
@@ -210,10 +262,7 @@ fn spawn_port(
     config: PortConfig,
     effects: mpsc::UnboundedReceiver<super::processes::Effect>,
 ) -> Result<JoinHandle<()>, NodeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(io("starting the process port"))?;
+    let runtime = runtime()?;
     let (port, own) = {
         let _in_runtime = runtime.enter();
         Port::new(config).map_err(io("starting the spawner"))?

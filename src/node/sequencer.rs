@@ -66,6 +66,7 @@ pub(super) struct Sequencer {
     pub(super) state: Decision,
     builder: BatchBuilder,
     in_flight: bool,
+    held: bool,
     durable: Head,
     pending: VecDeque<Pending>,
     random: Box<dyn Random>,
@@ -83,6 +84,7 @@ impl Sequencer {
             state,
             builder: BatchBuilder::new(ChainKey::new(ledger), head, term),
             in_flight: false,
+            held: false,
             durable: head,
             pending: VecDeque::new(),
             random,
@@ -163,6 +165,11 @@ impl Sequencer {
         self.durable = head;
     }
 
+    /// Keeps the batch that is being built through the next flush.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
     /// Hands out what the disk allows: replies that waited, and the next batch.
     pub(super) fn flush(&mut self, outputs: &mut Vec<Output>) {
         // Replies are queued in the order of what they wait for, so the first that has to wait
@@ -176,7 +183,8 @@ impl Sequencer {
                 outputs.push(Output::Reply { id, result });
             }
         }
-        if !self.in_flight && !self.builder.is_empty() {
+        let held = std::mem::take(&mut self.held);
+        if !held && !self.in_flight && !self.builder.is_empty() {
             self.in_flight = true;
             outputs.push(Output::Append(self.builder.take()));
         }

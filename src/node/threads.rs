@@ -4,6 +4,7 @@
 //! commands share a batch. The disk's thread appends one batch at a time and says when it is
 //! durable, in this order: to the views, to followers, to the core, which then lets replies go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -16,6 +17,7 @@ use super::command::{
     AppendFailure, Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason,
 };
 use super::core::Core;
+use super::gather::Gather;
 use super::processes::Effect;
 
 /// Most inputs of one turn: bounds how long the first of them waits for the last.
@@ -44,61 +46,108 @@ pub(super) struct Outlets {
 }
 
 /// Turns the core until it stops. `first` are the outputs of its start.
-pub(super) fn turn(mut core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outlets: &Outlets) {
-    let mut replies: std::collections::HashMap<RequestId, oneshot::Sender<_>> =
-        std::collections::HashMap::new();
-    let mut next = 0;
-    let mut outputs = first;
-    loop {
+pub(super) fn turn(core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outlets: &Outlets) {
+    let mut turner = Turner {
+        core,
+        outlets,
+        gather: Gather::default(),
+        replies: HashMap::new(),
+        next: 0,
+    };
+    let mut going = turner.post(first).is_some();
+    while going {
+        // Everyone who could send has gone: nothing can happen any more.
+        let Ok(mail) = inbox.recv() else { return };
+        let mail = std::iter::once(mail).chain(inbox.try_iter().take(MAX_TURN - 1));
+        going = turner.round(mail.collect(), inbox).is_some();
+    }
+}
+
+struct Turner<'a> {
+    core: Core,
+    outlets: &'a Outlets,
+    gather: Gather,
+    replies: HashMap<RequestId, oneshot::Sender<Result<Reply, Rejected>>>,
+    next: u64,
+}
+
+impl Turner<'_> {
+    /// One turn, and another for those who were answered in it and ask again at once. Nothing if
+    /// the core has stopped.
+    fn round(&mut self, mail: Vec<Mail>, inbox: &Receiver<Mail>) -> Option<()> {
+        let durable = mail
+            .iter()
+            .any(|mail| matches!(mail, Mail::Tell(Input::Durable(_))));
+        let hold = durable && self.gather.batch_durable();
+        let answered = self.step(mail, hold.then_some(Input::Hold))?;
+        if hold {
+            let gathered = self.gather.wait(inbox, answered);
+            self.step(gathered, None)?;
+        }
+        Some(())
+    }
+
+    fn step(&mut self, mail: Vec<Mail>, more: Option<Input>) -> Option<usize> {
+        let inputs: Vec<Input> = mail
+            .into_iter()
+            .map(|m| self.input(m))
+            .chain(more)
+            .collect();
+        let now = Now {
+            wall: ledger_core::clock::now(),
+        };
+        let outputs = self.core.step(now, inputs);
+        self.post(outputs)
+    }
+
+    fn input(&mut self, mail: Mail) -> Input {
+        match mail {
+            Mail::Tell(input) => input,
+            Mail::Ask {
+                origin,
+                command,
+                reply,
+            } => {
+                self.next += 1;
+                let id = RequestId(self.next);
+                self.replies.insert(id, reply);
+                Input::Request {
+                    id,
+                    origin,
+                    command,
+                }
+            }
+        }
+    }
+
+    /// Sends outputs where they belong. Returns how many clients were answered, or nothing if the
+    /// core has stopped.
+    fn post(&mut self, outputs: Vec<Output>) -> Option<usize> {
+        let (mut answered, effects) = (0, &self.outlets.effects);
         for output in outputs {
             match output {
-                // The disk's thread ends only after this one.
-                Output::Append(batch) => drop(outlets.disk.send(batch)),
+                Output::Append(batch) => {
+                    self.gather.batch_sent();
+                    // The disk's thread ends only after this one.
+                    drop(self.outlets.disk.send(batch));
+                }
                 Output::Reply { id, result } => {
-                    if let Some(reply) = replies.remove(&id) {
+                    answered += 1;
+                    if let Some(reply) = self.replies.remove(&id) {
                         // A client that has gone needs no answer.
                         let _ = reply.send(result);
                     }
                 }
-                Output::Start(order) => drop(outlets.effects.send(Effect::Start(order))),
-                Output::Recover(order, boot) => {
-                    drop(outlets.effects.send(Effect::Recover(order, boot)));
-                }
-                Output::Cancel(attempt) => drop(outlets.effects.send(Effect::Cancel(attempt))),
+                Output::Start(order) => drop(effects.send(Effect::Start(order))),
+                Output::Recover(order, boot) => drop(effects.send(Effect::Recover(order, boot))),
+                Output::Cancel(attempt) => drop(effects.send(Effect::Cancel(attempt))),
                 Output::Stopped(reason) => {
-                    let _ = outlets.stopped.send(Some(reason));
-                    return;
+                    let _ = self.outlets.stopped.send(Some(reason));
+                    return None;
                 }
             }
         }
-        // Everyone who could send has gone: nothing can happen any more.
-        let Ok(mail) = inbox.recv() else { return };
-        let inputs: Vec<Input> = std::iter::once(mail)
-            .chain(inbox.try_iter().take(MAX_TURN - 1))
-            .map(|mail| match mail {
-                Mail::Tell(input) => input,
-                Mail::Ask {
-                    origin,
-                    command,
-                    reply,
-                } => {
-                    next += 1;
-                    let id = RequestId(next);
-                    replies.insert(id, reply);
-                    Input::Request {
-                        id,
-                        origin,
-                        command,
-                    }
-                }
-            })
-            .collect();
-        outputs = core.step(
-            Now {
-                wall: ledger_core::clock::now(),
-            },
-            inputs,
-        );
+        Some(answered)
     }
 }
 

@@ -4,3 +4,6 @@
 //! watches them lives in [`crate::node`] and [`crate::shim`].
 
 pub mod decide;
+
+#[cfg(test)]
+mod tests;

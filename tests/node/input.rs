@@ -271,6 +271,12 @@ async fn paths_and_questions_that_lead_nowhere() {
         assert_eq!(answer.status, status, "{path}: {answer:?}");
         assert_eq!(answer.error().0, code, "{path}: {answer:?}");
     }
+    b.assert_unmoved().await;
+}
+
+#[tokio::test]
+async fn endpoints_that_do_not_do_that() {
+    let b = bothered().await;
     let cases = [
         ("/v1/tasks/never/cancel", 404, "not_found"),
         ("/v1/tasks/never/retry", 404, "not_found"),
@@ -302,7 +308,7 @@ async fn paths_and_questions_that_lead_nowhere() {
         assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
         assert_eq!(answer.error().0, "usage", "{method} {path}: {answer:?}");
     }
-    let empty = get("/v1/blocks?from=1000000");
+    let empty = get(&b.node.socket, "/v1/blocks?from=1000000");
     assert_eq!(
         (empty.status, empty.body.as_str()),
         (200, "0\r\n\r\n"),

@@ -13,3 +13,4 @@ mod lifecycle;
 mod limits;
 mod priority;
 mod reading;
+mod startup;

@@ -207,8 +207,12 @@ async fn status_and_lists_say_what_the_log_says() {
             .all(|p| p.seq <= head.seq && p.poisoned.is_none())
     );
     assert!(!status.projections.is_empty());
-    let leases = serde_json::to_value(&status.report).unwrap();
-    assert_eq!(leases["leader"]["holder"], "primary", "{leases:#}");
+    let lease = status.report.lease.unwrap();
+    assert_eq!(
+        (lease.facts.holder.as_str(), lease.facts.term.0),
+        ("primary", node.term)
+    );
+    assert!((at.0..=head.seq.0).contains(&status.report.events_total));
 
     let list = |state: Option<&str>, priority: Option<u8>, at: Option<Seq>| TaskQuery {
         state: state.map(str::to_owned),
@@ -256,7 +260,7 @@ async fn projections_are_listed_dumped_and_rebuilt_in_a_running_node() {
     assert!(check.status.success(), "{}", text(&check.stderr));
     let before = node.client.projections().await.unwrap();
     let head = node.client.head().await.unwrap();
-    assert!(before.len() >= 4, "{before:?}");
+    assert!(before.len() >= 2, "{before:?}");
     for info in &before {
         assert_eq!(info.seq, head.seq, "{info:?}");
         let rebuilt = node.client.rebuild(&info.name).await.unwrap();
@@ -266,22 +270,14 @@ async fn projections_are_listed_dumped_and_rebuilt_in_a_running_node() {
             "{info:?}"
         );
         let mut dump = node.client.snapshot(&info.name).await.unwrap();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = dump.next().await.unwrap() {
-            bytes.extend_from_slice(&chunk);
+        assert_eq!(dump.head().name, info.name);
+        assert_eq!(Some(dump.head().digest), info.digest);
+        let mut rows = 0;
+        while let Some((key, _)) = dump.row().await.unwrap() {
+            assert!(!key.is_empty());
+            rows += 1;
         }
-        let lines: Vec<serde_json::Value> = bytes
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect();
-        assert_eq!(lines[0]["name"], info.name.as_str());
-        assert_eq!(lines[0]["digest"], info.digest.unwrap().to_string());
-        assert!(
-            lines[1..]
-                .iter()
-                .all(|row| row.as_array().is_some_and(|r| r.len() == 2))
-        );
+        assert!(rows > 0, "{info:?}");
     }
     node.stop_well();
     ledger.assert_sound();
@@ -322,6 +318,7 @@ async fn a_node_with_nothing_to_do_does_nothing() {
     // A loop that wakes up for nothing does so hundreds of times a second; what a node may do now
     // and then is far below. The time is no deadline: a slow machine only makes fewer of them.
     let before = switches();
+    // tidy: allow(sleep) — that nothing happens announces itself to nobody
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let woken = switches() - before;
     assert!(woken < 100, "an idle node woke up {woken} times");

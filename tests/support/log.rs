@@ -41,7 +41,7 @@ impl From<&ChainedEvent<'_>> for Logged {
             key: header.idempotency_key.map(str::to_owned),
             hash: chained.hash,
             data: serde_json::from_str(event.data).unwrap(),
-            event: Event::decode(event).unwrap(),
+            event: Event::decode(event).unwrap_or(Event::Unknown),
         }
     }
 }

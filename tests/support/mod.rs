@@ -114,8 +114,10 @@ impl Ledger {
     pub fn assert_sound(&self) -> Log {
         let log = self.log();
         log.assert_sound();
-        let check = self.cli(&["rebuild", "--check"]);
-        assert!(check.status.success(), "{}", text(&check.stderr));
+        for check in [&["verify"][..], &["rebuild", "--check"]] {
+            let done = self.cli(check);
+            assert!(done.status.success(), "{check:?}: {}", text(&done.stderr));
+        }
         log
     }
 }

@@ -43,7 +43,7 @@ struct Stderr {
 
 impl Stderr {
     /// Reads until the end; `led` is told of the line that says that the node leads.
-    fn read(child: &mut Child, led: oneshot::Sender<String>) -> Self {
+    fn read(child: &mut Child, led: impl FnOnce(String) + Send + 'static) -> Self {
         let said = Arc::new(Mutex::new(String::new()));
         let pipe = BufReader::new(child.stderr.take().unwrap());
         let (kept, mut led) = (Arc::clone(&said), Some(led));
@@ -53,7 +53,7 @@ impl Stderr {
                 if line.contains(" leads in term ")
                     && let Some(led) = led.take()
                 {
-                    let _ = led.send(line.clone());
+                    led(line.clone());
                 }
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
@@ -82,6 +82,14 @@ impl Node {
 
     /// Starts a node by a command of one's own.
     pub async fn start(command: &mut Command) -> Self {
+        match Self::try_start(command).await {
+            Ok(node) => node,
+            Err(ended) => panic!("the node does not lead: {ended:?}"),
+        }
+    }
+
+    /// Starts a node that may end before it leads.
+    pub async fn try_start(command: &mut Command) -> Result<Self, Ended> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -89,25 +97,24 @@ impl Node {
             .spawn()
             .unwrap();
         let (led, line) = oneshot::channel();
-        let mut stderr = Stderr::read(&mut child, led);
-        let line = match tokio::time::timeout(DEADLINE, line).await {
-            Ok(Ok(line)) => line,
-            _ => {
-                let _ = child.kill();
-                let status = child.wait();
-                panic!("the node does not lead ({status:?}):\n{}", stderr.all());
-            }
+        let mut stderr = Stderr::read(&mut child, |line| drop(led.send(line)));
+        let Ok(Ok(line)) = tokio::time::timeout(DEADLINE, line).await else {
+            // Nothing to do if it has ended by itself.
+            let _ = child.kill();
+            let status = child.wait().unwrap();
+            let stderr = stderr.all();
+            return Err(Ended { status, stderr });
         };
         let (_, rest) = line.split_once(" leads in term ").unwrap();
         let (term, socket) = rest.split_once("; its socket is ").unwrap();
         let socket = PathBuf::from(socket);
-        Self {
+        Ok(Self {
             client: Client::connect(&socket).await.unwrap(),
             term: term.parse().unwrap(),
             socket,
             child,
             stderr,
-        }
+        })
     }
 
     /// The node's process id.
@@ -222,6 +229,12 @@ impl Node {
         self.follow(1).await.find(wanted).await
     }
 
+    /// Waits until the node has taken up what it found.
+    pub async fn recovered(&self) -> Logged {
+        self.event(|e| e.kind == "node.recovered" && e.term == self.term)
+            .await
+    }
+
     /// Waits until a task has a process, and returns the event that says so.
     pub async fn registered(&self, task: &str, attempt: u32) -> Logged {
         self.event(|e| {
@@ -294,15 +307,27 @@ impl Follower {
     }
 }
 
-/// Runs a command that must end by itself, not well.
+/// Runs a node that must end by itself, not well.
 pub fn fails_to_start(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
-    assert!(!output.status.success(), "{output:?}");
-    assert_eq!(output.status.signal(), None, "{output:?}");
-    Ended {
-        status: output.status,
-        stderr: text(&output.stderr),
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (led, line) = std::sync::mpsc::channel();
+    let mut stderr = Stderr::read(&mut child, move |line| drop(led.send(line)));
+    // Either comes: a node that leads, or the end of what it has to say.
+    if let Ok(line) = line.recv() {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("it should have refused: {line}");
     }
+    let status = child.wait().unwrap();
+    let stderr = stderr.all();
+    assert!(!status.success(), "{stderr}");
+    assert_eq!(status.signal(), None, "{stderr}");
+    Ended { status, stderr }
 }
 
 /// Whether a socket is still there.

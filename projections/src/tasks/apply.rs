@@ -134,6 +134,14 @@ impl Tasks {
     }
 }
 
+fn closing(failure: &Failure) -> Closing {
+    match failure {
+        Failure::Exit { code } => Closing::Exit(*code),
+        Failure::Signal { signal } => Closing::Signal(*signal),
+        Failure::Spawn { .. } => Closing::Spawn,
+    }
+}
+
 impl Task {
     fn next_state(&mut self, header: &Header<'_>, event: &TaskEvent) -> Result<(), String> {
         let at = header.recorded_at;
@@ -158,12 +166,7 @@ impl Task {
                 self.state = TaskState::Completed { at };
             }
             TaskEvent::Failed(e) => {
-                let closing = match e.failure {
-                    Failure::Exit { code } => Closing::Exit(code),
-                    Failure::Signal { signal } => Closing::Signal(signal),
-                    Failure::Spawn { .. } => Closing::Spawn,
-                };
-                self.close(header, e.attempt, closing, e.runtime_us)?;
+                self.close(header, e.attempt, closing(&e.failure), e.runtime_us)?;
                 self.state = TaskState::Undecided;
             }
             TaskEvent::TimedOut(e) => {
@@ -187,19 +190,7 @@ impl Task {
                 self.expect_next(e.attempt)?;
                 self.queue(header, e.attempt);
             }
-            TaskEvent::CancelRequested(e) => {
-                let TaskState::Running(run) = &self.state else {
-                    return Err(format!(
-                        "task {} is to be cancelled and does not run",
-                        self.id
-                    ));
-                };
-                self.state = TaskState::Cancelling {
-                    run: run.clone(),
-                    asked: header.seq,
-                    reason: e.reason.clone(),
-                };
-            }
+            TaskEvent::CancelRequested(e) => self.cancelling(header, e.reason.clone())?,
             TaskEvent::Cancelled(e) => {
                 match e.attempt {
                     Some(attempt) => {
@@ -231,6 +222,21 @@ impl Task {
             since_at: header.recorded_at,
             next,
         };
+    }
+
+    fn cancelling(&mut self, header: &Header<'_>, reason: Option<String>) -> Result<(), String> {
+        let TaskState::Running(run) = &self.state else {
+            return Err(format!(
+                "task {} is to be cancelled and does not run",
+                self.id
+            ));
+        };
+        self.state = TaskState::Cancelling {
+            run: run.clone(),
+            asked: header.seq,
+            reason,
+        };
+        Ok(())
     }
 
     fn expect_undecided(&self, what: &str) -> Result<(), String> {

@@ -57,6 +57,12 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
     let after = api.wait(api.client().status(None))?;
     stage.say(came_back(&after))?;
 
+    let views = finish(stage, &api, &ids)?;
+    show(stage, node, api, &views, ids.len())
+}
+
+/// The task that failed is retried by hand, and everything comes to its end.
+fn finish(stage: &mut Stage, api: &Node, ids: &[Id]) -> Result<Vec<TaskView>, Failure> {
     let failing = Id::new(FAILING).map_err(|e| failed("the demo's own id", e))?;
     let first = api.wait(api.client().wait(&failing))?;
     stage.say(format_args!(
@@ -70,7 +76,7 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
         "task retry",
     )?;
     stage.out.line("")?;
-    for id in &ids {
+    for id in ids {
         api.wait(api.client().wait(id))?;
     }
     stage.say("every task has ended")?;
@@ -80,7 +86,17 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
         ..TaskQuery::default()
     };
     let listed = async { api.client().tasks(&query).await?.collect().await };
-    let views: Vec<TaskView> = api.wait(listed)?;
+    api.wait(listed)
+}
+
+/// What an operator would look at, then the end of the node and the verdict.
+fn show(
+    stage: &mut Stage,
+    node: DemoNode,
+    api: Node,
+    views: &[TaskView],
+    expected: usize,
+) -> Result<Exit, Failure> {
     let mut codes = Vec::new();
     for (args, lines) in [
         (&["status"][..], Lines::All),
@@ -98,8 +114,8 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
     stage.say("the node has stopped in good order")?;
     let verdict = Verdict {
         status: &status,
-        views: &views,
-        expected: ids.len(),
+        views,
+        expected,
     };
     let sound = stopped && codes.iter().all(|code| *code == 0) && verdict.holds();
     stage.out.line(verdict.line(sound))?;

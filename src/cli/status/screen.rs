@@ -55,7 +55,7 @@ fn ledger(report: &StatusReport) -> String {
     let age = report.last_event_age_us.map_or_else(String::new, |age| {
         format!(", the last {} ago", format_duration(age))
     });
-    format!("{name}, {} events{age}", format_count(report.events_total))
+    format!("{name}, {}{age}", count_of(report.events_total, "event"))
 }
 
 fn leader(out: &Out, status: &Status) -> String {

@@ -155,6 +155,7 @@ impl World {
             8..=10 => self.end_something(),
             11..=13 => self.finish_append(),
             14 if self.failing && pick(&mut self.random, 4) == 0 => self.die(seed),
+            15 => self.inputs.push(Input::Hold),
             _ => {}
         }
         // Sometimes several things arrive in one turn.

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+// tidy: allow(import) — the type of a file's time of change, which is compared and never read
 use std::time::SystemTime;
 
 use ::redb::{Builder, DatabaseError};

@@ -1,7 +1,7 @@
 //! Every file says in its first line what it is for.
 //!
 //! Rust files begin with a `//!` comment; configuration, scripts and CI with a `#` comment, after
-//! the interpreter line if there is one. A package's `description` is as good in a manifest.
+//! the interpreter line if there is one, and Python with a docstring. A package's `description` is as good in a manifest.
 
 use crate::finding::{Finding, Rule};
 use crate::tree::TextFile;
@@ -34,6 +34,12 @@ fn missing_header(file: &TextFile) -> Option<Finding> {
     if is_script {
         first = lines.next().unwrap_or_default();
     }
+    // What a Python file is for stands in its docstring.
+    let opening = if file.path.ends_with(".py") {
+        "\"\"\""
+    } else {
+        "#"
+    };
     let described = is_manifest(&file.path)
         && file
             .text
@@ -41,7 +47,7 @@ fn missing_header(file: &TextFile) -> Option<Finding> {
             .any(|line| says_something(line, "description = \""));
     let message = "must begin with a `#` comment saying what the file is for: \
                    configuration without a purpose is never dared to be removed";
-    (!described && !says_something(first, "#"))
+    (!described && !says_something(first, opening))
         .then(|| Finding::new(&file.path, 1, Rule::Header, message))
 }
 

@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Context, Failure};
+
+/// Figures of the ledger against peers, and replay of recorded workloads.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Measure figures beside those of peers, in interleaved rounds
+    Compare(CompareArgs),
+    /// Replay a recorded workload through a real node and check what it wrote
+    Replay(ReplayArgs),
+}
+
+/// A group of comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Figure {
+    /// Durable appends by 1, 64 and 1024 producers
+    Append,
+    /// Walking and verifying a ledger
+    Scan,
+    /// Rebuilding the tasks
+    Rebuild,
+    /// Short commands through a node
+    Exec,
+    /// What a node costs that has nothing to do
+    Idle,
+}
+
+impl Figure {
+    /// All of them, in the order of the table.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Append,
+        Self::Scan,
+        Self::Rebuild,
+        Self::Exec,
+        Self::Idle,
+    ];
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Only these
+    #[arg(long, value_delimiter = ',', value_name = "FIGURE")]
+    pub(crate) only: Vec<Figure>,
+    /// Small ledgers and short rounds, for a first look
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// One line of JSON a comparison instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The `ledger` binary [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The recording: JSON lines with run, tool, start_s and duration_s; commands in it are never
+    /// run
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// All times of the recording are divided by this
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub(crate) scale: Scale,
+    /// Attempts that may run at once; they only sleep
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) max_running: u32,
+    /// One line of JSON instead of a report
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the node's files in this directory, which must be empty or not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    /// The `ledger` binary [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// What times are divided by, 0.001 to 1,000,000.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scale(pub(crate) f64);
+
+impl std::str::FromStr for Scale {
+    type Err = &'static str;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        s.parse()
+            .ok()
+            .filter(|scale| (0.001..=1_000_000.0).contains(scale))
+            .map(Self)
+            .ok_or("a scale is a number from 0.001 to 1000000")
+    }
+}
+
+/// Where files are kept while measuring.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// A directory on the disk to measure; what is made in it is removed at the end [default: the
+    /// directory of this program]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// Makes a directory there, which is removed when dropped. The default is beside this program,
+    /// since a system's directory for temporary files is often kept in memory.
+    ///
+    /// # Errors
+    /// [`Failure`] if that can't be done.
+    pub(crate) fn make(&self) -> Result<tempfile::TempDir, Failure> {
+        let beside = || -> std::io::Result<PathBuf> {
+            let mut path = std::env::current_exe()?;
+            path.pop();
+            Ok(path)
+        };
+        let parent = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => beside().context("looking for this program")?,
+        };
+        tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(&parent)
+            .context(format!("making a directory in {}", parent.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_scale_is_a_number_in_its_range() {
+        assert_eq!("20".parse(), Ok(Scale(20.0)));
+        assert_eq!("0.5".parse(), Ok(Scale(0.5)));
+        for bad in ["0", "-1", "NaN", "inf", "1e9", "fast"] {
+            assert!(bad.parse::<Scale>().is_err(), "{bad}");
+        }
+    }
+}
