@@ -95,7 +95,8 @@ pub fn format_limit(limit: Millis) -> String {
     format!("{}{unit}", limit.0 / factor)
 }
 
-/// A measured time for people, to three digits: `840 µs`, `12.3 ms`, `1.24 s`, `2m 05s`, `3h 07m`.
+/// A measured time for people, to three digits or two units, in at most seven characters below
+/// a million days: `840 µs`, `12.3 ms`, `1.24 s`, `2m 05s`, `3h 07m`, `12d 05h`, `294d`.
 pub fn format_duration(time: Micros) -> String {
     let us = time.0;
     match us {
@@ -110,10 +111,11 @@ pub fn format_duration(time: Micros) -> String {
             let m = us / 60_000_000;
             format!("{}h {:02}m", m / 60, m % 60)
         }
-        _ => {
+        86_400_000_000..8_640_000_000_000 => {
             let h = us / 3_600_000_000;
             format!("{}d {:02}h", h / 24, h % 24)
         }
+        _ => format!("{}d", us / 86_400_000_000),
     }
 }
 
@@ -139,6 +141,12 @@ pub fn format_count(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// How many there are of a thing: `1 event`, `1,234 events`.
+pub fn count_of(n: u64, thing: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", format_count(n))
 }
 
 /// `value / factor` with as many decimals as make three digits, cut and not rounded, so that
@@ -200,7 +208,8 @@ mod tests {
         assert_eq!(shown(999_999), "999 ms");
         assert_eq!(shown(125_000_000), "2m 05s");
         assert_eq!(shown(11_220_000_000), "3h 07m");
-        assert_eq!(shown(u64::MAX), "213503982d 08h");
+        assert_eq!(shown(u64::MAX), "213503982d");
+        assert_eq!(shown(8_639_999_999_999), "99d 23h");
         assert_eq!(format_size(0), "0 B");
         assert_eq!(format_size(65_536), "64.0 KiB");
         assert_eq!(format_size(u64::MAX), "16383 PiB");
@@ -209,6 +218,8 @@ mod tests {
         assert_eq!(format_limit(Millis(604_800_000)), "7d");
         assert_eq!(format_count(1_234_567), "1,234,567");
         assert_eq!(format_count(100), "100");
+        assert_eq!(count_of(1, "event"), "1 event");
+        assert_eq!(count_of(0, "event"), "0 events");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, Read};
 
+use ledger_core::envelope::is_traceparent;
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -80,7 +81,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         cause: args.cause.map(Seq),
         traceparent: std::env::var("TRACEPARENT")
             .ok()
-            .filter(|value| !value.is_empty()),
+            .filter(|value| is_traceparent(value)),
     };
     let node = Node::require(&data_dir)?;
     let receipt = node.wait(node.client().append(&request))?;

@@ -184,3 +184,57 @@ pub(crate) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
     };
     Exit(error.code.exit_code())
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger_core::ids::Seq;
+
+    use super::*;
+
+    fn said(failure: impl Into<Failure>) -> (u8, String, bool) {
+        match failure.into() {
+            Failure::Error(error) => (error.code.exit_code(), error.message, error.hint.is_some()),
+            Failure::ClosedPipe => panic!("not an error"),
+        }
+    }
+
+    #[test]
+    fn what_can_be_done_about_a_failure_is_said() {
+        let newer = OpenError::Newer { found: 9, known: 1 };
+        let (code, message, hint) = said(newer);
+        assert_eq!((code, hint), (6, true));
+        assert_eq!(
+            message,
+            "the store has layout 9; this binary knows layouts up to 1"
+        );
+        assert_eq!(said(OpenError::Missing("/x".into())).0, 7);
+        assert_eq!(said(OpenError::Exists("/x".into())).0, 8);
+        assert_eq!(said(OpenError::InUse).0, 6);
+        assert_eq!(said(OpenError::Damaged("x".into())).0, 3);
+        let beyond = ReplayError::Beyond {
+            head: Seq(1),
+            wanted: Seq(2),
+        };
+        assert_eq!(said(beyond).0, 7);
+    }
+
+    #[test]
+    fn what_a_node_said_comes_through_a_reader_unchanged() {
+        let error = ApiError::new(ErrorCode::NotLeader, "m")
+            .because("c")
+            .hint("h");
+        let read = ReadError::Io(io::Error::other(error.clone()));
+        match Failure::from(ReplayError::Read(read)) {
+            Failure::Error(found) => assert_eq!(*found, error),
+            Failure::ClosedPipe => panic!("not an error"),
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error() {
+        let closed = Failure::of_output(&io::ErrorKind::BrokenPipe.into());
+        assert!(matches!(closed, Failure::ClosedPipe));
+        let full = Failure::of_output(&io::ErrorKind::StorageFull.into());
+        assert!(matches!(full, Failure::Error(_)));
+    }
+}

@@ -18,7 +18,7 @@ use super::output::escape::escape;
 use super::output::progress::Progress;
 use super::output::{Buffering, Out, Paging};
 use super::source::Source;
-use crate::units::{format_count, format_size};
+use crate::units::{count_of, format_count, format_size};
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -92,9 +92,9 @@ fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failur
         out.line(format_args!("and {} more", format_count(unlisted)))?;
     }
     let read = format!(
-        "{} events in {} blocks, {}",
-        format_count(report.events),
-        format_count(report.blocks),
+        "{} in {}, {}",
+        count_of(report.events, "event"),
+        count_of(report.blocks, "block"),
         format_size(report.bytes)
     );
     match report.verdict {
@@ -108,13 +108,8 @@ fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failur
         }
         Verdict::Damaged => {
             let verdict = out.paint.bad("NOT INTACT");
-            let found = format_count(report.found);
-            let word = if report.found == 1 {
-                "finding"
-            } else {
-                "findings"
-            };
-            out.line(format_args!("{verdict}: {found} {word} in {read}"))
+            let found = count_of(report.found, "finding");
+            out.line(format_args!("{verdict}: {found} in {read}"))
         }
     }
 }

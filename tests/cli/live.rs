@@ -143,7 +143,10 @@ async fn exec_outlives_the_node_without_losing_or_repeating_a_byte() {
     let ledger = Ledger::new();
     let gate = ledger.fifo("gate");
     let node = ledger.up().await;
-    let script = format!("echo one; head -n 1 {}; echo three", gate.show());
+    let script = format!(
+        "echo one; read line < {}; echo $line; echo three",
+        gate.path.display()
+    );
     let (mut child, mut stdout) = start(
         &ledger,
         &["exec", "--max-runtime", "60s", "--", "sh", "-c", &script],
@@ -152,7 +155,12 @@ async fn exec_outlives_the_node_without_losing_or_repeating_a_byte() {
     stdout.read_line(&mut line).unwrap();
     node.crash();
     let _node = ledger.up().await;
-    gate.tell("two");
+    let mut writer = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&gate.path)
+        .unwrap();
+    writer.write_all(b"two\n").unwrap();
+    drop(writer);
     for _ in 0..2 {
         stdout.read_line(&mut line).unwrap();
     }

@@ -5,6 +5,7 @@
 
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used)]
+#![allow(unreachable_pub)] // nothing is reached from outside of a test
 
 #[path = "../support/mod.rs"]
 mod support;

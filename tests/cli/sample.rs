@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::support::{LEDGER, text};
 
-/// 2026-01-31T08:00:00Z; each event is recorded a second after the one before.
-const START: u64 = 1_769_846_400_000_000;
+/// 2024-01-31T08:00:00Z; each event is recorded a second after the one before.
+const START: u64 = 1_706_688_000_000_000;
 
 pub const LEDGER_ID: &str = "0198c1f2-0000-7000-8000-000000000001";
 

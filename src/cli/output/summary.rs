@@ -7,7 +7,7 @@ use ledger_core::event::{
 };
 
 use super::text::cut;
-use crate::units::{format_duration, format_limit, format_size};
+use crate::units::{count_of, format_duration, format_limit, format_size};
 
 /// Longest summary in columns; more of a payload is in `-o verbose`.
 const MAX: usize = 300;
@@ -81,7 +81,11 @@ fn task(event: &TaskEvent) -> String {
             with_reason(what, e.reason.as_deref())
         }
         TaskEvent::Dead(e) => {
-            format!("{} after {} attempt(s)", json_word(&e.reason), e.attempts)
+            format!(
+                "{} after {}",
+                json_word(&e.reason),
+                count_of(e.attempts.into(), "attempt")
+            )
         }
         TaskEvent::Retried(e) => format!("attempt {} comes next", e.attempt),
     }

@@ -10,7 +10,7 @@ use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
 use crate::cli::output::table::{Column, Table};
-use crate::units::{format_count, format_duration};
+use crate::units::{count_of, format_count, format_duration};
 
 pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     let report = &status.report;
@@ -161,11 +161,19 @@ fn runs(paint: Paint, report: &StatusReport) -> String {
     };
     let totals = &report.totals;
     format!(
-        "{rate}; {} ran too long, {} lost, {} processes",
+        "{rate}; {} ran too long, {} lost, {}",
         format_count(totals.timed_out),
         format_count(totals.lost),
-        format_count(report.running_processes)
+        processes(report.running_processes)
     )
+}
+
+fn processes(n: u64) -> String {
+    if n == 1 {
+        "1 process".to_owned()
+    } else {
+        format!("{} processes", format_count(n))
+    }
 }
 
 fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
@@ -175,10 +183,10 @@ fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
         Column::number("RUNS"),
         Column::number("DEAD"),
         Column::number("OLDEST"),
-        Column::number("WAIT p50"),
-        Column::number("p99"),
-        Column::number("RUN p50"),
-        Column::number("p99"),
+        Column::number("WAIT50"),
+        Column::number("WAIT99"),
+        Column::number("RUN50"),
+        Column::number("RUN99"),
     ]);
     for queue in &report.queues {
         table.row(queue_row(queue));
@@ -207,24 +215,12 @@ fn queue_row(queue: &QueueReport) -> Vec<String> {
 
 /// One line if all is well, else one for each.
 fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Vec<String> {
-    let well = |info: &&ProjectionInfo| info.poisoned.is_none() && (!live || info.seq >= head);
-    if infos.iter().filter(well).count() == infos.len() {
-        let names: Vec<_> = infos
-            .iter()
-            .map(|info| {
-                if live {
-                    info.name.clone()
-                } else {
-                    format!("{} at seq {}", info.name, info.seq)
-                }
-            })
-            .collect();
+    let well = |info: &ProjectionInfo| info.poisoned.is_none() && (!live || info.seq >= head);
+    if infos.iter().all(well) {
+        let names: Vec<_> = infos.iter().map(|info| standing(info, live)).collect();
         let what = if live { "up to date" } else { "snapshots" };
-        return vec![field(
-            out,
-            "views",
-            &format!("{what}: {}", names.join(", ")),
-        )];
+        let views = format!("{what}: {}", names.join(", "));
+        return vec![field(out, "views", &views)];
     }
     let line = |info: &ProjectionInfo| {
         let state = match &info.poisoned {
@@ -234,6 +230,15 @@ fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Ve
         field(out, "view", &format!("{} {state}", info.name))
     };
     infos.iter().map(line).collect()
+}
+
+/// Where a view stands: live ones at the head, the others where their snapshot was taken.
+fn standing(info: &ProjectionInfo, live: bool) -> String {
+    match info.seq {
+        _ if live => info.name.clone(),
+        Seq::ZERO => format!("{} none", info.name),
+        seq => format!("{} at seq {seq}", info.name),
+    }
 }
 
 fn warnings(status: &Status) -> Vec<String> {
