@@ -18,9 +18,6 @@ pub(crate) struct Progress {
     due: Cell<Option<Instant>>,
 }
 
-/// Work that ends within this needs no bar.
-const MOMENT: Duration = Duration::from_millis(300);
-
 impl Progress {
     /// Work on so many events.
     pub(crate) fn events(what: &'static str, total: u64) -> Self {
@@ -34,10 +31,6 @@ impl Progress {
 
     /// The work has come to here.
     pub(crate) fn at(&self, done: u64) {
-        if self.terminal && self.bar.is_hidden() && self.bar.elapsed() > MOMENT {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            self.bar.enable_steady_tick(Duration::from_millis(200));
-        }
         self.bar.set_position(done);
         if self.due.get().is_some_and(|due| Instant::now() >= due) {
             self.due.set(None);
