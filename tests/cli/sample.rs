@@ -43,8 +43,9 @@ type Told = (
     String,
 );
 
-fn story() -> Vec<(u64, Vec<Told>)> {
-    let node = "node/primary";
+const NODE: &str = "node/primary";
+
+fn outputs() -> String {
     let stream = |tail: &str| {
         let blake3 = Hash::of(tail.as_bytes());
         let tail = serde_json::to_string(tail).unwrap();
@@ -53,18 +54,26 @@ fn story() -> Vec<(u64, Vec<Told>)> {
             tail.len()
         )
     };
-    let outputs = format!(
-        r#"{{"stdout":{},"stderr":{}}}"#,
-        stream("hello\nworld\n"),
-        stream("\u{1b}[31mred\n")
-    );
-    let submitted = |argv: &str, priority: u8| {
-        format!(
-            r#"{{"priority":{priority},"payload":{{"type":"exec","argv":{argv}}},"max_runtime_ms":30000,"grace_ms":5000}}"#
-        )
-    };
-    let started =
-        |queue: u8| format!(r#"{{"attempt":1,"queue":{queue},"node":"primary","waited_us":1500}}"#);
+    let (stdout, stderr) = (stream("hello\nworld\n"), stream("\u{1b}[31mred\n"));
+    format!(r#"{{"stdout":{stdout},"stderr":{stderr}}}"#)
+}
+
+fn submitted(argv: &str, priority: u8) -> String {
+    format!(
+        r#"{{"priority":{priority},"payload":{{"type":"exec","argv":{argv}}},"max_runtime_ms":30000,"grace_ms":5000}}"#
+    )
+}
+
+fn started(queue: u8) -> String {
+    format!(r#"{{"attempt":1,"queue":{queue},"node":"primary","waited_us":1500}}"#)
+}
+
+fn story() -> Vec<(u64, Vec<Told>)> {
+    [what_went_well(), what_did_not()].concat()
+}
+
+fn what_went_well() -> Vec<(u64, Vec<Told>)> {
+    let (node, outputs) = (NODE, outputs());
     let acquired = r#"{"holder":"primary","pid":4242,"boot_id":"b0","incarnation":"i1"}"#;
     vec![
         (
@@ -105,6 +114,12 @@ fn story() -> Vec<(u64, Vec<Told>)> {
                 format!(r#"{{"attempt":1,"runtime_us":1240000,"outputs":{outputs}}}"#),
             )],
         ),
+    ]
+}
+
+fn what_did_not() -> Vec<(u64, Vec<Told>)> {
+    let (node, outputs) = (NODE, outputs());
+    vec![
         (
             1,
             vec![(

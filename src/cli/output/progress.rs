@@ -12,9 +12,6 @@ pub(crate) struct Progress {
     terminal: bool,
 }
 
-/// Work that ends within this needs no bar.
-const MOMENT: Duration = Duration::from_millis(300);
-
 impl Progress {
     /// Work on so many events; nothing is drawn if it ends within a moment.
     pub(crate) fn events(what: &'static str, total: u64) -> Self {
@@ -33,10 +30,6 @@ impl Progress {
 
     /// The work has come to here.
     pub(crate) fn at(&self, done: u64) {
-        if self.terminal && self.bar.is_hidden() && self.bar.elapsed() > MOMENT {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            self.bar.enable_steady_tick(Duration::from_millis(200));
-        }
         self.bar.set_position(done);
     }
 }
