@@ -1,36 +1,52 @@
 //! A progress bar with rate and ETA on standard error, where that is a terminal; else nothing.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How long work goes on before it is shown: what ends at once would only flicker.
+const GRACE: Duration = Duration::from_millis(300);
 
 /// Shows how far long work has come. Goes away when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    what: &'static str,
     bar: ProgressBar,
-    terminal: bool,
+    /// When it is to be shown, until it is; never if there is no terminal.
+    due: Cell<Option<Instant>>,
 }
 
 impl Progress {
-    /// Work on so many events; nothing is drawn if it ends within a moment.
+    /// Work on so many events.
     pub(crate) fn events(what: &'static str, total: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        let template = "{msg} [{bar:20}] {percent:>3}%  {human_pos} of {human_len} events  \
-                        {per_sec}  ETA {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(what);
+        let terminal = std::io::stderr().is_terminal();
         Self {
-            bar,
-            terminal: std::io::stderr().is_terminal(),
+            what,
+            bar: ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()),
+            due: Cell::new(terminal.then(|| Instant::now() + GRACE)),
         }
     }
 
     /// The work has come to here.
     pub(crate) fn at(&self, done: u64) {
         self.bar.set_position(done);
+        if self.due.get().is_some_and(|due| Instant::now() >= due) {
+            self.due.set(None);
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        let template =
+            "{msg} [{bar:20}] {percent:>3}%  {human_pos} of {human_len}  {per_sec}  ETA {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+        self.bar.set_message(self.what);
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.bar.enable_steady_tick(Duration::from_millis(200));
     }
 }
 
