@@ -10,7 +10,7 @@ use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
 use crate::cli::output::table::{Column, Table};
-use crate::units::{format_count, format_duration};
+use crate::units::{count_of, format_count, format_duration};
 
 pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     let report = &status.report;
