@@ -8,6 +8,10 @@ use std::process::ExitCode;
 
 use opsledger::shim::spawner;
 
+// Events are decoded on one thread and freed on another, which glibc's arenas serialize.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if std::env::args_os()
         .nth(1)

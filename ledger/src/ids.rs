@@ -115,23 +115,39 @@ pub const MAX_ID: usize = 128;
 
 /// Whether these bytes are an event kind.
 pub fn is_kind(s: &str) -> bool {
-    (1..=MAX_KIND).contains(&s.len())
-        && s.bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.'))
+    is_kind_bytes(s.as_bytes())
 }
 
 /// Whether these bytes are an id.
 pub fn is_id(s: &str) -> bool {
-    (1..=MAX_ID).contains(&s.len())
-        && s.as_bytes()[0].is_ascii_alphanumeric()
-        && s.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    is_id_bytes(s.as_bytes())
 }
 
 /// Whether these bytes are `kind/id`.
 pub fn is_entity(s: &str) -> bool {
-    s.split_once('/')
-        .is_some_and(|(kind, id)| is_kind(kind) && is_id(id))
+    let bytes = s.as_bytes();
+    let slash = bytes.iter().position(|&b| b == b'/');
+    slash.is_some_and(|at| is_kind_bytes(&bytes[..at]) && is_id_bytes(&bytes[at + 1..]))
+}
+
+// Every event that is read has three names or more. Looking at all bytes of one instead of ending
+// at the first bad one lets the compiler look at 16 at a time.
+
+fn is_kind_bytes(bytes: &[u8]) -> bool {
+    (1..=MAX_KIND).contains(&bytes.len())
+        && bytes.iter().fold(true, |good, &b| {
+            good & (b.is_ascii_lowercase() | b.is_ascii_digit() | (b == b'_') | (b == b'.'))
+        })
+}
+
+fn is_id_bytes(bytes: &[u8]) -> bool {
+    (1..=MAX_ID).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().fold(true, |good, &b| {
+            // `| 0x20` makes letters small and moves no other byte into their range.
+            let letter = (b | 0x20).is_ascii_lowercase();
+            good & (letter | b.is_ascii_digit() | (b == b'.') | (b == b'_') | (b == b'-'))
+        })
 }
 
 macro_rules! checked_text {
@@ -179,8 +195,7 @@ macro_rules! checked_text {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
-                Self::new(s).map_err(serde::de::Error::custom)
+                crate::text::parsed(d, "a name")
             }
         }
     };
@@ -262,6 +277,18 @@ mod tests {
         }
         let entity = Entity::new("task/build-7").unwrap();
         assert_eq!((entity.kind(), entity.id()), ("task", "build-7"));
+    }
+
+    #[test]
+    fn every_byte_is_taken_or_refused_as_the_rule_says() {
+        for c in ('\0'..='ÿ').chain(['Ā', '／']) {
+            for before in ["a", "0123456789abcdefg"] {
+                let name = format!("{before}{c}{before}");
+                let kind = matches!(c, 'a'..='z' | '0'..='9' | '_' | '.');
+                let id = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                assert_eq!((is_kind(&name), is_id(&name)), (kind, id), "{name:?}");
+            }
+        }
     }
 
     #[test]

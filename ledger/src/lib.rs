@@ -21,5 +21,6 @@ pub mod event;
 pub mod hash;
 pub mod ids;
 pub mod store;
+mod text;
 pub mod time;
 pub mod verify;

@@ -51,26 +51,34 @@ impl Gather {
         self.rest == 0
     }
 
-    /// Waits for as many messages as were `answered`, for a moment.
-    pub fn wait<T>(&mut self, inbox: &Receiver<T>, answered: usize) -> Vec<T> {
+    /// Waits for as many messages as were `answered`, for a moment, and hands them to `take` as
+    /// they come: turning them into events is work that fits into the wait. Ends early, with
+    /// nothing, if `take` does.
+    pub fn wait<T>(
+        &mut self,
+        inbox: &Receiver<T>,
+        answered: usize,
+        mut take: impl FnMut(Vec<T>) -> Option<()>,
+    ) -> Option<()> {
         let begun = Stopwatch::start();
         let patience = PATIENCE.min(Micros(self.last_write.0 / 2));
-        let mut gathered = Vec::with_capacity(answered);
-        while gathered.len() < answered {
-            gathered.extend(inbox.try_iter().take(answered - gathered.len()));
-            let left = patience.0.saturating_sub(begun.elapsed().0);
-            if gathered.len() >= answered || left == 0 {
-                break;
+        let mut taken = 0;
+        while taken < answered {
+            let mut mail: Vec<T> = inbox.try_iter().take(answered - taken).collect();
+            if mail.is_empty() {
+                let left = patience.0.saturating_sub(begun.elapsed().0);
+                match inbox.recv_timeout(Duration::from_micros(left)) {
+                    Ok(one) => mail.push(one),
+                    Err(_) => break,
+                }
             }
-            match inbox.recv_timeout(Duration::from_micros(left)) {
-                Ok(mail) => gathered.push(mail),
-                Err(_) => break,
-            }
+            taken += mail.len();
+            take(mail)?;
         }
-        if gathered.len() * 2 < answered {
+        if taken * 2 < answered {
             self.rest = REST;
         }
-        gathered
+        Some(())
     }
 }
 
@@ -88,14 +96,33 @@ mod tests {
         }
         gather.batch_sent();
         assert!(gather.batch_durable());
-        assert_eq!(gather.wait(&inbox, 4), [0, 1, 2, 3]);
+        let mut wait = |gather: &mut Gather, answered| {
+            let mut taken = Vec::new();
+            let end = gather.wait(&inbox, answered, |mail| {
+                taken.extend(mail);
+                Some(())
+            });
+            assert_eq!(end, Some(()));
+            taken
+        };
+        assert_eq!(wait(&mut gather, 4), [0, 1, 2, 3]);
         assert!(gather.batch_durable());
         assert_eq!(
-            gather.wait(&inbox, 100).len(),
+            wait(&mut gather, 100).len(),
             6,
             "what is there is taken, in vain or not"
         );
         let rested = (0..REST).take_while(|_| !gather.batch_durable()).count();
         assert_eq!(rested, usize::try_from(REST).unwrap() - 1);
+    }
+
+    #[test]
+    fn it_ends_when_the_taker_does() {
+        let (sender, inbox) = unbounded();
+        sender.send(1).unwrap();
+        let mut gather = Gather::default();
+        gather.batch_sent();
+        assert!(gather.batch_durable());
+        assert_eq!(gather.wait(&inbox, 2, |_| None), None);
     }
 }

@@ -72,8 +72,8 @@ struct Turner<'a> {
 }
 
 impl Turner<'_> {
-    /// One turn, and another for those who were answered in it and ask again at once. Nothing if
-    /// the core has stopped.
+    /// One turn, and more for those who were answered in it and ask again at once. Nothing if the
+    /// core has stopped.
     fn round(&mut self, mail: Vec<Mail>, inbox: &Receiver<Mail>) -> Option<()> {
         let durable = mail
             .iter()
@@ -81,8 +81,12 @@ impl Turner<'_> {
         let hold = durable && self.gather.batch_durable();
         let answered = self.step(mail, hold.then_some(Input::Hold))?;
         if hold {
-            let gathered = self.gather.wait(inbox, answered);
-            self.step(gathered, None)?;
+            let mut gather = std::mem::take(&mut self.gather);
+            gather.wait(inbox, answered, |mail| {
+                self.step(mail, Some(Input::Hold)).map(|_| ())
+            })?;
+            self.gather = gather;
+            self.step(Vec::new(), None)?;
         }
         Some(())
     }

@@ -34,6 +34,10 @@ use crate::node::Ledger;
 use crate::replay::Outcome;
 use crate::settings::Settings;
 
+// What the `ledger` binary has, so that what is measured in here is what runs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare(&args).map(|text| (text, Outcome::Sound)),

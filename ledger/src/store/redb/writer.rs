@@ -8,10 +8,9 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use ::redb::{CommitError, CursorError, Database, StorageError, TableError, TransactionError};
+use ::redb::{CommitError, Database, StorageError, TableError, TransactionError};
 
 use super::contain::contain;
 use super::head_file::HeadFile;
@@ -73,7 +72,7 @@ impl Writer {
             .tail
             .take_if(|tail| tail.as_bytes().len() + written <= JOIN_CAP);
         let blocks = pack(batch, tail.as_ref());
-        self.commit(&blocks, tail.is_some(), &next)
+        self.commit(&blocks, &next)
             .inspect_err(|error| self.failed = Some(error.to_string()))?;
         self.shared.set_head(next);
         self.tail = blocks
@@ -85,8 +84,8 @@ impl Writer {
         Ok(next.head)
     }
 
-    fn commit(&self, blocks: &[Block], joined: bool, head: &StoreHead) -> Result<(), AppendError> {
-        let write = |db: &Database| write(db, blocks, joined, head);
+    fn commit(&self, blocks: &[Block], head: &StoreHead) -> Result<(), AppendError> {
+        let write = |db: &Database| write(db, blocks, head);
         match self.shared.with(|db| contain(|| write(db))) {
             Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(Failure(error)))) if is_full(&error) => Err(AppendError::Full(error)),
@@ -123,26 +122,16 @@ pub(super) fn ledger_id(writer: &Writer) -> LedgerId {
     writer.shared.ledger_id
 }
 
-/// One transaction: the blocks, the first of which replaces the last one there if `joined`.
-pub(super) fn write(
-    db: &Database,
-    blocks: &[Block],
-    joined: bool,
-    head: &StoreHead,
-) -> Result<(), Failure> {
+/// One transaction: the blocks, the first of which may replace the last one there.
+///
+/// They are inserted one by one: redb's cursor at the end of a table would do for all of them, but
+/// writes the leaf before them again, where `insert` leaves one that holds a single large value alone.
+pub(super) fn write(db: &Database, blocks: &[Block], head: &StoreHead) -> Result<(), Failure> {
     let txn = db.begin_write()?;
     {
         let mut table = txn.open_table(BLOCKS)?;
-        let (replaced, added) = blocks.split_at(usize::from(joined));
-        for block in replaced {
+        for block in blocks {
             table.insert(block.first().0, block.as_bytes())?;
-        }
-        if !added.is_empty() {
-            let mut end = table.upper_bound_mut(Bound::<u64>::Unbounded)?;
-            for block in added {
-                end.insert_before(block.first().0, block.as_bytes())?;
-            }
-            end.close()?;
         }
         let mut meta = txn.open_table(META)?;
         meta.insert(HEAD_ROW, &head.encode()[..])?;
@@ -184,4 +173,4 @@ macro_rules! failure_from {
         }
     )+};
 }
-failure_from!(CommitError, CursorError, TableError, TransactionError);
+failure_from!(CommitError, TableError, TransactionError);

@@ -37,59 +37,82 @@ pub(super) fn serve(store: RedbStore, Post { inbox, own }: Post) -> Result<(), F
 }
 
 fn sequence(
-    mut builder: BatchBuilder,
+    builder: BatchBuilder,
     inbox: &Receiver<Mail>,
     disk: Sender<Batch>,
 ) -> Result<(), Failure> {
-    let mut samples = Samples::new(0);
-    let mut pending: VecDeque<(Seq, oneshot::Sender<()>)> = VecDeque::new();
-    let mut durable = builder.head().seq;
-    let (mut in_flight, mut stopped) = (false, false);
+    let mut sequencer = Sequencer {
+        durable: builder.head().seq,
+        builder,
+        samples: Samples::new(0),
+        pending: VecDeque::new(),
+        in_flight: false,
+        stopped: false,
+    };
     let mut gather = Gather::default();
-    let mut gathered = Vec::new();
-    while !stopped || in_flight {
-        let mut hold = false;
-        if gathered.is_empty() && (in_flight || builder.is_empty()) {
-            let Ok(first) = inbox.recv() else { break };
-            gathered.push(first);
-            gathered.extend(inbox.try_iter().take(MAX_GROUP - 1));
+    while !sequencer.stopped || sequencer.in_flight {
+        let Ok(first) = inbox.recv() else { break };
+        let was_in_flight = sequencer.in_flight;
+        let rest = inbox.try_iter().take(MAX_GROUP - 1);
+        let answered = sequencer.take(std::iter::once(first).chain(rest))?;
+        if was_in_flight && !sequencer.in_flight && gather.batch_durable() {
+            let mut failure = None;
+            gather.wait(inbox, answered, |mail| {
+                sequencer
+                    .take(mail)
+                    .map_err(|error| failure = Some(error))
+                    .ok()
+                    .map(|_| ())
+            });
+            failure.map_or(Ok(()), Err)?;
         }
-        let now = clock::now();
-        for mail in gathered.drain(..) {
-            match mail {
-                Mail::Append(request) => {
-                    let draft = samples.draft(now, request.data);
-                    let head = builder.push(&[draft], now).context("encoding an event")?;
-                    pending.push_back((head.seq, request.ack));
-                }
-                Mail::Durable(head) => {
-                    in_flight = false;
-                    hold = gather.batch_durable();
-                    durable = head.seq;
-                }
-                Mail::Stop => stopped = true,
-            }
-        }
-        let mut answered = 0;
-        while let Some((_, ack)) = pending.pop_front_if(|(seq, _)| *seq <= durable) {
-            answered += 1;
-            // A producer that has gone needs no answer.
-            let _ = ack.send(());
-        }
-        if hold {
-            gathered = gather.wait(inbox, answered);
-            if !gathered.is_empty() {
-                continue;
-            }
-        }
-        if !in_flight && !builder.is_empty() {
-            in_flight = true;
+        if !sequencer.in_flight && !sequencer.builder.is_empty() {
+            sequencer.in_flight = true;
             gather.batch_sent();
-            disk.send(builder.take())
+            disk.send(sequencer.builder.take())
                 .context("handing a batch to the disk's thread")?;
         }
     }
     Ok(())
+}
+
+/// What the sequencing thread knows.
+struct Sequencer {
+    builder: BatchBuilder,
+    samples: Samples,
+    pending: VecDeque<(Seq, oneshot::Sender<()>)>,
+    durable: Seq,
+    in_flight: bool,
+    stopped: bool,
+}
+
+impl Sequencer {
+    /// Turns mail into events, and answers those whose event is durable; returns how many.
+    fn take(&mut self, mail: impl IntoIterator<Item = Mail>) -> Result<usize, Failure> {
+        let now = clock::now();
+        for mail in mail {
+            match mail {
+                Mail::Append(request) => {
+                    let draft = self.samples.draft(now, request.data);
+                    let head = self.builder.push(&[draft], now);
+                    let head = head.context("encoding an event")?;
+                    self.pending.push_back((head.seq, request.ack));
+                }
+                Mail::Durable(head) => {
+                    self.in_flight = false;
+                    self.durable = head.seq;
+                }
+                Mail::Stop => self.stopped = true,
+            }
+        }
+        let mut answered = 0;
+        while let Some((_, ack)) = self.pending.pop_front_if(|(seq, _)| *seq <= self.durable) {
+            answered += 1;
+            // A producer that has gone needs no answer.
+            let _ = ack.send(());
+        }
+        Ok(answered)
+    }
 }
 
 fn write(
