@@ -15,9 +15,12 @@ use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::command::{AttemptId, BootOfOrder, Input, StartOrder};
 use super::outcome;
+use super::ports::Stopwatch;
 use super::spawning::{Launching, Relaunched, Spawning, readable};
 use super::threads::Mail;
 use crate::scheduler::decide::Ended;
@@ -29,6 +32,8 @@ use crate::shim::{
 
 /// How long orphans of a shim that died may take to die of SIGKILL.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an attempt may stay unheard of after it was asked for before it is looked into.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Variables of the node that every task inherits.
 const BASE_ENV: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
 /// What a task finds programs by if the node has no `PATH` itself.
@@ -68,8 +73,34 @@ pub(super) enum Event {
 struct Tracked {
     order: StartOrder,
     shim: Option<ProcessIdentity>,
-    pidfd: Option<OwnedFd>,
+    watch: Option<Watch>,
     cancel: bool,
+    /// When it was last asked for.
+    asked: Stopwatch,
+}
+
+impl Tracked {
+    fn new(order: StartOrder) -> Self {
+        Self {
+            order,
+            shim: None,
+            watch: None,
+            cancel: false,
+            asked: Stopwatch::start(),
+        }
+    }
+}
+
+/// A shim that is being watched for as long as this lives: it may outlive its attempt.
+struct Watch {
+    pidfd: OwnedFd,
+    task: AbortHandle,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 pub(super) struct PortConfig {
@@ -121,6 +152,8 @@ impl Port {
         mut own: PortLoop,
         mut effects: mpsc::UnboundedReceiver<Effect>,
     ) {
+        let mut sweep = tokio::time::interval(SILENCE);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 effect = effects.recv() => match effect {
@@ -131,6 +164,7 @@ impl Port {
                 },
                 Some(event) = own.0.recv() => self.event(event),
                 () = self.spawning.reported() => self.take_reports(),
+                _ = sweep.tick() => self.sweep(),
             }
         }
     }
@@ -146,18 +180,15 @@ impl Port {
 
     fn start(&mut self, order: StartOrder) {
         let id = order.attempt.clone();
-        let tracked = Tracked {
-            order,
-            shim: None,
-            pidfd: None,
-            cancel: false,
-        };
-        self.tracked.insert(id.clone(), tracked);
+        self.tracked.insert(id.clone(), Tracked::new(order));
         self.request(&id);
     }
 
     /// Asks the spawner for an attempt in our care.
     fn request(&mut self, id: &AttemptId) {
+        if let Some(tracked) = self.tracked.get_mut(id) {
+            tracked.asked = Stopwatch::start();
+        }
         let Some(tracked) = self.tracked.get(id) else {
             return;
         };
@@ -241,8 +272,11 @@ impl Port {
             } => {
                 let id = attempt_id(&task_id, attempt)?;
                 if let Some(tracked) = self.tracked.get_mut(&id) {
-                    tracked.shim.get_or_insert(shim);
-                    self.look(&id);
+                    tracked.shim.get_or_insert_with(|| shim.clone());
+                    self.ended(&id);
+                    if !self.tracked.contains_key(&id) {
+                        self.spawning.release(&shim);
+                    }
                 }
             }
             Report::ClaimedElsewhere {
@@ -277,6 +311,31 @@ impl Port {
         None
     }
 
+    /// A shim says that it has written the outcome.
+    fn ended(&mut self, id: &AttemptId) {
+        match self.dir(id).and_then(|dir| dir.read_outcome()) {
+            Ok(Some(outcome)) => self.close(id, outcome),
+            Ok(None) | Err(_) => self.look(id),
+        }
+    }
+
+    /// Attempts of which nothing was heard since they were asked for are looked into: a request
+    /// dies with a shim that is killed before it has the claim, and a report can be lost. Harmless
+    /// for those that are merely slow to start, since the claim is taken once.
+    fn sweep(&mut self) {
+        let silent: Vec<_> = self
+            .tracked
+            .iter()
+            .filter(|(_, t)| t.watch.is_none() && t.asked.elapsed().0 >= SILENCE.as_micros() as u64)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in silent {
+            tracing::warn!(task = %id.task, attempt = %id.attempt,
+                "nothing was heard of an attempt since it was asked for; looking into it");
+            self.look(&id);
+        }
+    }
+
     /// Another spawner; attempts that the old one may not have begun are looked into.
     fn spawner_gone(&mut self, generation: u64) {
         // What it had still reported stands in its socket.
@@ -288,7 +347,7 @@ impl Port {
         let unwatched: Vec<_> = self
             .tracked
             .iter()
-            .filter(|(_, tracked)| tracked.pidfd.is_none())
+            .filter(|(_, tracked)| tracked.watch.is_none())
             .map(|(id, _)| id.clone())
             .collect();
         for id in unwatched {
@@ -314,15 +373,7 @@ impl Port {
 
     fn recover(&mut self, order: StartOrder, boot: BootOfOrder) {
         let id = order.attempt.clone();
-        self.tracked.insert(
-            id.clone(),
-            Tracked {
-                order,
-                shim: None,
-                pidfd: None,
-                cancel: false,
-            },
-        );
+        self.tracked.insert(id.clone(), Tracked::new(order));
         if boot == BootOfOrder::Current {
             self.look(&id);
             return;
@@ -381,7 +432,7 @@ impl Port {
         let Some(tracked) = self.tracked.get_mut(id) else {
             return Watched::Gone;
         };
-        let (Some(shim), None) = (&tracked.shim, &tracked.pidfd) else {
+        let (Some(shim), None) = (&tracked.shim, &tracked.watch) else {
             return Watched::Working;
         };
         let attached = attach(shim).and_then(|attached| match attached {
@@ -394,11 +445,14 @@ impl Port {
                 if tracked.cancel {
                     signal(&id, &pidfd);
                 }
-                tracked.pidfd = Some(pidfd);
-                tokio::spawn(async move {
+                let task = tokio::spawn(async move {
                     // A pidfd is readable once its process has ended.
                     let _ = ends.readable().await;
                     let _ = events.send(Event::ShimGone(id));
+                });
+                tracked.watch = Some(Watch {
+                    pidfd,
+                    task: task.abort_handle(),
                 });
                 Watched::Working
             }
@@ -493,8 +547,8 @@ impl Port {
             return;
         };
         tracked.cancel = true;
-        if let Some(pidfd) = &tracked.pidfd {
-            signal(id, pidfd);
+        if let Some(watch) = &tracked.watch {
+            signal(id, &watch.pidfd);
         }
     }
 }

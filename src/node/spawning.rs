@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::processes::Event;
-use crate::shim::{Report, SpawnRequest, Spawner};
+use crate::shim::{ProcessIdentity, Report, SpawnRequest, Spawner};
 
 /// Spawners that may die one after the other without a single report before attempts are given
 /// up: something is wrong that another one would not mend.
@@ -44,6 +44,8 @@ pub(super) struct Spawning {
     generation: u64,
     /// Spawners in a row that died without a report.
     futile: u32,
+    /// Shims that this spawner may give another attempt; told with the next request.
+    released: Vec<i32>,
 }
 
 impl Spawning {
@@ -57,6 +59,7 @@ impl Spawning {
             heard: true,
             generation: 0,
             futile: 0,
+            released: Vec::new(),
         })
     }
 
@@ -66,7 +69,8 @@ impl Spawning {
     /// # Errors
     /// If no spawner could take this request.
     pub(super) fn send(&mut self, request: &SpawnRequest) -> std::io::Result<()> {
-        match self.spawner.send(request) {
+        let released = std::mem::take(&mut self.released);
+        match self.spawner.send(request, &released) {
             Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the spawner does not take requests");
@@ -79,6 +83,11 @@ impl Spawning {
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// A shim's attempt is closed, and nothing will be asked of it for that one any more.
+    pub(super) fn release(&mut self, shim: &ProcessIdentity) {
+        self.released.push(shim.pid);
     }
 
     /// Waits until there may be reports.
@@ -118,6 +127,7 @@ impl Spawning {
         }
         self.generation += 1;
         self.futile += 1;
+        self.released.clear();
         if self.futile > MAX_FUTILE {
             self.futile = 0;
             let error = std::io::Error::other("spawners die before they have done anything");

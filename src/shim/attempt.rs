@@ -73,8 +73,8 @@ impl AttemptDir {
 
     /// How the attempt ended; `None` while it hasn't.
     ///
-    /// It can be visible for a moment before it is durable; it is durable once
-    /// [`super::Report::Ended`] came or the shim has exited.
+    /// It is visible for a moment before it is durable; it is durable once the shim has exited or
+    /// begun another attempt. Whoever made a durable event of it needs it no more.
     ///
     /// # Errors
     /// See [`Self::read_claim`].

@@ -4,7 +4,7 @@
 //! - The directory is opened beneath the data directory, following no link on the way.
 //! - A record appears under its name with its whole content or not at all.
 //! - `claim` can be made once; who comes second learns who was first.
-//! - `outcome` is durable when writing it returns.
+//! - `outcome` is visible when writing it returns, and durable when syncing it does.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -127,17 +127,22 @@ impl AttemptFiles {
         self.rename(".started", STARTED)
     }
 
-    /// Writes `outcome` and makes it durable.
+    /// Writes `outcome`; it's there to be read when this returns, and durable after
+    /// [`Self::sync_outcome`] of what is returned.
     ///
     /// The rename comes before the sync, so that file and name go to disk in one commit of the
     /// file system instead of two (measured on ext4: a fifth of the time). A crash of the machine
-    /// in between can leave a cut-off outcome, which a reader sees as damaged; nobody could have
-    /// been told of it before.
-    pub(super) fn write_outcome(&self, outcome: &Outcome) -> Result<(), AttemptError> {
+    /// in between can leave a cut-off outcome, which a reader sees as damaged.
+    pub(super) fn write_outcome(&self, outcome: &Outcome) -> Result<File, AttemptError> {
         // Of an earlier try that met a full disk.
         let _ = self.unlink(".outcome");
         let file = self.write_new(".outcome", outcome)?;
         self.rename(".outcome", OUTCOME)?;
+        Ok(file)
+    }
+
+    /// Makes an outcome that was written durable, name and all.
+    pub(super) fn sync_outcome(&self, file: &File) -> Result<(), AttemptError> {
         file.sync_all()
             .map_err(|source| self.io("sync", OUTCOME, source))?;
         nix::unistd::fsync(&self.dir).map_err(|errno| failed("sync", &self.path, errno))

@@ -3,7 +3,7 @@
 //! Synchronous and without a runtime of its own: the node polls [`Spawner::reports`] as it polls
 //! everything else.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,7 +17,8 @@ use nix::sys::socket::{
 
 use super::error::ReportError;
 use super::files;
-use super::protocol::{MAX_REPORT_BYTES, MAX_REQUEST_BYTES, Report, SpawnRequest};
+use super::frame;
+use super::protocol::{MAX_REPORT_BYTES, Report, SpawnRequest};
 use super::spawner;
 
 /// How long a request may take to get into the socket before the spawner counts as stuck.
@@ -73,28 +74,27 @@ impl Spawner {
     /// Hands over a request. Success means that the spawner will read it if it lives that long,
     /// not that anything was started; for that see the reports and the attempt's directory.
     ///
+    /// `released` are the pids of shims whose [`Report::Ended`] was understood, so that nothing will
+    /// be asked of them any more for the attempt they served: they may serve another one. At most
+    /// 256 are taken at a time.
+    ///
     /// # Errors
-    /// The request can't be encoded or is larger than [`MAX_REQUEST_BYTES`]
+    /// The request can't be encoded or is larger than [`super::MAX_REQUEST_BYTES`]
     /// ([`io::ErrorKind::InvalidInput`]): nothing was sent. Any other error means that the spawner
     /// is dead or stuck and can't be used any more; this request was not handed over whole, so it
     /// will never be served.
-    pub fn send(&mut self, request: &SpawnRequest) -> io::Result<()> {
-        let mut frame = vec![0; 4];
-        serde_json::to_writer(&mut frame, request)
+    pub fn send(&mut self, request: &SpawnRequest, released: &[i32]) -> io::Result<()> {
+        let request = serde_json::to_vec(request)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let length = frame.len() - 4;
-        if length > MAX_REQUEST_BYTES {
-            let message = format!("request of {length} bytes; {MAX_REQUEST_BYTES} are allowed");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
-        frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
         let Some(requests) = &mut self.requests else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         // std's sockets never raise SIGPIPE. After a partial frame the rest would be misread.
-        requests
-            .write_all(&frame)
-            .inspect_err(|_| self.requests = None)
+        frame::write(requests, released, &request).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::InvalidInput {
+                self.requests = None;
+            }
+        })
     }
 
     /// The socket on which reports come, to be polled; it doesn't block. Its end means that the

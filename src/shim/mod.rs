@@ -9,9 +9,11 @@
 //! ```
 //!
 //! The node starts one *spawner*, a single-threaded copy of its own binary with a small heap. For
-//! each request the spawner forks, and the fork *is* the shim: no exec, hence no second start of a
-//! binary. The idea of a small process that stays with the child is the container runtimes'
-//! (containerd-shim, conmon); forking it from a warm small process is the zygote's.
+//! a request the spawner forks, and the fork *is* the shim: no exec, hence no second start of a
+//! binary. A shim that is done stays for a while and may be given another request (`pool.rs`). The
+//! idea of a small process that stays with the child is the container runtimes' (containerd-shim,
+//! conmon); forking it from a warm small process is the zygote's; that it serves one after another
+//! is the pre-forking server's.
 //!
 //! Invariants:
 //! - **At most one start per attempt.** A shim starts nothing before it has taken the attempt's
@@ -41,10 +43,12 @@ mod capture;
 mod child;
 mod error;
 mod files;
+mod frame;
 mod identity;
 mod ladder;
 mod launch;
 pub mod orphans;
+mod pool;
 mod protocol;
 mod records;
 mod report;

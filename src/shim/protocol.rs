@@ -1,6 +1,6 @@
 //! What node, spawner and shim say to each other: requests one way, reports the other.
 //!
-//! A request is a frame on a stream socket: length (4 bytes, little endian), then JSON. A report
+//! A request is JSON in a frame on a stream socket (`frame.rs`). A report
 //! is one message of a sequenced-packet socket which all shims share, so each is whole or absent.
 
 use std::collections::BTreeMap;

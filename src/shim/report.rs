@@ -19,6 +19,7 @@ const PARTING_PATIENCE_MS: u16 = 1000;
 pub(super) struct Reporter<'a> {
     socket: BorrowedFd<'a>,
     waiting: VecDeque<Vec<u8>>,
+    lost: bool,
 }
 
 impl<'a> Reporter<'a> {
@@ -26,6 +27,7 @@ impl<'a> Reporter<'a> {
         Self {
             socket,
             waiting: VecDeque::new(),
+            lost: false,
         }
     }
 
@@ -42,8 +44,11 @@ impl<'a> Reporter<'a> {
             match send(self.socket.as_raw_fd(), message, flags) {
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => return,
                 Err(Errno::EINTR) => {}
-                // Sent, or nobody will ever read it.
-                Ok(_) | Err(_) => drop(self.waiting.pop_front()),
+                sent => {
+                    // If not sent now, nobody will ever read it.
+                    self.lost |= sent.is_err();
+                    self.waiting.pop_front();
+                }
             }
         }
     }
@@ -53,12 +58,26 @@ impl<'a> Reporter<'a> {
         (!self.waiting.is_empty()).then(|| PollFd::new(self.socket, PollFlags::POLLOUT))
     }
 
-    /// Sends what waits before the shim goes, with bounded patience.
-    pub(super) fn part(mut self) {
+    /// Sends what waits before the shim goes on or ends, with bounded patience.
+    pub(super) fn part(mut self) -> Parted {
         self.flush();
         if let Some(room) = self.wants() {
             let _ = poll(&mut [room], PollTimeout::from(PARTING_PATIENCE_MS));
             self.flush();
         }
+        if self.waiting.is_empty() && !self.lost {
+            Parted::Heard
+        } else {
+            Parted::Unheard
+        }
     }
+}
+
+/// Whether all reports were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parted {
+    /// They were.
+    Heard,
+    /// Some were not: there was no room for them, or nobody to read them.
+    Unheard,
 }

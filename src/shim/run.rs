@@ -1,8 +1,12 @@
-//! The life of a shim, from the fork to the outcome.
+//! The life of a shim, from the fork to its last outcome.
 //!
 //! The order is what makes it safe: directory, claim, child, `started`, loop, outcome. Up to the
 //! claim every failure is a refusal and leaves no trace; from the claim on there's always an
 //! outcome, unless the shim itself is killed.
+//!
+//! A shim that has come to a whole end may serve another attempt: nothing of the one before is
+//! left, neither a process nor an open file. It is told to by whoever has understood that the one
+//! before has ended, so that no signal meant for that one can still come.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -22,7 +26,7 @@ use super::protocol::{Refusal, Report, RequestProbe, SpawnRequest};
 use super::records::{
     Claim, Claimant, ExitResult, Outcome, PROTOCOL_VERSION, Started, StreamRecord, Usage,
 };
-use super::report::Reporter;
+use super::report::{Parted, Reporter};
 use super::supervise::{Alarms, Scene, Watched, supervise};
 use super::sys::{self, ChildSignal};
 
@@ -31,6 +35,7 @@ const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
 const FULL_DISK_TRIES: u32 = 3600;
 
 /// What the spawner hands to each fork.
+#[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     /// `<data>/attempts`, open.
     pub(super) attempts: BorrowedFd<'a>,
@@ -40,22 +45,114 @@ pub(super) struct Context<'a> {
     pub(super) reports: BorrowedFd<'a>,
 }
 
-/// Runs the attempt that `request` (JSON) asks for. All signals must be blocked, descriptor 0 must
-/// be `/dev/null`, and there must be no other thread. Returns the exit code of the shim.
-pub(super) fn run(context: &Context<'_>, request: &[u8]) -> i32 {
-    let mut reporter = Reporter::new(context.reports);
-    let code = match prepare(context, request) {
-        Ok(attempt) => match attempt.perform(&mut reporter) {
-            Ok(()) => 0,
-            Err(_) => 74,
-        },
-        Err(report) => {
-            reporter.send(&report);
-            0
+/// How serving a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// Everybody knows all about it, and nothing is left of it: another one may come.
+    Whole,
+    /// The shim must end, with this exit code: only its end tells that there's something to look
+    /// at.
+    Spent(i32),
+}
+
+/// A process that serves attempts, one at a time.
+///
+/// All its signals must be blocked, descriptor 0 must be `/dev/null`, and there must be no other
+/// thread.
+pub(super) struct Shim<'a> {
+    context: Context<'a>,
+    /// Once it has become one.
+    identity: Option<ProcessIdentity>,
+    /// Of the attempts before, to be used again.
+    alarms: Option<Alarms>,
+}
+
+impl<'a> Shim<'a> {
+    /// A process that was just forked.
+    pub(super) fn new(context: Context<'a>) -> Self {
+        Self {
+            context,
+            identity: None,
+            alarms: None,
         }
-    };
-    reporter.part();
-    code
+    }
+
+    /// Runs the attempt that `request` (JSON) asks for.
+    pub(super) fn serve(&mut self, request: &[u8]) -> Served {
+        let mut reporter = Reporter::new(self.context.reports);
+        // Before anyone can know this shim as the one of the attempt to come: what signals there
+        // are were meant for the one before.
+        if let Some(alarms) = &self.alarms {
+            alarms.reset();
+        }
+        let code = match self.prepare(request) {
+            Ok(attempt) => match attempt.perform(&mut self.alarms, &mut reporter) {
+                Ok(()) => 0,
+                Err(_) => 74,
+            },
+            Err(report) => {
+                reporter.send(&report);
+                0
+            }
+        };
+        match reporter.part() {
+            Parted::Heard if code == 0 => Served::Whole,
+            Parted::Heard | Parted::Unheard => Served::Spent(code),
+        }
+    }
+
+    fn prepare(&mut self, request: &[u8]) -> Result<Attempt, Box<Report>> {
+        let request = read_request(request)?;
+        let refuse = |refusal: Refusal, error: &dyn std::error::Error| {
+            let (task_id, attempt) = (Some(request.task_id.clone()), Some(request.attempt));
+            Box::new(Report::Refused {
+                task_id,
+                attempt,
+                refusal,
+                message: error.to_string(),
+            })
+        };
+        let shim = self
+            .identity()
+            .map_err(|error| refuse(Refusal::Resources, error.as_ref()))?;
+        let relative = format!("{}/{}", request.task_id, request.attempt);
+        let path = self.context.attempts_path.join(&relative);
+        let dir = files::open_beneath(self.context.attempts, &relative, &path)
+            .map_err(|error| refuse(Refusal::Directory, &error))?;
+        let files = AttemptFiles::new(dir, path);
+        let claim = Claim {
+            protocol: PROTOCOL_VERSION,
+            kind: Claimant::Shim,
+            by: shim.clone(),
+        };
+        match files.take_claim(&claim) {
+            Ok(ClaimResult::Taken) => Ok(Attempt {
+                request,
+                files,
+                shim,
+            }),
+            Ok(ClaimResult::Held) => Err(Box::new(Report::ClaimedElsewhere {
+                task_id: request.task_id,
+                attempt: request.attempt,
+                claim: files.read_record(files::CLAIM).ok().flatten(),
+            })),
+            Err(error) => Err(refuse(Refusal::Directory, &error)),
+        }
+    }
+
+    /// Who this is, after becoming a shim if it isn't one yet.
+    fn identity(&mut self) -> Result<ProcessIdentity, Box<dyn std::error::Error>> {
+        if let Some(identity) = &self.identity {
+            return Ok(identity.clone());
+        }
+        setsid()?;
+        prctl::set_child_subreaper(true)?;
+        prctl::set_name(c"ledger-shim")?;
+        // The spawner lets the kernel reap its shims; a shim reaps by itself.
+        sys::set_child_signal(ChildSignal::Wait);
+        let identity = ProcessIdentity::current()?;
+        Ok(self.identity.insert(identity).clone())
+    }
 }
 
 /// A claimed attempt.
@@ -63,51 +160,6 @@ struct Attempt {
     request: SpawnRequest,
     files: AttemptFiles,
     shim: ProcessIdentity,
-}
-
-fn prepare(context: &Context<'_>, request: &[u8]) -> Result<Attempt, Box<Report>> {
-    let request = read_request(request)?;
-    let refuse = |refusal: Refusal, error: &dyn std::error::Error| {
-        let (task_id, attempt) = (Some(request.task_id.clone()), Some(request.attempt));
-        Box::new(Report::Refused {
-            task_id,
-            attempt,
-            refusal,
-            message: error.to_string(),
-        })
-    };
-    let become_shim = || -> nix::Result<()> {
-        setsid()?;
-        prctl::set_child_subreaper(true)?;
-        prctl::set_name(c"ledger-shim")
-    };
-    become_shim().map_err(|error| refuse(Refusal::Resources, &error))?;
-    // The spawner lets the kernel reap its shims; a shim reaps by itself.
-    sys::set_child_signal(ChildSignal::Wait);
-    let relative = format!("{}/{}", request.task_id, request.attempt);
-    let path = context.attempts_path.join(&relative);
-    let dir = files::open_beneath(context.attempts, &relative, &path)
-        .map_err(|error| refuse(Refusal::Directory, &error))?;
-    let files = AttemptFiles::new(dir, path);
-    let shim = ProcessIdentity::current().map_err(|error| refuse(Refusal::Resources, &error))?;
-    let claim = Claim {
-        protocol: PROTOCOL_VERSION,
-        kind: Claimant::Shim,
-        by: shim.clone(),
-    };
-    match files.take_claim(&claim) {
-        Ok(ClaimResult::Taken) => Ok(Attempt {
-            request,
-            files,
-            shim,
-        }),
-        Ok(ClaimResult::Held) => Err(Box::new(Report::ClaimedElsewhere {
-            task_id: request.task_id,
-            attempt: request.attempt,
-            claim: files.read_record(files::CLAIM).ok().flatten(),
-        })),
-        Err(error) => Err(refuse(Refusal::Directory, &error)),
-    }
 }
 
 /// Reads and checks a request, or says why it can't be served.
@@ -152,11 +204,20 @@ fn describe(error: &serde_json::Error) -> String {
 }
 
 impl Attempt {
-    fn perform(self, reporter: &mut Reporter<'_>) -> Result<(), AttemptError> {
+    fn perform(
+        self,
+        alarms: &mut Option<Alarms>,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), AttemptError> {
         let started_at_us = sys::wall_clock_us();
         let start = sys::since_boot();
-        let alarms = Alarms::new().map_err(SpawnFailure::prepare);
-        let spawned = alarms.and_then(|alarms| Ok((child::start(&self.request)?, alarms)));
+        let alarms = match alarms {
+            Some(alarms) => Ok(alarms),
+            none => Alarms::new().map(|made| none.insert(made)),
+        };
+        let spawned = alarms
+            .map_err(SpawnFailure::prepare)
+            .and_then(|alarms| Ok((child::start(&self.request)?, alarms)));
         let (identity, watched) = match spawned {
             Err(failure) => (None, Ended::not_started(failure)),
             Ok((child, alarms)) => {
@@ -178,7 +239,7 @@ impl Attempt {
                 };
                 (
                     identity,
-                    Ended::from(supervise(&scene, child, &alarms, reporter)),
+                    Ended::from(supervise(&scene, child, alarms, reporter)),
                 )
             }
         };
@@ -197,15 +258,7 @@ impl Attempt {
             stdout: watched.stdout,
             stderr: watched.stderr,
         };
-        self.record(&outcome, reporter)?;
-        let Self { request, shim, .. } = self;
-        let (task_id, attempt) = (request.task_id, request.attempt);
-        reporter.send(&Report::Ended {
-            task_id,
-            attempt,
-            shim,
-        });
-        Ok(())
+        self.record(&outcome, reporter)
     }
 
     /// Says on disk and to the node that the child runs. The file may fail: the claim already
@@ -224,19 +277,42 @@ impl Attempt {
         reporter.send(&Report::Started(started));
     }
 
-    /// Writes the outcome. On a full disk it waits for room: an outcome kept in memory is worth
-    /// more than one lost, and whoever watches sees that the shim is still there.
+    /// Writes the outcome, tells the node, and makes it durable. Whoever hears of it makes an event
+    /// of it, which is durable by itself, and need not wait for the sync; for whoever comes later,
+    /// it has happened before this shim ends or serves another attempt.
     fn record(&self, outcome: &Outcome, reporter: &mut Reporter<'_>) -> Result<(), AttemptError> {
-        let mut tries = 1;
-        loop {
-            match self.files.write_outcome(outcome) {
-                Err(error) if is_full(&error) && tries < FULL_DISK_TRIES => {
-                    tries += 1;
-                    reporter.flush();
-                    std::thread::sleep(FULL_DISK_PAUSE);
-                }
-                other => return other,
+        let file = with_room(reporter, || self.files.write_outcome(outcome))?;
+        reporter.send(&Report::Ended {
+            task_id: self.request.task_id.clone(),
+            attempt: self.request.attempt,
+            shim: self.shim.clone(),
+        });
+        match self.files.sync_outcome(&file) {
+            // Some file systems find out only now, and what they found no room for is gone.
+            Err(error) if is_full(&error) => with_room(reporter, || {
+                let file = self.files.write_outcome(outcome)?;
+                self.files.sync_outcome(&file)
+            }),
+            other => other,
+        }
+    }
+}
+
+/// Does something that needs room on the disk, again and again while there's none: an outcome kept
+/// in memory is worth more than one lost, and whoever watches sees that the shim is still there.
+fn with_room<T>(
+    reporter: &mut Reporter<'_>,
+    write: impl Fn() -> Result<T, AttemptError>,
+) -> Result<T, AttemptError> {
+    let mut tries = 1;
+    loop {
+        match write() {
+            Err(error) if is_full(&error) && tries < FULL_DISK_TRIES => {
+                tries += 1;
+                reporter.flush();
+                std::thread::sleep(FULL_DISK_PAUSE);
             }
+            other => return other,
         }
     }
 }

@@ -1,14 +1,16 @@
-//! The spawner: the node's helper that forks a shim for each request.
+//! The spawner: the node's helper that forks a shim for a request, or hands it to an idle one.
 //!
-//! It exists so that shims are cheap and clean: one thread, a small heap, no descriptor but its
-//! two sockets, signals reset once for all. It doesn't even read the requests; each fork reads its
-//! own, so that a request that breaks something breaks only its own shim.
+//! It exists so that shims are cheap and clean: one thread, a small heap, no descriptors but its
+//! two sockets and those of shims that may serve again, signals reset once for all. It doesn't
+//! even read the requests; each shim reads its own, so that a request that breaks something breaks
+//! only its own shim.
 //!
-//! It ends when the request socket does, that is with the node; its shims live on.
+//! It ends when the request socket does, that is with the node; its shims live on until what they
+//! serve has ended.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,10 +22,12 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 use super::files;
+use super::frame;
 use super::identity::boot_id;
-use super::protocol::{MAX_REQUEST_BYTES, Refusal, Report, RequestProbe};
+use super::pool::{Pool, Seat};
+use super::protocol::{Refusal, Report, RequestProbe};
 use super::report::Reporter;
-use super::run::{self, Context};
+use super::run::{Context, Served, Shim};
 use super::sys::{self, ChildSignal};
 
 /// The first argument that makes the binary a spawner.
@@ -49,13 +53,17 @@ struct Spawner {
     reports: OwnedFd,
     attempts: OwnedFd,
     attempts_path: PathBuf,
+    pool: Pool,
 }
 
 fn serve(data_dir: &OsStr) -> io::Result<()> {
     let mut spawner = set_up(Path::new(data_dir))?;
     let mut request = Vec::new();
-    while spawner.receive(&mut request)? {
-        spawner.fork_shim(&request);
+    while let Some(released) = spawner.receive(&mut request)? {
+        spawner.pool.release(&released);
+        if !spawner.pool.hand(&request) {
+            spawner.fork_shim(&request);
+        }
         // The next shims inherit this memory, and it may hold secrets.
         request.fill(0);
     }
@@ -91,6 +99,7 @@ fn set_up(data_dir: &Path) -> io::Result<Spawner> {
         reports,
         attempts,
         attempts_path,
+        pool: Pool::default(),
     })
 }
 
@@ -108,33 +117,30 @@ fn adopt(fd: i32) -> OwnedFd {
 }
 
 impl Spawner {
-    /// Reads the next request into `request`; `false` when there are no more.
-    fn receive(&mut self, request: &mut Vec<u8>) -> io::Result<bool> {
-        let mut header = [0; 4];
-        match self.requests.read_exact(&mut header) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            other => other?,
-        }
-        let length = u32::from_le_bytes(header) as usize;
-        if length > MAX_REQUEST_BYTES {
-            self.refuse(&[], Refusal::Malformed, "request is too large");
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        request.resize(length, 0);
-        match self.requests.read_exact(request) {
-            // The node died in the middle of it.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            other => other.map(|()| true),
-        }
+    /// Waits for the next request and reads it into `request`; returns the shims that the node is
+    /// done with, or `None` when there are no more requests.
+    fn receive(&mut self, request: &mut Vec<u8>) -> io::Result<Option<Vec<i32>>> {
+        self.pool.wait(self.requests.as_fd());
+        frame::read(&mut self.requests, request).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                self.refuse(&[], Refusal::Malformed, "request is too large");
+            }
+        })
     }
 
     #[allow(unsafe_code)] // fork
-    fn fork_shim(&self, request: &[u8]) {
+    fn fork_shim(&mut self, request: &[u8]) {
+        let (ours, seat) = self.pool.seat().unzip();
         // SAFETY: this process has one thread, so the child may do whatever the parent may.
         match unsafe { fork() } {
-            Ok(ForkResult::Parent { .. }) => {}
+            Ok(ForkResult::Parent { child }) => {
+                if let Some(ours) = ours {
+                    self.pool.add(child.as_raw(), ours);
+                }
+            }
             Ok(ForkResult::Child) => {
-                let code = self.be_shim(request);
+                drop(ours);
+                let code = self.be_shim(request, seat);
                 // SAFETY: ends the process at once; nothing of the spawner's is to be run down.
                 unsafe { libc::_exit(code) }
             }
@@ -142,18 +148,29 @@ impl Spawner {
         }
     }
 
-    fn be_shim(&self, request: &[u8]) -> i32 {
+    fn be_shim(&mut self, request: &[u8], mut seat: Option<Seat>) -> i32 {
         use std::os::fd::AsRawFd;
         // As long as a shim holds it, the node couldn't see the spawner die. `self.requests` names
         // nothing from here on; it's never used or dropped again, for this process ends in `_exit`.
         let _ = nix::unistd::close(self.requests.as_raw_fd());
-        let context = Context {
+        self.pool.abandon();
+        let mut shim = Shim::new(Context {
             attempts: self.attempts.as_fd(),
             attempts_path: &self.attempts_path,
             reports: self.reports.as_fd(),
-        };
-        let life = std::panic::AssertUnwindSafe(|| run::run(&context, request));
-        std::panic::catch_unwind(life).unwrap_or(101)
+        });
+        let mut request = request.to_vec();
+        loop {
+            let life = std::panic::AssertUnwindSafe(|| shim.serve(&request));
+            let served = std::panic::catch_unwind(life).unwrap_or(Served::Spent(101));
+            request.fill(0);
+            if let Served::Spent(code) = served {
+                return code;
+            }
+            if !seat.as_mut().is_some_and(|seat| seat.next(&mut request)) {
+                return 0;
+            }
+        }
     }
 
     fn refuse(&self, request: &[u8], refusal: Refusal, message: &str) {

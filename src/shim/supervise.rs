@@ -58,6 +58,13 @@ impl Alarms {
         Ok(Self { signals, timer })
     }
 
+    /// As new: nothing has come, nothing is to come.
+    pub(super) fn reset(&self) {
+        self.term_came();
+        // Fails for an unset timer only in ways that leave it unset.
+        let _ = self.timer.unset();
+    }
+
     fn set(&self, after: Duration) {
         // Zero would switch it off.
         let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));

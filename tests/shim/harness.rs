@@ -61,9 +61,18 @@ impl Node {
 
     /// Makes the directory and asks for the start.
     pub(crate) fn send(&mut self, request: &SpawnRequest) -> AttemptDir {
+        self.send_releasing(request, &[])
+    }
+
+    /// [`Self::send`], releasing shims.
+    pub(crate) fn send_releasing(
+        &mut self,
+        request: &SpawnRequest,
+        released: &[i32],
+    ) -> AttemptDir {
         let dir = self.dir(request);
         dir.create().unwrap();
-        self.spawner.send(request).unwrap();
+        self.spawner.send(request, released).unwrap();
         dir
     }
 
@@ -122,6 +131,16 @@ pub(crate) fn wait_gone(identity: &ProcessIdentity) {
     match attach(identity).unwrap() {
         Attach::Alive(pidfd) => wait_readable(pidfd.as_fd()),
         Attach::Gone => {}
+    }
+}
+
+/// For what nobody announces.
+pub(crate) fn wait_until(done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "waited in vain");
+        // tidy: allow(sleep) — what is waited for here announces itself to nobody
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -8,5 +8,6 @@
 mod ending;
 mod harness;
 mod outliving;
+mod reusing;
 mod running;
 mod starting;

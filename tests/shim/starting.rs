@@ -114,7 +114,7 @@ fn a_damaged_claim_is_still_a_claim() {
 fn without_its_directory_nothing_is_started() {
     let mut node = launch();
     let homeless = script("homeless", "echo started");
-    node.spawner.send(&homeless).unwrap();
+    node.spawner.send(&homeless, &[]).unwrap();
     let report = node.report();
     let Report::Refused {
         task_id,
@@ -162,7 +162,7 @@ fn a_request_that_is_too_large_is_not_sent_and_the_next_one_works() {
     let mut node = launch();
     let mut large = request("large", &["true"]);
     large.stdin = Some("x".repeat(300 * 1024));
-    let error = node.spawner.send(&large).unwrap_err();
+    let error = node.spawner.send(&large, &[]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     let (outcome, _) = node.run(&request("small", &["true"]));
     assert_eq!(outcome.result, ExitResult::Exited { code: 0 });
