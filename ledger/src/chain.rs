@@ -12,6 +12,7 @@ use crate::codec::{self, EncodeError};
 use crate::envelope::Draft;
 use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq, Term};
+use crate::store::{BlockFault, Edge};
 use crate::time::Timestamp;
 
 /// Context of the key derivation; part of the format.
@@ -140,6 +141,73 @@ impl Batch {
     /// Bytes of all its encoded events.
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The position and the encoded length of each of its events.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (Seq, usize)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let lengths = starts.zip(&self.ends).map(|(start, &end)| end - start);
+        (self.prev.seq.0 + 1..).map(Seq).zip(lengths)
+    }
+
+    /// The hash of the event at `seq`, which is in it or the one before it.
+    pub(crate) fn hash_at(&self, seq: Seq) -> Option<Hash> {
+        let index = seq.0.checked_sub(self.prev.seq.0)?;
+        match usize::try_from(index).ok()?.checked_sub(1) {
+            None => Some(self.prev.hash),
+            Some(index) => self.hashes.get(index).copied(),
+        }
+    }
+
+    /// A batch that was written before: `body` holds its encoded events, each behind its length
+    /// (u32, little endian). Its hashes are computed from `prev`.
+    ///
+    /// # Errors
+    /// [`BlockFault`] if they are not the events of one batch that follows `prev`.
+    pub(crate) fn restore(key: ChainKey, prev: Head, body: &[u8]) -> Result<Self, BlockFault> {
+        let mut batch = Self {
+            key,
+            prev,
+            head: prev,
+            bytes: Vec::with_capacity(body.len()),
+            ends: Vec::new(),
+            hashes: Vec::new(),
+        };
+        let mut links = Links::new(key, prev.hash);
+        let mut rest = body;
+        while !rest.is_empty() {
+            let at = body.len() - rest.len();
+            let split = rest.split_first_chunk::<4>().and_then(|(len, rest)| {
+                rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)
+            });
+            let (event, behind) = split.ok_or(BlockFault::Length(at))?;
+            rest = behind;
+            let seq = batch.head.seq.next();
+            let header = codec::decode(event)
+                .map_err(|error| BlockFault::Event { seq, error })?
+                .header;
+            if header.seq != seq {
+                return Err(BlockFault::Seq {
+                    expected: seq,
+                    found: header.seq,
+                });
+            }
+            let before = Edge {
+                term: batch.head.term,
+                recorded_at: batch.head.recorded_at,
+            };
+            before.meets(Edge::of(&header), seq)?;
+            batch.bytes.extend_from_slice(event);
+            batch.ends.push(batch.bytes.len());
+            batch.hashes.push(links.next(event));
+            batch.head = Head {
+                seq,
+                hash: links.last(),
+                term: header.term,
+                recorded_at: header.recorded_at,
+            };
+        }
+        Ok(batch)
     }
 
     /// The encoded bytes and the hash of its events, in order.

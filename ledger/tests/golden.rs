@@ -15,7 +15,8 @@ use common::{JsonEvent, encode_again, repo};
 use ledger_core::chain::{BatchBuilder, ChainKey};
 use ledger_core::event::{APP_PREFIX, Event};
 use ledger_core::ids::{LedgerId, Seq};
-use ledger_core::store::redb::{HEAD_FILE, OfflineReader, RedbStore, STORE_FILE};
+use ledger_core::store::durable::{DurableStore, OfflineReader};
+use ledger_core::store::redb::{HEAD_FILE, STORE_FILE};
 use ledger_core::store::{Block, ChainWalk, LogReader, LogWriter, for_each_event, read_block};
 use ledger_core::verify::{Verifier, verify_offline};
 
@@ -153,7 +154,7 @@ fn the_golden_store_is_read_verified_and_written_to() {
     let head = offline.head().unwrap();
     drop(offline);
 
-    let mut store = RedbStore::open(dir.path()).unwrap();
+    let mut store = DurableStore::open(dir.path()).unwrap();
     assert_eq!(LogWriter::head(&store), head);
     let mut builder = BatchBuilder::new(ChainKey::new(ledger_id()), head, head.term);
     let draft = ledger_core::envelope::Draft {

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
-use ledger_core::store::OpenError;
+use ledger_core::store::{LogReader as _, Offline as _, OpenError};
 use ledger_core::verify::{Finding, Report, Verdict, verify_intact, verify_reader};
 use serde::Serialize;
 
@@ -60,12 +60,15 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
 
 fn verify(source: &Source) -> Result<Report, Failure> {
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let head = source.reader().head()?.seq;
+    let head = match source {
+        Source::Node(node) => node.head()?.seq,
+        Source::Files(files) => files.end()?.seq,
+    };
     let bar = Progress::events("verifying", head.0);
     let progress = |done: u64, _: u64| bar.at(done);
     Ok(match source {
         Source::Node(node) => verify_intact(&**node, &[], threads, &progress),
-        Source::Files(files) => verify_reader(files, threads, &progress)?,
+        Source::Files(files) => verify_reader(&**files, threads, &progress)?,
     })
 }
 

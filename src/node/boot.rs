@@ -13,8 +13,8 @@ use ledger_core::event::{
     Event, LEDGER_FORMAT, LeaseAcquired, LedgerCreated, LedgerEvent, NodeStarted,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Term};
-use ledger_core::store::redb::{OfflineReader, RedbStore};
-use ledger_core::store::{LogReader, OpenError, ReadError, for_each_event};
+use ledger_core::store::durable::{DurableStore, OfflineReader};
+use ledger_core::store::{LogReader, Offline, OpenError, ReadError, for_each_event};
 use projections::framework::{Fold, Health, rebuild, unwatched};
 
 use super::command::Now;
@@ -110,7 +110,7 @@ pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
     let head = builder
         .push(&[draft], now)
         .expect("ledger.created is far below the size limit");
-    RedbStore::create(dir, ledger_id, &builder.take())?
+    DurableStore::create(dir, ledger_id, &builder.take())?
         .close()
         .map_err(io)?;
     Ok(Created { ledger_id, head })
@@ -130,7 +130,7 @@ pub fn software() -> String {
 /// All that is needed to lead, in the order it was acquired.
 pub(super) struct Booted {
     pub(super) lock: DirLock,
-    pub(super) store: RedbStore,
+    pub(super) store: DurableStore,
     pub(super) core: Core,
     pub(super) first: Vec<super::command::Output>,
 }
@@ -147,7 +147,7 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     OfflineReader::open(dir)?
         .check_structure()
         .map_err(damaged)?;
-    let store = RedbStore::open(dir)?;
+    let store = DurableStore::open(dir)?;
     let begun = Stopwatch::start();
     let reader = store.reader();
     let fold: Fold<Decision> =

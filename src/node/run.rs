@@ -10,7 +10,7 @@ use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
 use ledger_core::ids::Id;
 use ledger_core::store::LogReader;
-use ledger_core::store::redb::RedbStore;
+use ledger_core::store::durable::DurableStore;
 use projections::framework::{ViewDir, ViewWorker};
 use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
@@ -178,7 +178,7 @@ fn join(threads: [JoinHandle<()>; 3]) {
 
 /// What the node's threads are made of.
 struct Parts {
-    store: RedbStore,
+    store: DurableStore,
     core: Core,
     first: Vec<Output>,
     head: watch::Sender<Head>,
@@ -242,7 +242,7 @@ fn warnings() -> Vec<String> {
 }
 
 fn spawn_writer(
-    store: RedbStore,
+    store: DurableStore,
     batches: Receiver<Batch>,
     views: &Arc<ViewWorker>,
     head: watch::Sender<Head>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
 
@@ -185,14 +186,26 @@ fn status_is_folded_from_the_files() {
     assert_eq!(at["report"]["events"]["last"], 5);
 }
 
+/// All files in a directory and those below it.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
 #[test]
 fn an_intact_ledger_verifies_and_not_a_byte_of_it_is_changed() {
     let sample = Sample::new();
     let bytes = |sample: &Sample| -> BTreeMap<_, _> {
-        let entries = std::fs::read_dir(&sample.dir)
-            .unwrap()
-            .map(|e| e.unwrap().path());
-        entries
+        files(&sample.dir)
+            .into_iter()
             .map(|path| (path.clone(), std::fs::read(path).unwrap()))
             .collect()
     };
@@ -216,8 +229,7 @@ fn an_intact_ledger_verifies_and_not_a_byte_of_it_is_changed() {
 fn a_ledger_on_a_read_only_medium_can_be_read() {
     let sample = Sample::new();
     let expected = sample.shows(&["query", "-o", "jsonl"]);
-    for entry in std::fs::read_dir(&sample.dir).unwrap() {
-        let path = entry.unwrap().path();
+    for path in files(&sample.dir) {
         std::fs::set_permissions(path, Permissions::from_mode(0o400)).unwrap();
     }
     std::fs::set_permissions(&sample.dir, Permissions::from_mode(0o500)).unwrap();
@@ -230,7 +242,8 @@ fn a_ledger_on_a_read_only_medium_can_be_read() {
 #[test]
 fn a_changed_byte_is_found_and_named() {
     let sample = Sample::new();
-    let store = sample.dir.join("ledger.redb");
+    let holds = |path: &PathBuf| path.extension().is_some_and(|e| e == "segment");
+    let store = files(&sample.dir).into_iter().find(holds).unwrap();
     let mut bytes = std::fs::read(&store).unwrap();
     let needle = br#""replicas":3"#;
     let places: Vec<_> = (0..bytes.len() - needle.len())
@@ -244,6 +257,10 @@ fn a_changed_byte_is_found_and_named() {
     let ran = sample.run(&["verify"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stdout.contains("NOT INTACT"), "{}", ran.stdout);
+    assert!(
+        ran.stdout
+            .contains("no sound frame in journal/00000000.segment")
+    );
     let report: serde_json::Value =
         serde_json::from_str(&sample.run(&["--json", "verify"]).stdout).unwrap();
     assert_eq!(report["verdict"], "damaged");

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use insta::assert_snapshot;
-use ledger_core::store::redb::RedbStore;
+use ledger_core::store::durable::DurableStore;
 
 use crate::sample::{Ran, Sample, bare};
 
@@ -150,7 +150,7 @@ fn what_changes_the_ledger_says_how_to_start_a_node() {
 #[test]
 fn a_ledger_in_use_by_nobody_who_answers_is_said_to_be() {
     let sample = Sample::new();
-    let held = RedbStore::open(&sample.dir).unwrap();
+    let held = DurableStore::open(&sample.dir).unwrap();
     assert_snapshot!("in_use", refused(&sample, 6, &["tail"]));
     drop(held);
     assert_eq!(sample.run(&["tail"]).code, Some(0));

@@ -9,7 +9,7 @@ use ledger_core::event::LedgerEvent;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, EventId, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::store::LogWriter;
-use ledger_core::store::redb::RedbStore;
+use ledger_core::store::durable::DurableStore;
 use ledger_core::time::Timestamp;
 use tempfile::TempDir;
 
@@ -203,7 +203,7 @@ impl Sample {
         let subject = format!("ledger/{LEDGER_ID}");
         let first = draft(1, "ledger.created", &subject, "uid/1000", None, created);
         genesis.push(&[first], Timestamp(START)).unwrap();
-        let mut store = RedbStore::create(&dir, ledger_id, &genesis.take()).unwrap();
+        let mut store = DurableStore::create(&dir, ledger_id, &genesis.take()).unwrap();
         for (term, events) in story() {
             let head = LogWriter::head(&store);
             let drafts: Vec<_> = (head.seq.0 + 1..)

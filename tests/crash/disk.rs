@@ -151,7 +151,7 @@ async fn a_full_disk_stops_the_node_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_node_does_not_come_up_on_a_full_disk_without_saying_why() {
-    let Some((_disk, ledger)) = on_disk("size=2m,mode=700") else {
+    let Some((_disk, ledger)) = on_disk("size=3m,mode=700") else {
         return;
     };
     let ballast = ledger.dir.join("ballast");

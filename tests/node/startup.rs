@@ -8,7 +8,7 @@ use std::process::Command;
 use ledger_core::chain::{BatchBuilder, ChainKey};
 use ledger_core::envelope::{Draft, Origin};
 use ledger_core::ids::{Entity, EventId, Uuid};
-use ledger_core::store::redb::RedbStore;
+use ledger_core::store::durable::DurableStore;
 use ledger_core::store::{LogReader, LogWriter};
 
 use crate::support::{LEDGER, Ledger, exec, fails_to_start, named, show, text};
@@ -157,7 +157,7 @@ async fn a_store_that_was_rolled_back() {
 
 /// Appends an event by hand, as software of another version might have.
 fn append_foreign(ledger: &Ledger, kind: &str, version: u16) {
-    let mut store = RedbStore::open(&ledger.dir).unwrap();
+    let mut store = DurableStore::open(&ledger.dir).unwrap();
     let head = LogReader::head(&store.reader()).unwrap();
     let draft = Draft {
         event_id: EventId(Uuid::from_u128(7)),

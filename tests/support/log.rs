@@ -8,7 +8,8 @@ use ledger_core::envelope::ChainedEvent;
 use ledger_core::event::Event;
 use ledger_core::hash::Hash;
 use ledger_core::ids::Seq;
-use ledger_core::store::redb::OfflineReader;
+use ledger_core::store::Offline as _;
+use ledger_core::store::durable::OfflineReader;
 use ledger_core::store::{LogReader, for_each_event};
 use serde_json::Value;
 

@@ -303,23 +303,66 @@ impl<'a> Iterator for BlockIter<'a> {
 /// Packs a batch into blocks of at most [`BLOCK_CAP`] bytes. `tail` is the store's last block if
 /// the batch may be joined to it: the first block returned then replaces it.
 pub fn pack(batch: &Batch, tail: Option<&Block>) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Open> = tail.map(Open::reopen);
-    let (mut seq, mut prev) = (batch.prev().seq, batch.prev().hash);
-    for (event, hash) in batch.events() {
-        seq = seq.next();
-        let full = open
-            .as_ref()
-            .is_some_and(|o| o.bytes.len() + 4 + event.len() > BLOCK_CAP);
-        if full && let Some(open) = open.take() {
-            blocks.push(open.close());
-        }
-        open.get_or_insert_with(|| Open::new(seq, prev))
-            .push(event, hash);
-        prev = hash;
+    let mut packer = Packer {
+        blocks: Vec::new(),
+        open: tail.map(Open::reopen),
+        cap: BLOCK_CAP,
+    };
+    packer.add(batch, batch.prev().seq);
+    packer.finish()
+}
+
+/// Packs the events behind `after` of batches that follow each other into blocks of at most `cap`
+/// bytes, and no more than one that could still be joined by more events: the last.
+pub(super) fn pack_after<'a>(
+    batches: impl IntoIterator<Item = &'a Batch>,
+    after: Seq,
+    cap: usize,
+) -> Vec<Block> {
+    let mut packer = Packer {
+        blocks: Vec::new(),
+        open: None,
+        cap,
+    };
+    for batch in batches {
+        packer.add(batch, after);
     }
-    blocks.extend(open.map(Open::close));
-    blocks
+    packer.finish()
+}
+
+struct Packer {
+    blocks: Vec<Block>,
+    open: Option<Open>,
+    cap: usize,
+}
+
+impl Packer {
+    /// Adds the events of a batch that stand behind `after`.
+    fn add(&mut self, batch: &Batch, after: Seq) {
+        let (mut seq, mut prev) = (batch.prev().seq, batch.prev().hash);
+        for (event, hash) in batch.events() {
+            seq = seq.next();
+            if seq > after {
+                self.push(seq, prev, event, hash);
+            }
+            prev = hash;
+        }
+    }
+
+    fn push(&mut self, seq: Seq, prev: Hash, event: &[u8], hash: Hash) {
+        let full = |open: &Open| open.bytes.len() + 4 + event.len() > self.cap;
+        if self.open.as_ref().is_some_and(full) {
+            self.blocks.extend(self.open.take().map(Open::close));
+        }
+        self.open
+            .get_or_insert_with(|| Open::new(seq, prev))
+            .push(event, hash);
+    }
+
+    fn finish(mut self) -> Vec<Block> {
+        self.blocks.extend(self.open.map(Open::close));
+        self.blocks
+    }
 }
 
 struct Open {

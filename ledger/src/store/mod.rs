@@ -10,6 +10,8 @@
 mod block;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod durable;
+mod journal;
 pub mod memory;
 pub mod redb;
 #[cfg(any(test, feature = "conformance"))]
@@ -149,4 +151,35 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`ReadError`] if the store can't be read.
     fn blocks(&self, from: Seq) -> Result<Blocks<'_>, ReadError>;
+}
+
+/// A ledger's files, opened for reading alone: what verification needs beside the events.
+pub trait Offline: LogReader {
+    /// What the head file says.
+    ///
+    /// # Errors
+    /// [`redb::HeadFileFault`] if it is missing or damaged.
+    fn head_file(&self) -> Result<redb::HeadFile, redb::HeadFileFault>;
+
+    /// Where what can be read ends. [`LogReader::head`] is an error instead if that is known not to
+    /// be all of the ledger, and [`LogReader::blocks`] ends with one.
+    ///
+    /// # Errors
+    /// [`ReadError`] if nothing can be read.
+    fn end(&self) -> Result<Head, ReadError>;
+
+    /// Bytes of all encoded events together, as the store counts them.
+    fn event_bytes(&self) -> u64;
+
+    /// Checks the store's own structures, which the chain does not cover.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] with what was found.
+    fn check_structure(&self) -> Result<(), ReadError>;
+
+    /// Whether the files are still those that were opened.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if a node has opened the ledger since.
+    fn check_undisturbed(&self) -> Result<(), ReadError>;
 }

@@ -23,8 +23,11 @@ pub use verifier::{KnownHead, Verifier};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::store::redb::{HeadFile, HeadFileFault, OfflineReader};
-use crate::store::{LogReader, OpenError, ReadError};
+use crate::chain::Head;
+use crate::ids::Seq;
+use crate::store::durable::OfflineReader;
+use crate::store::redb::{HeadFile, HeadFileFault};
+use crate::store::{LogReader, Offline, OpenError, ReadError};
 
 /// Checks everything that a reader shows. `known` are events that must be there; `progress` is
 /// told how many events were read, and of how many.
@@ -34,10 +37,20 @@ pub fn verify_intact(
     threads: NonZeroUsize,
     progress: &dyn Fn(u64, u64),
 ) -> Report {
-    let head = match reader.head() {
-        Ok(head) => head,
-        Err(error) => return Report::unreadable(reader.ledger_id(), &error.to_string()),
-    };
+    match reader.head() {
+        Ok(head) => verify_up_to(reader, head, known, threads, progress),
+        Err(error) => Report::unreadable(reader.ledger_id(), &error.to_string()),
+    }
+}
+
+/// As [`verify_intact`], for a ledger that says it ends at `head`.
+fn verify_up_to(
+    reader: &dyn LogReader,
+    head: Head,
+    known: &[KnownHead],
+    threads: NonZeroUsize,
+    progress: &dyn Fn(u64, u64),
+) -> Report {
     let mut known = known.to_vec();
     known.push(KnownHead {
         place: Place::Head,
@@ -45,7 +58,7 @@ pub fn verify_intact(
         hash: head.hash,
     });
     let mut verifier = Verifier::new(reader.ledger_id(), threads, known);
-    match reader.blocks(crate::ids::Seq::FIRST) {
+    match reader.blocks(Seq::FIRST) {
         Err(error) => verifier.unreadable(&error),
         Ok(blocks) => {
             let mut done = 0;
@@ -87,7 +100,7 @@ pub fn verify_offline(
 /// # Errors
 /// [`OpenError::InUse`] if a node opened it meanwhile, [`OpenError::Io`] if the disk failed.
 pub fn verify_reader(
-    reader: &OfflineReader,
+    reader: &dyn Offline,
     threads: NonZeroUsize,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Report, OpenError> {
@@ -100,7 +113,10 @@ pub fn verify_reader(
         }],
         Err(_) => Vec::new(),
     };
-    let mut report = verify_intact(reader, &known, threads, progress);
+    let mut report = match reader.end() {
+        Ok(end) => verify_up_to(reader, end, &known, threads, progress),
+        Err(error) => Report::unreadable(reader.ledger_id(), &error.to_string()),
+    };
     check_files(reader, &head_file, &mut report)?;
     if reader.check_undisturbed().is_err() {
         return Err(OpenError::InUse);
@@ -110,7 +126,7 @@ pub fn verify_reader(
 
 /// What the chain doesn't cover: the head file's own soundness, redb's pages, the byte count.
 fn check_files(
-    reader: &OfflineReader,
+    reader: &dyn Offline,
     head_file: &Result<HeadFile, HeadFileFault>,
     report: &mut Report,
 ) -> Result<(), OpenError> {

@@ -10,7 +10,7 @@ pub(crate) mod scan;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ledger_core::store::redb::OfflineReader;
+use ledger_core::store::durable::OfflineReader;
 use ledger_core::store::{LogReader, OpenError};
 
 pub(crate) use node::Node;

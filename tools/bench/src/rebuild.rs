@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ledger_core::event::Event;
 use ledger_core::ids::Seq;
-use ledger_core::store::redb::OfflineReader;
+use ledger_core::store::durable::OfflineReader;
 use ledger_core::store::{Block, LogReader};
 use projections::framework::{Health, rebuild, unwatched};
 use projections::tasks::Tasks;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ledger_core::chain::{BatchBuilder, ChainKey, Head};
+use ledger_core::chain::{Batch, BatchBuilder, ChainKey, Head};
 use ledger_core::clock;
 use ledger_core::envelope::{Draft, Origin};
 use ledger_core::event::{
@@ -15,6 +15,7 @@ use ledger_core::event::{
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Term};
 use ledger_core::store::LogWriter;
+use ledger_core::store::durable::DurableStore;
 use ledger_core::store::redb::RedbStore;
 use ledger_core::time::{Micros, Millis, Timestamp};
 
@@ -129,13 +130,27 @@ impl Samples {
 /// # Errors
 /// [`Failure`] if the store refuses.
 pub(crate) fn create(dir: &Path) -> Result<RedbStore, Failure> {
+    let (ledger_id, genesis) = genesis()?;
+    RedbStore::create(dir, ledger_id, &genesis).context("making a ledger to measure")
+}
+
+/// A new ledger as a node has it, with a journal.
+///
+/// # Errors
+/// [`Failure`] if the disk refuses.
+pub(crate) fn create_durable(dir: &Path) -> Result<DurableStore, Failure> {
+    let (ledger_id, genesis) = genesis()?;
+    DurableStore::create(dir, ledger_id, &genesis).context("making a ledger to measure")
+}
+
+fn genesis() -> Result<(LedgerId, Batch), Failure> {
     let ledger_id = clock::new_ledger_id();
     let mut builder = BatchBuilder::new(ChainKey::new(ledger_id), Head::EMPTY, Term::ZERO);
     let created = created(ledger_id);
     builder
         .push(&[created], EPOCH)
         .context("encoding the ledger's first event")?;
-    RedbStore::create(dir, ledger_id, &builder.take()).context("making a ledger to measure")
+    Ok((ledger_id, builder.take()))
 }
 
 fn created(ledger_id: LedgerId) -> Draft {

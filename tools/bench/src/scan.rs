@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use ledger_core::ids::Seq;
-use ledger_core::store::redb::{OfflineReader, STORE_FILE};
+use ledger_core::store::durable::OfflineReader;
+use ledger_core::store::redb::STORE_FILE;
 use ledger_core::store::{BLOCK_HEADER, LogReader};
 use ledger_core::verify::verify_offline;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};

@@ -1,4 +1,4 @@
-//! The tables of layout 1, and what the store says of itself.
+//! The tables of layouts 1 and 2, and what the store says of itself.
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -7,7 +7,8 @@
 //! | `meta` | `ledger` | 16 bytes, the ledger id |
 //! | `meta` | `head` | u64 seq, 32 bytes hash, u64 term, u64 recorded_at, u64 bytes of all events |
 //!
-//! Little endian. `head` is written in the same transaction as the blocks it stands for.
+//! Little endian. `head` is written in the same transaction as the blocks it stands for. In layout 2
+//! there may be a journal with events behind them; in layout 1 there is none.
 
 use ::redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use uuid::Uuid;
@@ -19,7 +20,9 @@ use crate::store::{Block, OpenError};
 use crate::time::Timestamp;
 
 /// Version of what stands in redb and how; apart from the event encoding, which never changes.
-pub const LAYOUT: Layout = Layout(1);
+pub const LAYOUT: Layout = Layout(2);
+/// The first layout, which this code still reads; writing makes it the newest.
+const OLDEST: Layout = Layout(1);
 
 /// A version of the store's layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,9 +38,9 @@ const HEAD_LEN: usize = 64;
 
 /// The head as stored: with the bytes of all events up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StoreHead {
-    pub(super) head: Head,
-    pub(super) event_bytes: u64,
+pub(in crate::store) struct StoreHead {
+    pub(in crate::store) head: Head,
+    pub(in crate::store) event_bytes: u64,
 }
 
 impl StoreHead {
@@ -94,7 +97,7 @@ pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
             known: LAYOUT.0,
         });
     }
-    if layout < LAYOUT {
+    if layout < OLDEST {
         return Err(malformed(LAYOUT_ROW));
     }
     let id: [u8; 16] = row(LEDGER_ROW)?

@@ -26,6 +26,7 @@ mod writer;
 mod tests;
 
 pub use head_file::{HEAD_FILE, HEAD_FILE_LEN, HeadFile, HeadFileFault};
+pub(in crate::store) use meta::StoreHead;
 pub use meta::{LAYOUT, Layout};
 pub use offline::OfflineReader;
 pub use reader::RedbReader;
@@ -42,12 +43,12 @@ use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use self::backend::{HEADER_LEN, WriterFile};
 use self::contain::contain;
-use self::meta::{LAYOUT_ROW, LEDGER_ROW, META, StoreHead};
+use self::meta::{LAYOUT_ROW, LEDGER_ROW, META};
 use self::overlay::Source;
 use self::reader::Shared;
 use self::writer::{Failure, Writer};
 use super::memory::admit;
-use super::{AppendError, LogReader, LogWriter, OpenError, pack};
+use super::{AppendError, Block, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
 
@@ -136,25 +137,34 @@ impl RedbStore {
     /// # Errors
     /// [`OpenError`]; [`OpenError::Damaged`] also if events that were acknowledged are missing.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let check = |reader: &RedbReader| check_head_file(reader, read_head_file(dir));
+        let head_file = || open_head_file(dir).map(Some);
+        Self::open_checked(dir, check, head_file).map(|(store, ())| store)
+    }
+
+    /// Opens the sealed part of a ledger whose end is kept elsewhere: `check` says whether it is
+    /// accepted, and this store does not touch the head file.
+    pub(super) fn open_sealed<T>(
+        dir: &Path,
+        check: impl FnOnce(&RedbReader) -> Result<T, OpenError>,
+    ) -> Result<(Self, T), OpenError> {
+        Self::open_checked(dir, check, || Ok(None))
+    }
+
+    fn open_checked<T>(
+        dir: &Path,
+        check: impl FnOnce(&RedbReader) -> Result<T, OpenError>,
+        head_file: impl FnOnce() -> Result<Option<File>, OpenError>,
+    ) -> Result<(Self, T), OpenError> {
         match presence(dir)? {
             Presence::Whole => {}
             Presence::HeadAlone => return Err(store_gone(dir)),
             Presence::Nothing => return Err(OpenError::Missing(dir.to_owned())),
         }
         let path = dir.join(STORE_FILE);
-        let open = |path: &Path| {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(path)
-                .map_err(|error| OpenError::Io {
-                    what: format!("opening {}", path.display()),
-                    error,
-                })
-        };
         let mut retries = 0;
         let (db, file) = loop {
-            match open_for_writing(open(&path)?) {
+            match open_for_writing(open_existing(&path)?) {
                 Err(OpenError::InUse) if retries < LOCK_RETRIES => {
                     retries += 1;
                     std::thread::sleep(LOCK_PAUSE);
@@ -162,20 +172,19 @@ impl RedbStore {
                 other => break other?,
             }
         };
-        let head_file = || open(&dir.join(HEAD_FILE));
-        Self::assemble(db, &file, read_head_file(dir), head_file)
+        Self::assemble(db, &file, check, head_file)
     }
 
     /// A store over a database that is open on trial: accepted once everything agrees.
-    fn assemble<B: StorageBackend>(
+    fn assemble<B: StorageBackend, T>(
         db: Database,
         file: &WriterFile<B>,
-        said: Result<HeadFile, HeadFileFault>,
-        head_file: impl FnOnce() -> Result<File, OpenError>,
-    ) -> Result<Self, OpenError> {
+        check: impl FnOnce(&RedbReader) -> Result<T, OpenError>,
+        head_file: impl FnOnce() -> Result<Option<File>, OpenError>,
+    ) -> Result<(Self, T), OpenError> {
         let shared = Arc::new(Shared::load(db)?);
         let reader = RedbReader::new(Arc::clone(&shared));
-        check_head_file(&reader, said)?;
+        let checked = check(&reader)?;
         let damaged = |e: super::ReadError| OpenError::Damaged(e.to_string());
         let mut tail = None;
         for block in reader.blocks(shared.head().head.seq).map_err(damaged)? {
@@ -191,9 +200,19 @@ impl RedbStore {
             error,
         })?;
         shared.accept();
-        Ok(Self {
-            writer: Writer::new(shared, head_file, tail),
-        })
+        let writer = Writer::new(shared, head_file, tail);
+        Ok((Self { writer }, checked))
+    }
+
+    /// Adds whole blocks, which follow the last one, in one transaction that a crash makes no work
+    /// of: the sealed part of a ledger that has a journal.
+    pub(super) fn seal(&mut self, blocks: &[Block], head: StoreHead) -> Result<(), AppendError> {
+        self.writer.seal(blocks, head)
+    }
+
+    /// The head, and the bytes of all events up to it.
+    pub(super) fn sealed(&self) -> StoreHead {
+        self.writer.shared.head()
     }
 
     /// A reader of this store; it may outlive it, and then returns errors.
@@ -387,7 +406,23 @@ fn is_short(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
 }
 
-fn read_head_file(dir: &Path) -> Result<HeadFile, HeadFileFault> {
+fn open_existing(path: &Path) -> Result<File, OpenError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| OpenError::Io {
+            what: format!("opening {}", path.display()),
+            error,
+        })
+}
+
+/// Opens the head file for writing.
+pub(super) fn open_head_file(dir: &Path) -> Result<File, OpenError> {
+    open_existing(&dir.join(HEAD_FILE))
+}
+
+pub(super) fn read_head_file(dir: &Path) -> Result<HeadFile, HeadFileFault> {
     let path = dir.join(HEAD_FILE);
     let unreadable = |e: io::Error| match e.kind() {
         io::ErrorKind::NotFound => HeadFileFault::Missing,
@@ -401,7 +436,7 @@ fn read_head_file(dir: &Path) -> Result<HeadFile, HeadFileFault> {
 }
 
 /// Holds a store against its head file: it must reach it, with the same hash there.
-fn check_head_file(
+pub(super) fn check_head_file(
     reader: &dyn LogReader,
     said: Result<HeadFile, HeadFileFault>,
 ) -> Result<(), OpenError> {

@@ -16,6 +16,7 @@ use ::redb::{Builder, DatabaseError};
 
 use super::contain::{contain, discard};
 use super::head_file::{HeadFile, HeadFileFault};
+use super::meta::StoreHead;
 use super::overlay::{Overlay, Source};
 use super::reader::{RedbReader, Shared};
 use super::{
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
-use crate::store::{Blocks, LogReader, OpenError, ReadError};
+use crate::store::{Blocks, LogReader, Offline, OpenError, ReadError};
 
 /// A ledger's files, opened for reading alone.
 #[derive(Debug)]
@@ -119,6 +120,11 @@ impl OfflineReader {
         self.reader.event_bytes()
     }
 
+    /// The head, and the bytes of all events up to it.
+    pub(in crate::store) fn sealed(&self) -> StoreHead {
+        self.reader.sealed()
+    }
+
     /// Checks redb's own structures, which the chain does not cover: every page's checksum, and
     /// which pages are taken for free. Reads the whole file.
     ///
@@ -177,6 +183,28 @@ impl LogReader for OfflineReader {
         Ok(Box::new(
             blocks.map(|block| block.map_err(|e| self.explain(e))),
         ))
+    }
+}
+
+impl Offline for OfflineReader {
+    fn head_file(&self) -> Result<HeadFile, HeadFileFault> {
+        Self::head_file(self)
+    }
+
+    fn end(&self) -> Result<Head, ReadError> {
+        self.head()
+    }
+
+    fn event_bytes(&self) -> u64 {
+        Self::event_bytes(self)
+    }
+
+    fn check_structure(&self) -> Result<(), ReadError> {
+        Self::check_structure(self)
+    }
+
+    fn check_undisturbed(&self) -> Result<(), ReadError> {
+        Self::check_undisturbed(self)
     }
 }
 

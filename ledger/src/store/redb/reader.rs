@@ -101,6 +101,11 @@ impl RedbReader {
         self.shared.head().event_bytes
     }
 
+    /// The head, and the bytes of all events up to it.
+    pub(in crate::store) fn sealed(&self) -> StoreHead {
+        self.shared.head()
+    }
+
     fn range(&self, from: Seq) -> Result<Range<'static, u64, &'static [u8]>, ReadError> {
         let open = |db: &Database| -> Result<_, ReadError> {
             let txn = db.begin_read().map_err(from_transaction)?;

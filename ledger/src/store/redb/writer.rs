@@ -14,7 +14,7 @@ use ::redb::{CommitError, Database, StorageError, TableError, TransactionError};
 
 use super::contain::contain;
 use super::head_file::HeadFile;
-use super::meta::{BLOCKS, HEAD_ROW, META, StoreHead};
+use super::meta::{BLOCKS, HEAD_ROW, LAYOUT, LAYOUT_ROW, META, StoreHead};
 use super::reader::Shared;
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
@@ -30,7 +30,8 @@ const JOIN_CAP: usize = 16 * 1024 - 512;
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     key: ChainKey,
-    head_file: File,
+    /// None if somebody else keeps it.
+    head_file: Option<File>,
     /// The last block while it is small enough to be joined.
     pub(super) tail: Option<Block>,
     /// What the failed append said; nothing more is written after it.
@@ -38,7 +39,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, head_file: File, tail: Option<Block>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, head_file: Option<File>, tail: Option<Block>) -> Self {
         Self {
             key: ChainKey::new(shared.ledger_id),
             shared,
@@ -72,20 +73,47 @@ impl Writer {
             .tail
             .take_if(|tail| tail.as_bytes().len() + written <= JOIN_CAP);
         let blocks = pack(batch, tail.as_ref());
-        self.commit(&blocks, &next)
-            .inspect_err(|error| self.failed = Some(error.to_string()))?;
+        self.commit(&blocks, &next, Repair::Full)?;
         self.shared.set_head(next);
         self.tail = blocks
             .into_iter()
             .next_back()
             .filter(|block| block.as_bytes().len() < JOIN_CAP);
         // The batch is durable whatever becomes of this: the file is only a lower bound.
-        let _ = self.head_file().write(&self.head_file);
+        if let Some(file) = &self.head_file {
+            let _ = self.head_file().write(file);
+        }
         Ok(next.head)
     }
 
-    fn commit(&self, blocks: &[Block], head: &StoreHead) -> Result<(), AppendError> {
-        let write = |db: &Database| write(db, blocks, head);
+    /// Adds whole blocks that follow the last one, and the head they lead to.
+    pub(super) fn seal(&mut self, blocks: &[Block], next: StoreHead) -> Result<(), AppendError> {
+        if let Some(earlier) = &self.failed {
+            return Err(AppendError::Io(io::Error::other(earlier.clone())));
+        }
+        self.commit(blocks, &next, Repair::Quick)?;
+        self.shared.set_head(next);
+        self.tail = None;
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        blocks: &[Block],
+        head: &StoreHead,
+        repair: Repair,
+    ) -> Result<(), AppendError> {
+        self.try_commit(blocks, head, repair)
+            .inspect_err(|error| self.failed = Some(error.to_string()))
+    }
+
+    fn try_commit(
+        &self,
+        blocks: &[Block],
+        head: &StoreHead,
+        repair: Repair,
+    ) -> Result<(), AppendError> {
+        let write = |db: &Database| write(db, blocks, head, repair);
         match self.shared.with(|db| contain(|| write(db))) {
             Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(Failure(error)))) if is_full(&error) => Err(AppendError::Full(error)),
@@ -106,12 +134,11 @@ impl Writer {
 
     /// Writes and syncs the head file, then closes the store.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        let synced = if self.failed.is_none() {
-            self.head_file()
-                .write(&self.head_file)
-                .and_then(|()| self.head_file.sync_all())
-        } else {
-            Ok(())
+        let synced = match &self.head_file {
+            Some(file) if self.failed.is_none() => {
+                self.head_file().write(file).and_then(|()| file.sync_all())
+            }
+            _ => Ok(()),
         };
         self.shared.close();
         synced
@@ -126,8 +153,14 @@ pub(super) fn ledger_id(writer: &Writer) -> LedgerId {
 ///
 /// They are inserted one by one: redb's cursor at the end of a table would do for all of them, but
 /// writes the leaf before them again, where `insert` leaves one that holds a single large value alone.
-pub(super) fn write(db: &Database, blocks: &[Block], head: &StoreHead) -> Result<(), Failure> {
-    let txn = db.begin_write()?;
+pub(super) fn write(
+    db: &Database,
+    blocks: &[Block],
+    head: &StoreHead,
+    repair: Repair,
+) -> Result<(), Failure> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(repair == Repair::Quick);
     {
         let mut table = txn.open_table(BLOCKS)?;
         for block in blocks {
@@ -135,9 +168,20 @@ pub(super) fn write(db: &Database, blocks: &[Block], head: &StoreHead) -> Result
         }
         let mut meta = txn.open_table(META)?;
         meta.insert(HEAD_ROW, &head.encode()[..])?;
+        meta.insert(LAYOUT_ROW, &LAYOUT.0.to_le_bytes()[..])?;
     }
     txn.commit()?;
     Ok(())
+}
+
+/// What opening after a crash may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// A walk over the whole tree: the commit itself is cheap.
+    Full,
+    /// Next to nothing: the commit writes down what a repair would have to find out, and syncs
+    /// twice. For few and large transactions.
+    Quick,
 }
 
 /// Whether an error says that there is no room left.

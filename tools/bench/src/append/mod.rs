@@ -69,13 +69,18 @@ pub(crate) fn compare(dir: &Path, settings: &Settings) -> Result<Vec<Comparison>
         let mut contestants = [
             Contestant::new("ours", || {
                 let home = Home::new(dir)?;
-                let store = crate::samples::create(home.path())?;
+                let store = crate::samples::create_durable(home.path())?;
                 throughput(producers, span, |mail| ours::serve(store, mail))
             }),
             Contestant::new("file", || {
                 let home = Home::new(dir)?;
                 let engine = file::FrameFile::create(home.path())?;
                 throughput(producers, span, |mail| group_commit(engine, mail))
+            }),
+            Contestant::new("redb", || {
+                let home = Home::new(dir)?;
+                let store = crate::samples::create(home.path())?;
+                throughput(producers, span, |mail| ours::serve(store, mail))
             }),
             Contestant::new("sqlite", || {
                 let home = Home::new(dir)?;

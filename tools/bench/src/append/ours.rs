@@ -11,7 +11,6 @@ use ledger_core::chain::{Batch, BatchBuilder, ChainKey};
 use ledger_core::clock;
 use ledger_core::ids::{Seq, Term};
 use ledger_core::store::LogWriter;
-use ledger_core::store::redb::RedbStore;
 use opsledger::node::gather::Gather;
 use tokio::sync::oneshot;
 
@@ -23,7 +22,7 @@ use crate::samples::Samples;
 ///
 /// # Errors
 /// [`Failure`] if the store refuses.
-pub(super) fn serve(store: RedbStore, Post { inbox, own }: Post) -> Result<(), Failure> {
+pub(super) fn serve(store: impl LogWriter, Post { inbox, own }: Post) -> Result<(), Failure> {
     let builder = BatchBuilder::new(ChainKey::new(store.ledger_id()), store.head(), Term(1));
     let (disk, batches) = bounded(1);
     std::thread::scope(|scope| {
@@ -116,7 +115,7 @@ impl Sequencer {
 }
 
 fn write(
-    mut store: RedbStore,
+    mut store: impl LogWriter,
     batches: &Receiver<Batch>,
     inbox: &Sender<Mail>,
 ) -> Result<(), Failure> {

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ledger_core::store::LogReader;
-use ledger_core::store::redb::{HEAD_FILE, OfflineReader, STORE_FILE};
+use ledger_core::store::Offline as _;
+use ledger_core::store::durable::{JOURNAL_DIR, OfflineReader};
+use ledger_core::store::redb::{HEAD_FILE, STORE_FILE};
 
 use self::drive::drive;
 use self::report::{Check, Report, Through, Verdict, seconds};
@@ -151,6 +153,12 @@ fn ledger_bytes(data_dir: &Path) -> Result<u64, Failure> {
         let path = data_dir.join(name);
         let meta = fs::metadata(&path).context(format!("looking at {}", path.display()))?;
         bytes += meta.len();
+    }
+    let journal = data_dir.join(JOURNAL_DIR);
+    let segments = fs::read_dir(&journal).context(format!("looking at {}", journal.display()))?;
+    for segment in segments {
+        let meta = segment.and_then(|segment| segment.metadata());
+        bytes += meta.context("looking at a journal segment")?.len();
     }
     Ok(bytes)
 }

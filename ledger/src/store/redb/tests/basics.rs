@@ -289,7 +289,7 @@ fn a_newer_layout_is_refused_and_named() {
         .unwrap();
     txn.commit().unwrap();
     drop(db);
-    let is_newer = |e: &OpenError| matches!(e, OpenError::Newer { found: 2, known: 1 });
+    let is_newer = |e: &OpenError| matches!(e, OpenError::Newer { found: 3, known: 2 });
     assert!(is_newer(&RedbStore::open(dir.path()).unwrap_err()));
     assert!(is_newer(&OfflineReader::open(dir.path()).unwrap_err()));
 }

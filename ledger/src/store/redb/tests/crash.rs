@@ -5,7 +5,6 @@
 //! last sync is on disk, and of what came after any part may be, page by page (the idea of redb's
 //! own crash tests).
 
-use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -192,8 +191,9 @@ fn open(disk: &Disk, said: HeadFile) -> Result<RedbStore, OpenError> {
     precheck(disk)?;
     let file = WriterFile::on_trial(disk.clone(), Arc::new(disk.clone())).unwrap();
     let db = open_database(|| Ok(file.clone()))?;
-    let scratch = || Ok::<File, OpenError>(tempfile::tempfile().unwrap());
-    RedbStore::assemble(db, &file, Ok(said), scratch)
+    let check = |reader: &RedbReader| check_head_file(reader, Ok(said));
+    let scratch = || Ok(Some(tempfile::tempfile().unwrap()));
+    RedbStore::assemble(db, &file, check, scratch).map(|(store, ())| store)
 }
 
 fn hashes(store: &RedbStore) -> Vec<Hash> {

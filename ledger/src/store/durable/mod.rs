@@ -1,0 +1,304 @@
+//! The durable store: a journal that makes appends durable, and redb, where the ledger lives.
+//!
+//! ```text
+//! append ──> journal: one write, one sync ──> acknowledged
+//!                └──> tail in memory ──sealer──> redb: full blocks, the head they lead to
+//! DIR/journal/*.segment    events not sealed yet (`crate::store::journal`)
+//! DIR/ledger.redb          everything before them (`crate::store::redb`)
+//! DIR/head                 lower bound of what was acknowledged
+//! ```
+//! - What is acknowledged is in the journal, synced, or sealed in redb, synced. A segment is used
+//!   again only after what it holds is sealed.
+//! - The tail in memory is what the journal holds behind the sealed events; it is bounded, and an
+//!   append waits for the sealer when the bound is reached.
+//! - The chain is checked across the seam whenever the store is opened, and the end of the journal
+//!   is held against the head file: a journal that ends too early is damage, not an end.
+//! - Blocks are sealed full; what doesn't fill one stays in the journal, also when the store is
+//!   closed.
+//! - After a failed append nothing more is written.
+
+mod offline;
+mod reader;
+mod sealer;
+mod tail;
+
+#[cfg(test)]
+mod tests;
+
+pub use offline::OfflineReader;
+pub use reader::DurableReader;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use self::sealer::{Sealer, Sealing};
+use self::tail::Tail;
+use super::journal::{Access, Files, Journal, Recovered, SEGMENT_BYTES, SegmentDir, recover};
+use super::memory::admit;
+use super::redb::{
+    HeadFile, HeadFileFault, RedbReader, RedbStore, check_head_file, open_head_file, read_head_file,
+};
+use super::{AppendError, LogReader, LogWriter, OpenError};
+use crate::chain::{Batch, ChainKey, Head};
+use crate::ids::{LedgerId, Seq};
+
+/// Name of the journal's directory in the data directory.
+pub const JOURNAL_DIR: &str = "journal";
+
+/// How much is kept where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Length of a journal segment in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of events behind the sealed ones from which on they are sealed.
+    pub seal_bytes: usize,
+    /// Largest sealed block in bytes.
+    pub block_cap: usize,
+    /// Bytes of events that may be unsealed; an append that finds more waits for the sealer.
+    pub lag_bytes: usize,
+    /// Who seals.
+    pub sealing: SealIn,
+}
+
+/// Where sealing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealIn {
+    /// In a thread beside the one that appends.
+    Background,
+    /// In the append that finds enough to seal: for tests and simulation, where the same calls must
+    /// lead to the same operations of the disk.
+    Foreground,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            seal_bytes: 1024 * 1024,
+            block_cap: super::BLOCK_CAP,
+            lag_bytes: 12 * 1024 * 1024,
+            sealing: SealIn::Background,
+        }
+    }
+}
+
+/// A ledger in a directory, open for writing.
+///
+/// Dropping it closes it, as [`DurableStore::close`] does without telling whether that succeeded.
+#[derive(Debug)]
+pub struct DurableStore {
+    key: ChainKey,
+    ledger_id: LedgerId,
+    journal: Journal,
+    tail: Arc<Tail>,
+    reader: RedbReader,
+    head_file: File,
+    sealer: Option<Sealer>,
+}
+
+impl DurableStore {
+    /// Makes a ledger in `dir`, which must exist, with its first events. The caller holds the
+    /// directory's lock; after a crash in here there is a whole ledger or none.
+    ///
+    /// # Errors
+    /// As [`RedbStore::create`].
+    pub fn create(dir: &Path, ledger_id: LedgerId, genesis: &Batch) -> Result<Self, OpenError> {
+        RedbStore::create(dir, ledger_id, genesis)?
+            .close()
+            .map_err(|error| OpenError::Io {
+                what: "making a ledger".into(),
+                error,
+            })?;
+        Self::open(dir)
+    }
+
+    /// Opens the ledger in `dir` for writing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::Damaged`] also if events that were acknowledged are missing.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(dir, Settings::default())
+    }
+
+    /// [`DurableStore::open`] with other sizes.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_with(dir: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let journal_dir = dir.join(JOURNAL_DIR);
+        let look = Files::open(&journal_dir, Access::Read).map_err(reading)?;
+        let said = read_head_file(dir);
+        let (redb, recovered) =
+            RedbStore::open_sealed(dir, |sealed| check_seam(sealed, &look, &said))?;
+        let files = Files::open(&journal_dir, Access::Write).map_err(writing)?;
+        let found = Found {
+            redb,
+            recovered,
+            // It was just held against the store, so it is there.
+            acknowledged: said.map_or(Seq::ZERO, |said| said.seq),
+        };
+        Self::resume(found, Box::new(files), open_head_file(dir)?, settings)
+    }
+
+    /// Goes on behind what was recovered.
+    fn resume(
+        found: Found,
+        files: Box<dyn SegmentDir>,
+        head_file: File,
+        settings: Settings,
+    ) -> Result<Self, OpenError> {
+        let Found {
+            redb,
+            recovered,
+            acknowledged,
+        } = found;
+        let ledger_id = redb.ledger_id();
+        let reader = redb.reader();
+        let tail = Arc::new(Tail::new(redb.sealed(), &recovered.batches, settings));
+        let pool = recovered.pool(files, settings.segment_bytes);
+        let pool = Arc::new(pool.map_err(writing)?);
+        let mut journal = Journal::resume(ledger_id, Arc::clone(&pool), &recovered);
+        // What is there and was not known to be acknowledged may not be on disk (see `journal`).
+        for batch in &recovered.batches {
+            if batch.head().seq > acknowledged {
+                journal.append(batch).map_err(writing)?;
+            }
+        }
+        let sealing = Sealing::new(redb, Arc::clone(&tail), pool);
+        let sealer = match settings.sealing {
+            SealIn::Background => Sealer::start(sealing),
+            SealIn::Foreground => Ok(Sealer::inline(sealing)),
+        };
+        let store = Self {
+            key: ChainKey::new(ledger_id),
+            ledger_id,
+            journal,
+            tail,
+            reader,
+            head_file,
+            sealer: Some(sealer.map_err(writing)?),
+        };
+        store.note_head();
+        Ok(store)
+    }
+
+    /// A reader of this store; it may outlive it, and then returns errors.
+    pub fn reader(&self) -> DurableReader {
+        DurableReader::new(self.reader.clone(), Arc::clone(&self.tail))
+    }
+
+    /// Closes the store: the head file is synced. Readers that are left return errors from then
+    /// on.
+    ///
+    /// # Errors
+    /// If the head file could not be written, or sealing failed; every append is durable
+    /// nonetheless.
+    pub fn close(mut self) -> io::Result<()> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let Some(sealer) = self.sealer.take() else {
+            return Ok(());
+        };
+        let sealed = sealer.stop();
+        self.head_file.sync_all()?;
+        sealed
+    }
+
+    /// Writes how far the ledger is known to reach. Every append is durable whatever becomes of
+    /// this: the file is only a lower bound.
+    fn note_head(&self) {
+        let head = self.tail.head();
+        let said = HeadFile {
+            ledger_id: self.ledger_id,
+            seq: head.seq,
+            hash: head.hash,
+        };
+        let _ = said.write(&self.head_file);
+    }
+}
+
+impl Drop for DurableStore {
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+impl LogWriter for DurableStore {
+    fn ledger_id(&self) -> LedgerId {
+        self.ledger_id
+    }
+
+    fn head(&self) -> Head {
+        self.tail.head()
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<Head, AppendError> {
+        admit(self.key, self.tail.head(), batch)?;
+        if batch.is_empty() {
+            return Ok(self.tail.head());
+        }
+        self.tail.wait_for_room().map_err(append_error)?;
+        self.journal.append(batch).map_err(append_error)?;
+        self.tail.push(batch);
+        self.note_head();
+        // The batch is durable; that sealing fails is told by the next append.
+        if let Some(sealer) = &mut self.sealer
+            && let Err(error) = sealer.appended()
+        {
+            self.tail.fail(&error);
+        }
+        Ok(batch.head())
+    }
+}
+
+/// What opening has found, and whose word it has for how far it reaches.
+#[derive(Debug)]
+struct Found {
+    redb: RedbStore,
+    recovered: Recovered,
+    /// The last event that is known to have been acknowledged.
+    acknowledged: Seq,
+}
+
+/// Reads the journal behind the sealed events, and holds their end against the head file.
+fn check_seam(
+    sealed: &RedbReader,
+    journal: &dyn SegmentDir,
+    said: &Result<HeadFile, HeadFileFault>,
+) -> Result<Recovered, OpenError> {
+    let recovered = recover(journal, sealed.ledger_id(), sealed.sealed().head)?;
+    if let Some(fault) = &recovered.fault {
+        return Err(OpenError::Damaged(fault.to_string()));
+    }
+    let tail = Tail::new(sealed.sealed(), &recovered.batches, Settings::default());
+    let whole = DurableReader::new(sealed.clone(), Arc::new(tail));
+    check_head_file(&whole, said.clone())?;
+    Ok(recovered)
+}
+
+fn append_error(error: io::Error) -> AppendError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            AppendError::Full(error)
+        }
+        _ => AppendError::Io(error),
+    }
+}
+
+fn reading(error: io::Error) -> OpenError {
+    OpenError::Io {
+        what: "reading the journal".into(),
+        error,
+    }
+}
+
+fn writing(error: io::Error) -> OpenError {
+    OpenError::Io {
+        what: "writing the journal".into(),
+        error,
+    }
+}

@@ -1,0 +1,142 @@
+//! The sealer: moves full blocks from the tail into redb, and frees the journal's segments behind
+//! it, in a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::tail::{Snapshot, Tail};
+use crate::codec;
+use crate::ids::Seq;
+use crate::store::block::pack_after;
+use crate::store::journal::Pool;
+use crate::store::redb::{RedbStore, StoreHead};
+use crate::store::{AppendError, BLOCK_HEADER, Block};
+
+/// What has redb and moves blocks into it.
+#[derive(Debug)]
+pub(super) struct Sealing {
+    redb: RedbStore,
+    tail: Arc<Tail>,
+    pool: Arc<Pool>,
+}
+
+impl Sealing {
+    pub(super) fn new(redb: RedbStore, tail: Arc<Tail>, pool: Arc<Pool>) -> Self {
+        Self { redb, tail, pool }
+    }
+
+    /// Frees what the journal holds in vain.
+    fn begin(&self) {
+        self.pool.release(self.redb.sealed().head.seq);
+    }
+
+    /// Seals the full blocks of a snapshot, if there are any.
+    ///
+    /// # Errors
+    /// What redb says; nothing more can be sealed then.
+    pub(super) fn seal(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let Some((blocks, head)) = full_blocks(snapshot, self.tail.settings().block_cap) else {
+            return Ok(());
+        };
+        self.redb.seal(&blocks, head).map_err(|error| match error {
+            AppendError::Full(error) | AppendError::Io(error) => error,
+            other => io::Error::other(other),
+        })?;
+        self.tail.sealed(head);
+        self.pool.release(head.head.seq);
+        self.pool.make_ready();
+        Ok(())
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        self.begin();
+        let mut seen = Seq::ZERO;
+        while let Some(snapshot) = self.tail.wait_for_work(seen) {
+            seen = snapshot.head.head.seq;
+            self.seal(&snapshot)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where sealing happens.
+#[derive(Debug)]
+pub(super) enum Sealer {
+    /// In a thread of its own.
+    Thread(Arc<Tail>, JoinHandle<io::Result<()>>),
+    /// In the thread that appends, whenever there is enough to seal: for tests and simulation, so
+    /// that the same calls give the same operations of the disk.
+    Inline(Box<Sealing>),
+}
+
+impl Sealer {
+    /// Starts a thread, which has the redb store from now on.
+    pub(super) fn start(mut sealing: Sealing) -> io::Result<Self> {
+        let tail = Arc::clone(&sealing.tail);
+        let thread = std::thread::Builder::new()
+            .name("sealer".into())
+            .spawn(move || {
+                let ended = sealing.run();
+                if let Err(error) = &ended {
+                    sealing.tail.fail(error);
+                }
+                ended.and(sealing.redb.close())
+            })?;
+        Ok(Self::Thread(tail, thread))
+    }
+
+    /// Seals in the caller's thread.
+    pub(super) fn inline(sealing: Sealing) -> Self {
+        sealing.begin();
+        Self::Inline(Box::new(sealing))
+    }
+
+    /// To be called after each append.
+    pub(super) fn appended(&mut self) -> io::Result<()> {
+        match self {
+            Self::Thread(..) => Ok(()),
+            Self::Inline(sealing) => match sealing.tail.work() {
+                Some(snapshot) => sealing.seal(&snapshot),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Ends sealing after what is being done, and closes redb.
+    ///
+    /// # Errors
+    /// What sealing failed with.
+    pub(super) fn stop(self) -> io::Result<()> {
+        match self {
+            Self::Thread(tail, thread) => {
+                tail.stop();
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the sealer panicked")))
+            }
+            Self::Inline(sealing) => sealing.redb.close(),
+        }
+    }
+}
+
+/// The full blocks behind the sealed events, and the head that they lead to. The last block is not
+/// full, or can't be known to be.
+fn full_blocks(snapshot: &Snapshot, cap: usize) -> Option<(Vec<Block>, StoreHead)> {
+    let batches = snapshot.batches.iter().map(AsRef::as_ref);
+    let mut blocks = pack_after(batches, snapshot.sealed.head.seq, cap);
+    blocks.pop();
+    let last = blocks.last()?;
+    let header = codec::decode(last.iter().last()?).ok()?.header;
+    let bytes = |block: &Block| {
+        let framing = BLOCK_HEADER + 4 * block.count() as usize;
+        (block.as_bytes().len() - framing) as u64
+    };
+    let mut head = snapshot.sealed;
+    head.event_bytes += blocks.iter().map(bytes).sum::<u64>();
+    head.head.seq = last.last();
+    head.head.hash = last.last_hash();
+    head.head.term = header.term;
+    head.head.recorded_at = header.recorded_at;
+    Some((blocks, head))
+}
