@@ -115,6 +115,19 @@ pub enum OpenError {
     Damaged(String),
 }
 
+impl OpenError {
+    /// Reading failed while a store was being opened: a disk that fails is not a damaged store.
+    fn of(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Io {
+                what: "reading the store".into(),
+                error,
+            },
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
 /// Appends to one ledger; there is at most one.
 pub trait LogWriter: Send {
     /// Which ledger this is.
