@@ -17,6 +17,8 @@ pub mod redb;
 #[cfg(any(test, feature = "conformance"))]
 pub mod samples;
 mod scan;
+#[cfg(test)]
+mod sim;
 mod stream;
 
 pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, Checked, Edge, pack};

@@ -28,14 +28,15 @@ mod tests;
 pub use offline::OfflineReader;
 pub use reader::DurableReader;
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use self::sealer::{Sealer, Sealing};
 use self::tail::Tail;
-use super::journal::{Access, Files, Journal, Recovered, SEGMENT_BYTES, SegmentDir, recover};
+use super::journal::{
+    Access, Files, Journal, Recovered, SEGMENT_BYTES, SegmentDir, SegmentFile, recover,
+};
 use super::memory::admit;
 use super::redb::{
     HeadFile, HeadFileFault, RedbReader, RedbStore, check_head_file, open_head_file, read_head_file,
@@ -94,7 +95,7 @@ pub struct DurableStore {
     journal: Journal,
     tail: Arc<Tail>,
     reader: RedbReader,
-    head_file: File,
+    head_file: Box<dyn SegmentFile>,
     sealer: Option<Sealer>,
 }
 
@@ -139,14 +140,15 @@ impl DurableStore {
             // It was just held against the store, so it is there.
             acknowledged: said.map_or(Seq::ZERO, |said| said.seq),
         };
-        Self::resume(found, Box::new(files), open_head_file(dir)?, settings)
+        let head_file = Box::new(open_head_file(dir)?);
+        Self::resume(found, Box::new(files), head_file, settings)
     }
 
     /// Goes on behind what was recovered.
     fn resume(
         found: Found,
         files: Box<dyn SegmentDir>,
-        head_file: File,
+        head_file: Box<dyn SegmentFile>,
         settings: Settings,
     ) -> Result<Self, OpenError> {
         let Found {
@@ -204,7 +206,7 @@ impl DurableStore {
             return Ok(());
         };
         let sealed = sealer.stop();
-        self.head_file.sync_all()?;
+        self.head_file.sync()?;
         sealed
     }
 
@@ -217,7 +219,7 @@ impl DurableStore {
             seq: head.seq,
             hash: head.hash,
         };
-        let _ = said.write(&self.head_file);
+        let _ = self.head_file.write_at(0, &said.encode());
     }
 }
 

@@ -22,7 +22,7 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use disk::{Access, Files, SegmentDir, segment_name};
+pub(crate) use disk::{Access, Files, SegmentDir, SegmentFile, segment_name};
 pub(crate) use pool::Pool;
 pub(crate) use recover::{Recovered, recover};
 

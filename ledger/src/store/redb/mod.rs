@@ -23,12 +23,13 @@ mod reader;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use head_file::{HEAD_FILE, HEAD_FILE_LEN, HeadFile, HeadFileFault};
 pub(in crate::store) use meta::StoreHead;
 pub use meta::{LAYOUT, Layout};
 pub use offline::OfflineReader;
+pub(in crate::store) use overlay::Source;
 pub use reader::RedbReader;
 
 use std::fs::{self, File, OpenOptions};
@@ -44,7 +45,6 @@ use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use self::backend::{HEADER_LEN, WriterFile};
 use self::contain::contain;
 use self::meta::{LAYOUT_ROW, LEDGER_ROW, META};
-use self::overlay::Source;
 use self::reader::Shared;
 use self::writer::{Failure, Writer};
 use super::memory::admit;
