@@ -163,10 +163,11 @@ impl DurableStore {
         let pool = Arc::new(pool.map_err(writing)?);
         let mut journal = Journal::resume(ledger_id, Arc::clone(&pool), &recovered);
         // What is there and was not known to be acknowledged may not be on disk (see `journal`).
-        for batch in &recovered.batches {
-            if batch.head().seq > acknowledged {
-                journal.append(batch).map_err(writing)?;
-            }
+        // All of it in one frame: with a part of it, the new segment would look as if it held all
+        // that is not sealed, and the rest, in older ones, would be forgotten.
+        let unsure = |batch: &&Batch| batch.head().seq > acknowledged;
+        if let Some(unsure) = Batch::join(recovered.batches.iter().filter(unsure)) {
+            journal.append(&unsure).map_err(writing)?;
         }
         let sealing = Sealing::new(redb, Arc::clone(&tail), pool);
         let sealer = match settings.sealing {
