@@ -51,6 +51,9 @@ impl Recovered {
     /// # Errors
     /// If one can't be opened for writing.
     pub(crate) fn pool(&self, dir: Box<dyn SegmentDir>, segment_bytes: u64) -> io::Result<Pool> {
+        // A process that ended while it made a segment has left one whose name may not be on disk;
+        // what is written into it would go with the name.
+        dir.sync()?;
         let reopen = |&(number, last): &(u32, Option<Seq>)| -> io::Result<_> {
             let file = dir.open(number)?;
             let len = file.len()?;
@@ -59,6 +62,17 @@ impl Recovered {
         let slots: Vec<_> = self.slots.iter().map(reopen).collect::<Result<_, _>>()?;
         Ok(Pool::new(dir, segment_bytes, slots))
     }
+}
+
+/// Makes a segment end at `at` on disk, where it seems to end: after a sync that failed, the disk may
+/// hold a frame there that is not shown now. It would come back after a power failure, beside what
+/// was written in its place.
+fn end_at(slot: &Slot, at: u64) -> io::Result<()> {
+    let room = slot.len.saturating_sub(at).min(frame::FRAME_HEADER as u64);
+    let zeros = [0; frame::FRAME_HEADER];
+    slot.file
+        .write_at(at, &zeros[..usize::try_from(room).unwrap_or(0)])?;
+    slot.file.sync()
 }
 
 /// A segment in use, read.
