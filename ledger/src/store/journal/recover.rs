@@ -10,6 +10,7 @@ use super::disk::SegmentDir;
 use super::frame::{self, Frame, Generation, HeaderFault, SEGMENT_HEADER, SegmentHeader};
 use super::pool::{Pool, Slot};
 use crate::chain::{Batch, ChainKey, Head};
+use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq};
 use crate::store::OpenError;
 
@@ -60,6 +61,13 @@ impl Recovered {
             Ok((Slot { number, file, len }, last))
         };
         let slots: Vec<_> = self.slots.iter().map(reopen).collect::<Result<_, _>>()?;
+        for (slot, _) in &slots {
+            if let Some((number, at)) = self.end
+                && number == slot.number
+            {
+                end_at(slot, at)?;
+            }
+        }
         Ok(Pool::new(dir, segment_bytes, slots))
     }
 }
@@ -218,29 +226,35 @@ impl Walk {
             }
         };
         let batch = Batch::restore(self.key, prev, frame.body).map_err(|e| e.to_string())?;
-        if batch.head().seq < head.seq || (batch.head().seq == head.seq && !batch.is_empty()) {
-            // Sealed already, or written a second time when the journal was opened.
-            return self.agrees(&batch, head);
+        self.agrees(&batch)?;
+        // Else it was sealed already, or written a second time when the journal was opened.
+        if batch.head().seq > head.seq {
+            self.batches.push(batch);
         }
-        self.agrees(&batch, head)?;
-        self.batches.push(batch);
         Ok(())
     }
 
     /// Whether a batch has, where it meets what is known, the same history.
-    fn agrees(&self, batch: &Batch, head: Head) -> Result<(), String> {
-        let Some(found) = batch.hash_at(head.seq) else {
-            // All of it lies behind us, and its end with it.
-            return Ok(());
-        };
-        if found == head.hash {
-            return Ok(());
+    fn agrees(&self, batch: &Batch) -> Result<(), String> {
+        let seq = batch.head().seq.min(self.head().seq);
+        match (batch.hash_at(seq), self.known(seq)) {
+            (Some(found), Some(known)) if found != known => Err(format!(
+                "it does not follow: seq {seq} has hash {} here and {} before",
+                found.short(),
+                known.short()
+            )),
+            // What lies before the sealed events' end is not known here.
+            _ => Ok(()),
         }
-        Err(format!(
-            "it does not follow: seq {} has hash {} here and {} before",
-            head.seq,
-            found.short(),
-            head.hash.short()
-        ))
+    }
+
+    /// The hash of an event from the last sealed one on.
+    fn known(&self, seq: Seq) -> Option<Hash> {
+        if seq == self.sealed.seq {
+            return Some(self.sealed.hash);
+        }
+        let holds = self.batches.partition_point(|batch| batch.head().seq < seq);
+        let batch = self.batches.get(holds).filter(|_| seq > self.sealed.seq);
+        batch?.hash_at(seq)
     }
 }
