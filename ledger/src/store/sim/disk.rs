@@ -39,6 +39,8 @@ pub(crate) enum Fails {
     ForGood,
     /// All syncs; what is written shows.
     Syncs,
+    /// The syncs of one file.
+    SyncsOf(Name),
     /// Calls that need more room.
     Growth,
 }
@@ -154,6 +156,11 @@ impl Disk {
         state.failed_at.take()
     }
 
+    /// Whether a call has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state().failed_at.is_some()
+    }
+
     /// Lets syncs of a file wait.
     pub(crate) fn hold(&self, name: Name) {
         self.state().held = Some(name);
@@ -226,6 +233,11 @@ impl State {
             Call::Create(_) => true,
             Call::Read | Call::Sync(_) | Call::Remove(_) | Call::SyncNames => false,
         };
+        let syncs = match call {
+            Call::Sync(file) => self.names.iter().find(|(_, named)| **named == file),
+            _ => None,
+        };
+        let syncs = syncs.map(|(name, _)| *name);
         let plan = self.plan.as_mut()?;
         if plan.left > 0 {
             plan.left -= 1;
@@ -235,6 +247,7 @@ impl State {
         let fails = match plan.fails {
             Fails::Once | Fails::ForGood => true,
             Fails::Syncs => matches!(call, Call::Sync(_) | Call::SyncNames),
+            Fails::SyncsOf(name) => syncs == Some(name),
             Fails::Growth => grows,
         };
         if !fails {

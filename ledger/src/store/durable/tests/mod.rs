@@ -1,3 +1,5 @@
 //! The durable store against the contract, a model, crashes, failures and damage.
 
 mod basics;
+mod readers;
+mod world;
