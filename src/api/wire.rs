@@ -183,7 +183,7 @@ pub enum Stream {
 pub struct OutputQuery {
     /// Which stream.
     pub stream: Stream,
-    /// Which run; the latest if absent.
+    /// Which run; if absent the latest, or for a follower the one that the task waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// Keep sending what is written until the run has ended.

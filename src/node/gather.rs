@@ -96,7 +96,7 @@ mod tests {
         }
         gather.batch_sent();
         assert!(gather.batch_durable());
-        let mut wait = |gather: &mut Gather, answered| {
+        let wait = |gather: &mut Gather, answered| {
             let mut taken = Vec::new();
             let end = gather.wait(&inbox, answered, |mail| {
                 taken.extend(mail);

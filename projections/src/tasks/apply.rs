@@ -13,7 +13,7 @@ use crate::framework::{ApplyError, Projection, RestoreError};
 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn wants(kind: &str) -> bool {
         kind.starts_with("task.") || kind == "process.registered"
@@ -188,6 +188,9 @@ impl Task {
                     return Err(format!("task {} was retried and is not dead", self.id));
                 }
                 self.expect_next(e.attempt)?;
+                // Whoever takes it out has looked at why it was there: it may be lost as often
+                // again. Attempts are counted on, because each has a directory of its own.
+                self.lost = 0;
                 self.queue(header, e.attempt);
             }
             TaskEvent::CancelRequested(e) => self.cancelling(header, e.reason.clone())?,

@@ -120,7 +120,8 @@ pub struct TaskView {
     /// The process of the open run, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessRef>,
-    /// How often its tree was found gone without an outcome.
+    /// How often its tree was found gone without an outcome since it was handed over, or since it
+    /// was last retried by hand.
     pub lost: u32,
     /// Runs that have ended.
     pub attempts: Vec<AttemptRecord>,

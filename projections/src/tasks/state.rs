@@ -163,7 +163,8 @@ pub struct Task {
     /// Where it stands.
     #[serde(flatten)]
     pub state: TaskState,
-    /// How often its tree was found gone without an outcome.
+    /// How often its tree was found gone without an outcome since it was handed over, or since it
+    /// was last taken out of the dead-letter queue by hand.
     pub lost: u32,
     /// Attempts that have ended, oldest first.
     pub attempts: Vec<AttemptRecord>,
