@@ -12,8 +12,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.http_status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorBody { error: self })).into_response()
+        answer(status, self)
     }
+}
+
+/// A failure under a status of its own, where HTTP has a better word than the code's.
+pub(super) fn answer(status: StatusCode, error: ApiError) -> Response {
+    (status, Json(ErrorBody { error })).into_response()
 }
 
 impl From<Rejected> for ApiError {
