@@ -80,7 +80,6 @@ async fn exec_behaves_as_if_the_command_ran_here() {
     assert_eq!(text(&ran.stderr), "no newline");
     for (code, arguments) in [
         (0, &["exec", "--", "true"][..]),
-        (127, &["exec", "--", "no-such-command-here"]),
         (137, &["exec", "--", "sh", "-c", "kill -9 $$"]),
         (124, &["exec", "--max-runtime", "50ms", "--", "sleep", "60"]),
     ] {
@@ -92,6 +91,50 @@ async fn exec_behaves_as_if_the_command_ran_here() {
         (large.stdout.len(), large.status.code()),
         (3_000_000, Some(0))
     );
+}
+
+#[tokio::test]
+async fn exec_says_why_a_command_could_not_be_started() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let room = ledger.room.path();
+    std::fs::write(room.join("plain"), "echo never\n").unwrap();
+    std::fs::write(room.join("script"), "#!/nowhere/at/all\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(room.join("script"), mode).unwrap();
+    let mut said = Vec::new();
+    for (code, arguments) in [
+        (127, &["exec", "--", "no-such-command-here"][..]),
+        (127, &["exec", "-e", "PATH=/nowhere", "--", "true"]),
+        (127, &["exec", "--", "./no-such-file"]),
+        (127, &["exec", "--", "./script"]),
+        (126, &["exec", "--id", "plain", "--", "./plain", "argument"]),
+        (126, &["exec", "--", "/"]),
+        (127, &["exec", "--json", "--", "no-such-command-here"]),
+    ] {
+        let ran = ledger.command(arguments).current_dir(room).output();
+        let ran = ran.unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {ran:?}");
+        assert_eq!(text(&ran.stdout), "", "{arguments:?}");
+        let real = std::fs::canonicalize(room).unwrap();
+        let stderr = text(&ran.stderr).replace(real.to_str().unwrap(), "[ROOM]");
+        said.push(format!("$ ledger {}\n{stderr}", arguments.join(" ")));
+    }
+    insta::assert_snapshot!("not_started", said.join("\n"));
+    let shown = stdout_of(&ledger, &["task", "show", "plain"]);
+    assert!(shown.contains("exit code    126\n"), "{shown}");
+    let why = "not started  exec: Permission denied (os error 13)\n";
+    assert!(shown.contains(why), "{shown}");
+    // A command's own code is its own, whatever it looks like.
+    for code in ["124", "126", "127"] {
+        let script = format!("exit {code}");
+        let ran = ledger.cli(&["exec", "--", "sh", "-c", &script]);
+        assert_eq!(ran.status.code().unwrap().to_string(), code);
+        assert_eq!(text(&ran.stderr), "");
+    }
+    node.stop_well();
+    let offline = stdout_of(&ledger, &["task", "show", "plain"]);
+    assert_eq!(offline, shown, "the files say what the node said");
 }
 
 #[tokio::test]

@@ -134,10 +134,16 @@ impl Tasks {
     }
 }
 
+/// Linux's number for "no such file or directory", as events record it.
+const ENOENT: i32 = 2;
+
 fn closing(failure: &Failure) -> Closing {
     match failure {
         Failure::Exit { code } => Closing::Exit(*code),
         Failure::Signal { signal } => Closing::Signal(*signal),
+        Failure::Spawn { step, errno, .. } if step == "exec" && *errno != ENOENT => {
+            Closing::NotExecutable
+        }
         Failure::Spawn { .. } => Closing::Spawn,
     }
 }

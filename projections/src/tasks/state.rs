@@ -64,8 +64,10 @@ pub enum Closing {
     Exit(i32),
     /// Ended by a signal that we did not send.
     Signal(i32),
-    /// Could not be started.
+    /// Could not be found, or not be started at all.
     Spawn,
+    /// Was found and can't be run.
+    NotExecutable,
     /// Ran past its limit.
     TimedOut,
     /// Gone without an outcome.
