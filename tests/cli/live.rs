@@ -320,6 +320,43 @@ async fn applications_append_one_or_many() {
     assert_eq!(again["replayed"], true);
     let conflict = ledger.cli(&["append", "app.x", "--expect-head", "1"]);
     assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let conflict = ledger.cli(&[
+        "append",
+        "app.deploy",
+        "--subject",
+        "service/web",
+        "--expect-version",
+        "new",
+    ]);
+    assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let seq = &first["seq"];
+    let said = text(&conflict.stderr);
+    let why = format!("error: service/web is not new: its version is {seq}\nhint: read what");
+    assert!(said.starts_with(&why), "{said}");
+    let batch = ledger.path("batch");
+    let lines = |web: u64| {
+        format!(
+            "{{\"kind\":\"app.step\",\"subject\":\"service/web\",\"expected_version\":{web}}}\n\
+             {{\"kind\":\"app.step\",\"subject\":\"service/new\",\"expected_version\":0}}\n"
+        )
+    };
+    let run = ["append", "--json", "--batch", batch.to_str().unwrap()];
+    std::fs::write(&batch, lines(1)).unwrap();
+    let conflict = ledger.cli(&run);
+    assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let said: serde_json::Value = serde_json::from_slice(&conflict.stderr).unwrap();
+    assert_eq!(&said["error"]["actual"], seq, "{said}");
+    std::fs::write(&batch, lines(seq.as_u64().unwrap())).unwrap();
+    let done: serde_json::Value = serde_json::from_str(&stdout_of(&ledger, &run)).unwrap();
+    let (before, version) = (done["seq"].as_u64().unwrap() - 1, done["seq"].to_string());
+    for (subject, expected) in [("web", before.to_string()), ("new", version)] {
+        let subject = format!("service/{subject}");
+        let append = ["append", "app.step", "--subject", &subject];
+        stdout_of(
+            &ledger,
+            &[&append[..], &["--expect-version", &expected]].concat(),
+        );
+    }
     let reserved = ledger.cli(&["append", "task.submitted"]);
     assert_eq!(reserved.status.code(), Some(6), "{reserved:?}");
     let mut child = ledger
@@ -338,5 +375,5 @@ async fn applications_append_one_or_many() {
         .unwrap();
     assert!(child.wait_with_output().unwrap().status.success());
     let kinds = stdout_of(&ledger, &["query", "-k", "app.*", "-o", "cat"]);
-    assert_eq!(kinds, "{\"v\":1.0}\n{}\n{\"n\":2}\n");
+    assert_eq!(kinds, "{\"v\":1.0}\n{}\n{}\n{}\n{}\n{}\n{\"n\":2}\n");
 }

@@ -174,6 +174,11 @@ async fn appends_that_make_no_sense() {
         ),
         (with(r#""traceparent":"00-x""#), "traceparent"),
         (with(r#""expected_head":-1"#), "integer `-1`"),
+        (with(r#""expected_version":1"#), "unknown field"),
+        (
+            one(r#"{"kind":"app.x","expected_version":"new","data":{}}"#),
+            "string \"new\"",
+        ),
         (with(r#""correlation":"a/b""#), "an id is"),
     ];
     let cases: Vec<_> = cases

@@ -55,10 +55,10 @@ pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView
             .hint("see `ledger task list` for the tasks there are")
     })?;
     let mut view = tasks.detailed_view(task);
-    if let Some(last) = view.attempts.last() {
-        if let Some(closing) = event_at(reader, last.closed)? {
-            view.add_closing(closing);
-        }
+    if let Some(last) = view.attempts.last()
+        && let Some(closing) = event_at(reader, last.closed)?
+    {
+        view.add_closing(closing);
     }
     Ok(view)
 }
