@@ -42,6 +42,7 @@ impl FromRequest<Arc<Api>> for Content {
             }
             error => usage("the request body can't be read")
                 .because(error.body_text())
+                .hint("send the whole request again")
                 .into_response(),
         })
     }
@@ -75,10 +76,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(error) => {
-                Err(usage("the parameters are not what this endpoint takes")
-                    .because(error.body_text()))
-            }
+            Err(error) => Err(usage("the parameters are not what this endpoint takes")
+                .because(error.body_text())
+                .hint("those that are not known are refused, so check their names")),
         }
     }
 }

@@ -100,8 +100,13 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Reads a JSON body strictly.
 pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|e| usage("the request body is not what this endpoint takes").because(e))
+    serde_json::from_slice(body).map_err(|e| {
+        usage("the request body is not what this endpoint takes")
+            .because(e)
+            .hint(
+                "send one JSON object; fields that are not known are refused, so check their names",
+            )
+    })
 }
 
 /// The origin of a request: the peer's uid, as the kernel vouches for it.

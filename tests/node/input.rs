@@ -40,6 +40,9 @@ impl Bothered {
             assert_eq!(answer.status, status, "{body}: {answer:?}");
             assert_eq!(answer.error().0, code, "{body}: {answer:?}");
             assert!(answer.why().contains(reason), "{body}: {answer:?}");
+            let misread = answer.why().starts_with("the request body");
+            let hint = answer.json()["error"]["hint"].is_string();
+            assert!(hint || !misread, "{body}: {answer:?}");
         }
     }
 
