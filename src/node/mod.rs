@@ -15,6 +15,7 @@ pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
+mod expect;
 pub mod gather;
 mod outcome;
 pub mod ports;

@@ -21,7 +21,7 @@ use super::command::{Input, Output, StopReason};
 use super::core::Core;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn, write};
-use crate::api::{self, Api, Defaults};
+use crate::api::{self, Api, Defaults, Limits};
 use crate::config::Config;
 
 /// How a node is to run.
@@ -123,6 +123,11 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         defaults: Defaults {
             max_runtime: options.config.tasks.max_runtime,
             grace: options.config.tasks.grace,
+        },
+        limits: Limits {
+            head_timeout: options.config.api.head_timeout,
+            body_timeout: options.config.api.body_timeout,
+            connections: usize::try_from(options.config.api.max_connections).unwrap_or(usize::MAX),
         },
         inbox: inbox.clone(),
         reader,
