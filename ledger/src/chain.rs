@@ -210,6 +210,21 @@ impl Batch {
         Ok(batch)
     }
 
+    /// Batches that follow each other as one; `None` if there are none.
+    pub(crate) fn join<'a>(batches: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut batches = batches.into_iter();
+        let mut whole = batches.next()?.clone();
+        for batch in batches {
+            debug_assert_eq!(batch.prev.hash, whole.head.hash);
+            let before = whole.bytes.len();
+            whole.bytes.extend_from_slice(&batch.bytes);
+            whole.ends.extend(batch.ends.iter().map(|end| before + end));
+            whole.hashes.extend_from_slice(&batch.hashes);
+            whole.head = batch.head;
+        }
+        Some(whole)
+    }
+
     /// The encoded bytes and the hash of its events, in order.
     pub fn events(&self) -> impl Iterator<Item = (&[u8], Hash)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());

@@ -17,6 +17,8 @@ pub mod redb;
 #[cfg(any(test, feature = "conformance"))]
 pub mod samples;
 mod scan;
+#[cfg(test)]
+mod sim;
 mod stream;
 
 pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, Checked, Edge, pack};
@@ -113,6 +115,19 @@ pub enum OpenError {
     /// Not a store, or a damaged one.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+}
+
+impl OpenError {
+    /// Reading failed while a store was being opened: a disk that fails is not a damaged store.
+    fn of(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Io {
+                what: "reading the store".into(),
+                error,
+            },
+            other => Self::Damaged(other.to_string()),
+        }
+    }
 }
 
 /// Appends to one ledger; there is at most one.

@@ -30,14 +30,15 @@ mod tests;
 pub use offline::OfflineReader;
 pub use reader::DurableReader;
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use self::sealer::{Sealer, Sealing};
 use self::tail::Tail;
-use super::journal::{Access, Files, Journal, Recovered, SEGMENT_BYTES, SegmentDir, recover};
+use super::journal::{
+    Access, Files, Journal, Recovered, SEGMENT_BYTES, SegmentDir, SegmentFile, recover,
+};
 use super::memory::admit;
 use super::redb::{
     HeadFile, HeadFileFault, RedbReader, RedbStore, check_head_file, open_head_file, read_head_file,
@@ -96,7 +97,7 @@ pub struct DurableStore {
     journal: Journal,
     tail: Arc<Tail>,
     reader: RedbReader,
-    head_file: File,
+    head_file: Box<dyn SegmentFile>,
     sealer: Option<Sealer>,
 }
 
@@ -141,14 +142,15 @@ impl DurableStore {
             // It was just held against the store, so it is there.
             acknowledged: said.map_or(Seq::ZERO, |said| said.seq),
         };
-        Self::resume(found, Box::new(files), open_head_file(dir)?, settings)
+        let head_file = Box::new(open_head_file(dir)?);
+        Self::resume(found, Box::new(files), head_file, settings)
     }
 
     /// Goes on behind what was recovered.
     fn resume(
         found: Found,
         files: Box<dyn SegmentDir>,
-        head_file: File,
+        head_file: Box<dyn SegmentFile>,
         settings: Settings,
     ) -> Result<Self, OpenError> {
         let Found {
@@ -163,10 +165,11 @@ impl DurableStore {
         let pool = Arc::new(pool.map_err(writing)?);
         let mut journal = Journal::resume(ledger_id, Arc::clone(&pool), &recovered);
         // What is there and was not known to be acknowledged may not be on disk (see `journal`).
-        for batch in &recovered.batches {
-            if batch.head().seq > acknowledged {
-                journal.append(batch).map_err(writing)?;
-            }
+        // All of it in one frame: with a part of it, the new segment would look as if it held all
+        // that is not sealed, and the rest, in older ones, would be forgotten.
+        let unsure = |batch: &&Batch| batch.head().seq > acknowledged;
+        if let Some(unsure) = Batch::join(recovered.batches.iter().filter(unsure)) {
+            journal.append(&unsure).map_err(writing)?;
         }
         let sealing = Sealing::new(redb, Arc::clone(&tail), pool);
         let sealer = match settings.sealing {
@@ -206,7 +209,7 @@ impl DurableStore {
             return Ok(());
         };
         let sealed = sealer.stop();
-        self.head_file.sync_all()?;
+        self.head_file.sync()?;
         sealed
     }
 
@@ -219,7 +222,7 @@ impl DurableStore {
             seq: head.seq,
             hash: head.hash,
         };
-        let _ = said.write(&self.head_file);
+        let _ = self.head_file.write_at(0, &said.encode());
     }
 }
 

@@ -8,7 +8,7 @@ use super::tail::Tail;
 use super::{JOURNAL_DIR, Settings, reading};
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
-use crate::store::journal::{Access, Files, Recovered, recover, segment_name};
+use crate::store::journal::{Access, Files, Recovered, SegmentDir, recover, segment_name};
 use crate::store::redb::{self, HeadFile, HeadFileFault, check_head_file};
 use crate::store::{Blocks, LogReader, Offline, OpenError, ReadError};
 
@@ -30,7 +30,15 @@ impl OfflineReader {
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let sealed = redb::OfflineReader::open(dir)?;
         let files = Files::open(&dir.join(JOURNAL_DIR), Access::Read).map_err(reading)?;
-        let recovered = recover(&files, sealed.ledger_id(), sealed.sealed().head);
+        Self::over(sealed, &files)
+    }
+
+    /// Reads the journal in `files` behind the sealed events.
+    pub(super) fn over(
+        sealed: redb::OfflineReader,
+        files: &dyn SegmentDir,
+    ) -> Result<Self, OpenError> {
+        let recovered = recover(files, sealed.ledger_id(), sealed.sealed().head);
         let recovered = recovered.map_err(|error| match sealed.check_undisturbed() {
             Ok(()) => error,
             Err(_) => OpenError::InUse,

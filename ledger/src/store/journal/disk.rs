@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// One segment's file, of a size that never changes.
+/// A file of a size that never changes: a segment's, or the head file.
 pub(crate) trait SegmentFile: Debug + Send + Sync {
     /// Its length.
     fn len(&self) -> io::Result<u64>;
@@ -30,6 +30,8 @@ pub(crate) trait SegmentDir: Debug + Send + Sync {
     fn create(&self, number: u32, len: u64) -> io::Result<Box<dyn SegmentFile>>;
     /// Removes one.
     fn remove(&self, number: u32) -> io::Result<()>;
+    /// Makes the names that there are durable.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// How a directory of files is opened.
@@ -53,13 +55,12 @@ impl Files {
         if access == Access::Write {
             use std::os::unix::fs::DirBuilderExt;
             match fs::DirBuilder::new().mode(0o700).create(path) {
-                Ok(()) => {
-                    if let Some(parent) = path.parent() {
-                        File::open(parent)?.sync_all()?;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            // Whoever made it may have ended before this.
+            if let Some(parent) = path.parent() {
+                File::open(parent)?.sync_all()?;
             }
         }
         Ok(Self {
@@ -123,7 +124,7 @@ impl SegmentDir for Files {
             .open(self.file(number))?;
         let filled = fill(&file, len)
             .and_then(|()| file.sync_all())
-            .and_then(|()| File::open(&self.path)?.sync_all());
+            .and_then(|()| self.sync());
         match filled {
             Ok(()) => Ok(Box::new(file)),
             Err(error) => {
@@ -136,6 +137,10 @@ impl SegmentDir for Files {
 
     fn remove(&self, number: u32) -> io::Result<()> {
         fs::remove_file(self.file(number))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
     }
 }
 

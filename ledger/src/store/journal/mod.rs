@@ -22,7 +22,7 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use disk::{Access, Files, SegmentDir, segment_name};
+pub(crate) use disk::{Access, Files, SegmentDir, SegmentFile, segment_name};
 pub(crate) use pool::Pool;
 pub(crate) use recover::{Recovered, recover};
 
@@ -107,7 +107,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The next segment, with its header written; the first frame's sync makes both durable.
+    /// The next segment, with its header on disk before any frame is. A frame whose header a crash
+    /// took would come back with the next use of the file, which could get the same generation.
     fn next(&mut self, full: Option<Current>, need: u64) -> io::Result<Current> {
         if let Some(full) = full {
             self.pool.retire(full.slot, full.last);
@@ -119,6 +120,7 @@ impl Journal {
             generation: self.generation,
         };
         slot.file.write_at(0, &header.encode())?;
+        slot.file.sync()?;
         Ok(Current {
             slot,
             at: SEGMENT_HEADER,

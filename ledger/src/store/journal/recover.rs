@@ -10,6 +10,7 @@ use super::disk::SegmentDir;
 use super::frame::{self, Frame, Generation, HeaderFault, SEGMENT_HEADER, SegmentHeader};
 use super::pool::{Pool, Slot};
 use crate::chain::{Batch, ChainKey, Head};
+use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq};
 use crate::store::OpenError;
 
@@ -51,14 +52,35 @@ impl Recovered {
     /// # Errors
     /// If one can't be opened for writing.
     pub(crate) fn pool(&self, dir: Box<dyn SegmentDir>, segment_bytes: u64) -> io::Result<Pool> {
+        // A process that ended while it made a segment has left one whose name may not be on disk;
+        // what is written into it would go with the name.
+        dir.sync()?;
         let reopen = |&(number, last): &(u32, Option<Seq>)| -> io::Result<_> {
             let file = dir.open(number)?;
             let len = file.len()?;
             Ok((Slot { number, file, len }, last))
         };
         let slots: Vec<_> = self.slots.iter().map(reopen).collect::<Result<_, _>>()?;
+        for (slot, _) in &slots {
+            if let Some((number, at)) = self.end
+                && number == slot.number
+            {
+                end_at(slot, at)?;
+            }
+        }
         Ok(Pool::new(dir, segment_bytes, slots))
     }
+}
+
+/// Makes a segment end at `at` on disk, where it seems to end: after a sync that failed, the disk may
+/// hold a frame there that is not shown now. It would come back after a power failure, beside what
+/// was written in its place.
+fn end_at(slot: &Slot, at: u64) -> io::Result<()> {
+    let room = slot.len.saturating_sub(at).min(frame::FRAME_HEADER as u64);
+    let zeros = [0; frame::FRAME_HEADER];
+    slot.file
+        .write_at(at, &zeros[..usize::try_from(room).unwrap_or(0)])?;
+    slot.file.sync()
 }
 
 /// A segment in use, read.
@@ -205,29 +227,35 @@ impl Walk {
             }
         };
         let batch = Batch::restore(self.key, prev, frame.body).map_err(|e| e.to_string())?;
-        if batch.head().seq < head.seq || (batch.head().seq == head.seq && !batch.is_empty()) {
-            // Sealed already, or written a second time when the journal was opened.
-            return self.agrees(&batch, head);
+        self.agrees(&batch)?;
+        // Else it was sealed already, or written a second time when the journal was opened.
+        if batch.head().seq > head.seq {
+            self.batches.push(batch);
         }
-        self.agrees(&batch, head)?;
-        self.batches.push(batch);
         Ok(())
     }
 
     /// Whether a batch has, where it meets what is known, the same history.
-    fn agrees(&self, batch: &Batch, head: Head) -> Result<(), String> {
-        let Some(found) = batch.hash_at(head.seq) else {
-            // All of it lies behind us, and its end with it.
-            return Ok(());
-        };
-        if found == head.hash {
-            return Ok(());
+    fn agrees(&self, batch: &Batch) -> Result<(), String> {
+        let seq = batch.head().seq.min(self.head().seq);
+        match (batch.hash_at(seq), self.known(seq)) {
+            (Some(found), Some(known)) if found != known => Err(format!(
+                "it does not follow: seq {seq} has hash {} here and {} before",
+                found.short(),
+                known.short()
+            )),
+            // What lies before the sealed events' end is not known here.
+            _ => Ok(()),
         }
-        Err(format!(
-            "it does not follow: seq {} has hash {} here and {} before",
-            head.seq,
-            found.short(),
-            head.hash.short()
-        ))
+    }
+
+    /// The hash of an event from the last sealed one on.
+    fn known(&self, seq: Seq) -> Option<Hash> {
+        if seq == self.sealed.seq {
+            return Some(self.sealed.hash);
+        }
+        let holds = self.batches.partition_point(|batch| batch.head().seq < seq);
+        let batch = self.batches.get(holds).filter(|_| seq > self.sealed.seq);
+        batch?.hash_at(seq)
     }
 }

@@ -100,7 +100,7 @@ impl HeadFile {
     }
 
     /// Writes it over what the file holds, without a sync.
-    pub(in crate::store) fn write(&self, file: &File) -> io::Result<()> {
+    pub(super) fn write(&self, file: &File) -> io::Result<()> {
         file.write_all_at(&self.encode(), 0)
     }
 }

@@ -13,6 +13,7 @@
 use ::redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use uuid::Uuid;
 
+use super::reader::{from_storage, from_table, from_transaction};
 use crate::chain::Head;
 use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq, Term};
@@ -79,10 +80,13 @@ fn damaged(error: impl std::fmt::Display) -> OpenError {
 /// Reads and cross-checks what the store says of itself: the layout, which ledger it is, and that
 /// its last block is where its head says it ends.
 pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
-    let txn = db.begin_read().map_err(damaged)?;
-    let meta = txn.open_table(META).map_err(damaged)?;
+    let txn = db.begin_read();
+    let txn = txn.map_err(|e| OpenError::of(from_transaction(e)))?;
+    let table = |e| OpenError::of(from_table(e));
+    let storage = |e| OpenError::of(from_storage(e));
+    let meta = txn.open_table(META).map_err(table)?;
     let row = |name: &str| -> Result<Vec<u8>, OpenError> {
-        let value = meta.get(name).map_err(damaged)?;
+        let value = meta.get(name).map_err(storage)?;
         let value = value.ok_or_else(|| damaged(format_args!("its `{name}` is missing")))?;
         Ok(value.value().to_vec())
     };
@@ -104,8 +108,8 @@ pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
         .try_into()
         .map_err(|_| malformed(LEDGER_ROW))?;
     let head = StoreHead::decode(&row(HEAD_ROW)?).ok_or_else(|| malformed(HEAD_ROW))?;
-    let blocks = txn.open_table(BLOCKS).map_err(damaged)?;
-    let last = blocks.last().map_err(damaged)?;
+    let blocks = txn.open_table(BLOCKS).map_err(table)?;
+    let last = blocks.last().map_err(storage)?;
     let last = last.ok_or_else(|| damaged("it has no events"))?;
     let block = Block::parse(last.1.value().to_vec()).map_err(damaged)?;
     if (block.last(), block.last_hash()) != (head.head.seq, head.head.hash) {

@@ -23,12 +23,13 @@ mod reader;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use head_file::{HEAD_FILE, HEAD_FILE_LEN, HeadFile, HeadFileFault};
 pub(in crate::store) use meta::StoreHead;
 pub use meta::{LAYOUT, Layout};
 pub use offline::OfflineReader;
+pub(in crate::store) use overlay::Source;
 pub use reader::RedbReader;
 
 use std::fs::{self, File, OpenOptions};
@@ -44,7 +45,6 @@ use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use self::backend::{HEADER_LEN, WriterFile};
 use self::contain::contain;
 use self::meta::{LAYOUT_ROW, LEDGER_ROW, META};
-use self::overlay::Source;
 use self::reader::Shared;
 use self::writer::{Failure, Writer};
 use super::memory::admit;
@@ -185,10 +185,12 @@ impl RedbStore {
         let shared = Arc::new(Shared::load(db)?);
         let reader = RedbReader::new(Arc::clone(&shared));
         let checked = check(&reader)?;
-        let damaged = |e: super::ReadError| OpenError::Damaged(e.to_string());
         let mut tail = None;
-        for block in reader.blocks(shared.head().head.seq).map_err(damaged)? {
-            tail = Some(block.map_err(damaged)?);
+        for block in reader
+            .blocks(shared.head().head.seq)
+            .map_err(OpenError::of)?
+        {
+            tail = Some(block.map_err(OpenError::of)?);
         }
         if let Some(tail) = &tail {
             tail.check(&ChainKey::new(shared.ledger_id))
@@ -343,18 +345,20 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Refuses what redb would take for a new database or not for one at all.
 fn precheck(source: &dyn Source) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io {
+        what: format!("reading {STORE_FILE}"),
+        error,
+    };
+    if source.len().map_err(io)? == 0 {
+        return Err(OpenError::Damaged(format!("{STORE_FILE} is empty")));
+    }
     let mut header = [0; HEADER_LEN];
-    source
-        .len()
-        .map_err(|error| OpenError::Io {
-            what: format!("reading {STORE_FILE}"),
-            error,
-        })
-        .and_then(|len| match len {
-            0 => Err(OpenError::Damaged(format!("{STORE_FILE} is empty"))),
-            _ => Ok(()),
-        })?;
-    if source.read(0, &mut header).is_err() || !header.starts_with(b"redb\x1A\x0A\xA9\x0D\x0A") {
+    let whole = match source.read(0, &mut header) {
+        Ok(()) => true,
+        Err(error) if is_short(&error) => false,
+        Err(error) => return Err(io(error)),
+    };
+    if !whole || !header.starts_with(b"redb\x1A\x0A\xA9\x0D\x0A") {
         return Err(OpenError::Damaged(format!(
             "{STORE_FILE} is not a redb file, or its beginning is damaged"
         )));
@@ -454,8 +458,7 @@ pub(super) fn check_head_file(
             reader.ledger_id()
         )));
     }
-    let damaged = |e: super::ReadError| OpenError::Damaged(e.to_string());
-    let head = reader.head().map_err(damaged)?;
+    let head = reader.head().map_err(OpenError::of)?;
     if said.seq > head.seq {
         return Err(OpenError::Damaged(format!(
             "acknowledged events are missing: the ledger ends at seq {}, and seq {} was \
@@ -463,8 +466,8 @@ pub(super) fn check_head_file(
             head.seq, said.seq
         )));
     }
-    let mut blocks = reader.blocks(said.seq).map_err(damaged)?;
-    let block = blocks.next().transpose().map_err(damaged)?;
+    let mut blocks = reader.blocks(said.seq).map_err(OpenError::of)?;
+    let block = blocks.next().transpose().map_err(OpenError::of)?;
     let found = block.and_then(|block| block.hash_at(&ChainKey::new(said.ledger_id), said.seq));
     if found != Some(said.hash) {
         return Err(OpenError::Damaged(format!(

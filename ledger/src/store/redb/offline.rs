@@ -18,7 +18,7 @@ use super::contain::{contain, discard};
 use super::head_file::{HeadFile, HeadFileFault};
 use super::meta::StoreHead;
 use super::overlay::{Overlay, Source};
-use super::reader::{RedbReader, Shared};
+use super::reader::{RedbReader, Shared, from_storage};
 use super::{
     Presence, STORE_FILE, check_head_file, open_database, precheck, presence, read_head_file,
     store_gone,
@@ -145,6 +145,7 @@ impl OfflineReader {
             Ok(Ok(false)) => ReadError::Damaged(
                 "pages are wrong, or taken for free while they are in use".into(),
             ),
+            Ok(Err(DatabaseError::Storage(error))) => from_storage(error),
             Ok(Err(error)) => ReadError::Damaged(error.to_string()),
             Err(panic) => ReadError::Damaged(panic),
         };

@@ -17,7 +17,7 @@ use ::redb::StorageBackend;
 pub(super) const PAGE: usize = 4096;
 
 /// Bytes at rest that can be read from any thread.
-pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
+pub(in crate::store) trait Source: fmt::Debug + Send + Sync + 'static {
     /// How many there are.
     fn len(&self) -> io::Result<u64>;
 

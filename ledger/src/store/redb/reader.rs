@@ -219,14 +219,14 @@ pub(super) fn from_storage(error: StorageError) -> ReadError {
     }
 }
 
-fn from_transaction(error: TransactionError) -> ReadError {
+pub(super) fn from_transaction(error: TransactionError) -> ReadError {
     match error {
         TransactionError::Storage(error) => from_storage(error),
         other => ReadError::Damaged(other.to_string()),
     }
 }
 
-fn from_table(error: TableError) -> ReadError {
+pub(super) fn from_table(error: TableError) -> ReadError {
     match error {
         TableError::Storage(error) => from_storage(error),
         other => ReadError::Damaged(other.to_string()),

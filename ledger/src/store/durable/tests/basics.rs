@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::*;
+use super::super::*;
 use crate::ids::Term;
 use crate::store::conformance::{self, Opened};
 use crate::store::redb::{HEAD_FILE, STORE_FILE};

@@ -1,0 +1,3 @@
+//! The durable store against the contract, a model, crashes, failures and damage.
+
+mod basics;
