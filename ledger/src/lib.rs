@@ -13,6 +13,7 @@
 //! The bytes are specified in `FORMAT.md` beside this crate, precisely enough to write an
 //! independent verifier from it.
 
+mod base64;
 pub mod chain;
 pub mod clock;
 pub mod codec;
@@ -20,6 +21,7 @@ pub mod envelope;
 pub mod event;
 pub mod hash;
 pub mod ids;
+pub mod merkle;
 pub mod store;
 mod text;
 pub mod time;
