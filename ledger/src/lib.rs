@@ -8,6 +8,9 @@
 //! ```text
 //! Draft ──> chain::BatchBuilder ──> Batch ──> store::LogWriter::append ──> durable
 //!           (seq, time, hash)       (bytes)    (fencing, expected head)
+//!
+//! event bytes ──> merkle::TreeWriter ──> tree_head::TreeHead ──> proof::InclusionProof, …
+//!                 (rows of tiles)        (signed, cosigned)      (checked without a ledger)
 //! ```
 //!
 //! The bytes are specified in `FORMAT.md` beside this crate, precisely enough to write an

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! opsledger/consistency-proof@v1
-//! yDTHmN0fFVTB8CYShFm6VBxqRtPeuX3hcDaP3q0bZqk=
+//! AmgAwRobsJ/naXPZtnhlnkGSOtYyKFlL7PEWtDKm5SQ=
 //! …                                    as RFC 6962 orders them
 //!
 //! the older head: a signed note

@@ -4,7 +4,7 @@
 //! c2sp.org/tlog-proof@v1
 //! extra base64(the event's bytes)      may be left out; the event is then given beside it
 //! index 41                             seq 42
-//! 3iRZYVQfnwBGyqPGGkMc7C4EiHF/1WSVk9Fc0S2wdD8=
+//! bqiqBFvfeT+M3JQQ8tNDIRSk6O1PmT1WBe07D+8aoMY=
 //! …                                    from the leaf's sibling up
 //!
 //! the head: a signed note

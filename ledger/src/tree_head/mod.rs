@@ -5,12 +5,12 @@
 //! (`c2sp.org/tlog-cosignature`).
 //!
 //! ```text
-//! opsledger/01980000-0000-7000-8000-000000000001      origin: this ledger
-//! 3                                                   events, which is the last one's seq
-//! yDTHmN0fFVTB8CYShFm6VBxqRtPeuX3hcDaP3q0bZqk=        root of the tree over them
-//! chain 254d1882163442838c9fc80f380e6ddb2ece82…       hash of the last one in the chain
+//! opsledger/01980000-0000-7000-8000-000000000001     origin: this ledger
+//! 3                                                  its events, which is the last one's seq
+//! lh2dwBeuEd2Fl1A5RZJrB6AJjQTyTUQTazZ9u1jgkDY=       root of the tree over them
+//! chain 254d1882163442838c9fc80f380e6ddb2ece8299…    the last one's hash in the chain
 //!
-//! — opsledger/01980000-0000-7000-8000-000000000001 eC4GKv…
+//! — opsledger/01980000-0000-7000-8000-000000000001 gahjaHdxDGyZhRf1SkUGkDsAvng…
 //! ```
 //!
 //! Invariants:
