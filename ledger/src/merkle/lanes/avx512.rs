@@ -15,7 +15,7 @@ impl Lanes {
     }
 }
 
-impl super::Lanes<16> for Lanes {
+impl super::schedule::Lanes<16> for Lanes {
     #[allow(unsafe_code)] // calling what is compiled for more than the least of processors
     fn compress(self, states: &mut [[u32; 16]; 8], blocks: &[[u32; 16]; 16]) {
         // SAFETY: `self` exists, so the processor has been found to have AVX-512F.
