@@ -59,5 +59,6 @@ pub(super) fn all() -> Vec<Engine> {
         .chain(lanes.into_iter().flatten())
         .collect()
 }
+
 #[cfg(test)]
 mod tests;
