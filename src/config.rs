@@ -28,6 +28,8 @@ pub struct Config {
     pub scheduler: SchedulerConfig,
     /// `[tasks]`.
     pub tasks: TasksConfig,
+    /// `[api]`.
+    pub api: ApiConfig,
 }
 
 /// `[node]`: the node that runs here.
@@ -59,6 +61,28 @@ pub struct TasksConfig {
     pub output_limit: u64,
 }
 
+/// `[api]`: what a client may take of the node's time and room before its request is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// `head_timeout`: how long the head of a request may take to arrive, and how long a
+    /// connection may be idle. Default [`HEAD_TIMEOUT`].
+    pub head_timeout: Millis,
+    /// `body_timeout`: how long the body may take after that. Default [`BODY_TIMEOUT`].
+    pub body_timeout: Millis,
+    /// `max_connections`: connections at once, 4 to [`MAX_CONNECTIONS`]. Default: a quarter of the
+    /// files that a process may have open here, 64 to 1,024.
+    pub max_connections: u32,
+}
+
+/// A head is a few hundred bytes and comes at once from any program that works; ten seconds leave
+/// room for one that is being swapped in.
+pub const HEAD_TIMEOUT: Millis = Millis(10_000);
+/// A body is a megabyte at most, which a local socket carries in milliseconds; thirty seconds leave
+/// room for one that is made while it is sent.
+pub const BODY_TIMEOUT: Millis = Millis(30_000);
+/// Most connections that may be allowed.
+pub const MAX_CONNECTIONS: u32 = 65_536;
+
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
@@ -83,6 +107,21 @@ impl Default for TasksConfig {
             max_runtime: Millis(30_000),
             grace: Millis(5_000),
             output_limit: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        use nix::sys::resource::{Resource, getrlimit};
+        // One that follows a task's output costs three descriptors: a quarter leaves as many again
+        // to the ledger, the views and the shims.
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let connections = u32::try_from(files / 4).unwrap_or(u32::MAX);
+        Self {
+            head_timeout: HEAD_TIMEOUT,
+            body_timeout: BODY_TIMEOUT,
+            max_connections: connections.clamp(64, 1024),
         }
     }
 }
@@ -272,7 +311,7 @@ struct Section {
 }
 
 /// Every section and key there is: what is not here is refused.
-const SECTIONS: [Section; 3] = [
+const SECTIONS: [Section; 4] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
@@ -296,6 +335,21 @@ const SECTIONS: [Section; 3] = [
             ("grace", |c, v| duration(v).map(|d| c.tasks.grace = d)),
             ("output_limit", |c, v| {
                 size(v).map(|s| c.tasks.output_limit = s)
+            }),
+        ],
+    },
+    Section {
+        name: "api",
+        keys: &[
+            ("head_timeout", |c, v| {
+                duration(v).map(|d| c.api.head_timeout = d)
+            }),
+            ("body_timeout", |c, v| {
+                duration(v).map(|d| c.api.body_timeout = d)
+            }),
+            ("max_connections", |c, v| {
+                c.api.max_connections = whole(v, 4, MAX_CONNECTIONS)?;
+                Ok(())
             }),
         ],
     },
@@ -350,7 +404,8 @@ mod tests {
         assert_eq!(parse(""), Ok(Config::default()));
         let config = parse(
             "[node]\nname = \"b\"\n[scheduler]\nmax_running = 7\n\
-             [tasks]\nmax_runtime = \"2m\"\ngrace = \"500ms\"\noutput_limit = \"64KiB\"\n",
+             [tasks]\nmax_runtime = \"2m\"\ngrace = \"500ms\"\noutput_limit = \"64KiB\"\n\
+             [api]\nhead_timeout = \"1s\"\nbody_timeout = \"2s\"\nmax_connections = 9\n",
         )
         .unwrap();
         assert_eq!(config.node.name.as_str(), "b");
@@ -358,7 +413,11 @@ mod tests {
         assert_eq!(config.tasks.max_runtime, Millis(120_000));
         assert_eq!(config.tasks.grace, Millis(500));
         assert_eq!(config.tasks.output_limit, 65_536);
+        assert_eq!(config.api.head_timeout, Millis(1000));
+        assert_eq!(config.api.body_timeout, Millis(2000));
+        assert_eq!(config.api.max_connections, 9);
         assert!(Config::default().scheduler.max_running >= 4);
+        assert!((64..=1024).contains(&Config::default().api.max_connections));
     }
 
     #[test]

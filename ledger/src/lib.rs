@@ -8,11 +8,15 @@
 //! ```text
 //! Draft ──> chain::BatchBuilder ──> Batch ──> store::LogWriter::append ──> durable
 //!           (seq, time, hash)       (bytes)    (fencing, expected head)
+//!
+//! event bytes ──> merkle::TreeWriter ──> tree_head::TreeHead ──> proof::InclusionProof, …
+//!                 (rows of tiles)        (signed, cosigned)      (checked without a ledger)
 //! ```
 //!
 //! The bytes are specified in `FORMAT.md` beside this crate, precisely enough to write an
 //! independent verifier from it.
 
+mod base64;
 pub mod chain;
 pub mod clock;
 pub mod codec;
@@ -20,7 +24,10 @@ pub mod envelope;
 pub mod event;
 pub mod hash;
 pub mod ids;
+pub mod merkle;
+pub mod proof;
 pub mod store;
 mod text;
 pub mod time;
+pub mod tree_head;
 pub mod verify;

@@ -4,67 +4,17 @@
 
 mod common;
 
-use std::fs;
-
-use common::{JsonEvent, encode_again, repo};
+use common::doc::{document, events, field, ledger_id, unhex, vectors};
+use common::{JsonEvent, encode_again};
 use ledger_core::chain::{CHAIN_CONTEXT, ChainKey};
 use ledger_core::codec::{ENCODING, MAX_DEPTH, MAX_EVENT, decode, minify_object};
 use ledger_core::envelope::ChainedEvent;
 use ledger_core::event::Event;
 use ledger_core::hash::Hash;
-use ledger_core::ids::{LedgerId, Seq};
+use ledger_core::ids::Seq;
 use ledger_core::store::redb::{HEAD_FILE_LEN, HeadFile, LAYOUT};
 use ledger_core::store::{BLOCK_CAP, BLOCK_HEADER, Block, ChainWalk, MAX_BLOCK};
 use ledger_core::time::Timestamp;
-
-fn document() -> String {
-    fs::read_to_string(repo("ledger/FORMAT.md")).unwrap()
-}
-
-/// The vectors of one name, each as its fields; a field's value may go on in indented lines.
-fn vectors(name: &str) -> Vec<Vec<(String, String)>> {
-    let text = document();
-    let mut found = Vec::new();
-    for part in text.split(&format!("```vector {name}\n")).skip(1) {
-        let mut fields: Vec<(String, String)> = Vec::new();
-        for line in part.split("```").next().unwrap().lines() {
-            match line.strip_prefix("  ") {
-                Some(more) => fields.last_mut().unwrap().1.push_str(more),
-                None => {
-                    let (key, value) = line.split_once(':').unwrap();
-                    fields.push((key.to_owned(), value.trim().to_owned()));
-                }
-            }
-        }
-        found.push(fields);
-    }
-    assert!(!found.is_empty(), "no vector {name}");
-    found
-}
-
-fn field<'a>(fields: &'a [(String, String)], name: &str) -> &'a str {
-    let found = fields.iter().find(|(key, _)| key == name);
-    &found.unwrap_or_else(|| panic!("no {name}")).1
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    assert_eq!(text.len() % 2, 0);
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
-
-fn ledger_id() -> LedgerId {
-    field(&vectors("key")[0], "ledger").parse().unwrap()
-}
-
-fn events() -> Vec<(String, Vec<u8>)> {
-    vectors("event")
-        .iter()
-        .map(|v| (field(v, "json").to_owned(), unhex(field(v, "bytes"))))
-        .collect()
-}
 
 #[test]
 fn the_key_is_derived_as_said() {

@@ -12,6 +12,7 @@ use crate::framework::{
 use crate::idempotency::Idempotency;
 use crate::leases::Leases;
 use crate::status::Status;
+use crate::subjects::Subjects;
 use crate::tasks::Tasks;
 use crate::testkit::History;
 
@@ -85,5 +86,6 @@ proptest! {
         check_all_ways::<Tasks>(&history, cut);
         check_all_ways::<Idempotency>(&history, cut);
         check_all_ways::<Leases>(&history, cut);
+        check_all_ways::<Subjects>(&history, cut);
     }
 }

@@ -7,6 +7,7 @@ pub mod framework;
 pub mod idempotency;
 pub mod leases;
 pub mod status;
+pub mod subjects;
 pub mod tasks;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

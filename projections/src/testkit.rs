@@ -385,6 +385,7 @@ impl History {
 
     fn retry(&mut self) {
         if let Some((name, attempts)) = self.dead.pop_front() {
+            self.lost.remove(&name);
             let next = attempts + 1;
             let retried = TaskEvent::Retried(TaskRetried {
                 attempt: Attempt(next),

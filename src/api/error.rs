@@ -4,6 +4,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use projections::subjects::REMEMBERED;
+
 use super::wire::{ApiError, ErrorBody, ErrorCode};
 use crate::node::command::Rejected;
 use crate::scheduler::decide::Refusal;
@@ -12,8 +14,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.http_status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorBody { error: self })).into_response()
+        answer(status, self)
     }
+}
+
+/// A failure under a status of its own, where HTTP has a better word than the code's.
+pub(super) fn answer(status: StatusCode, error: ApiError) -> Response {
+    (status, Json(ErrorBody { error })).into_response()
 }
 
 impl From<Rejected> for ApiError {
@@ -28,8 +35,21 @@ impl From<Rejected> for ApiError {
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
                 .hint("keep large content in a file and put its path and hash into the event"),
-            Rejected::Head { .. } => Self::new(ErrorCode::Conflict, message)
-                .hint("read what was appended meanwhile, then try again"),
+            Rejected::Head { actual, .. } => Self::new(ErrorCode::Conflict, message)
+                .hint("read what was appended meanwhile, then try again")
+                .actually(actual),
+            Rejected::Version {
+                subject, actual, ..
+            } => Self::new(ErrorCode::Conflict, message)
+                .hint(format!(
+                    "read what was appended meanwhile (`ledger query -k 'app.*' --subject {subject}`), then try again"
+                ))
+                .actually(actual.into()),
+            Rejected::Forgotten { by, .. } => Self::new(ErrorCode::Refused, message)
+                .because(format!(
+                    "it is not among the {REMEMBERED} subjects that changed last; if there are events about it, the last is seq {by} or before"
+                ))
+                .hint("append without an expected version: the receipt names the version from then on"),
             Rejected::NotLeading(_) => Self::new(ErrorCode::NotLeader, message)
                 .hint("what was not acknowledged may or may not have been recorded; start a node with `ledger up` and look"),
         }

@@ -14,6 +14,7 @@ use ledger_core::event::{APP_PREFIX, Event};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Seq};
 use ledger_core::store::LogReader;
+use projections::subjects::Version;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,6 +106,7 @@ fn app_event(event: super::wire::AppendEvent) -> Result<AppEvent, ApiError> {
         kind: event.kind,
         subject,
         data: redact::json(&data).into_owned(),
+        expected: event.expected_version.map(Version::from),
     })
 }
 

@@ -1,34 +1,70 @@
 //! Parts of a request, read strictly: whatever is wrong with them is answered with an
 //! [`ApiError`](super::wire::ApiError) like every other failure, never with the framework's text.
 
-use axum::body::Bytes;
+use std::sync::Arc;
+
+use axum::body::{Bytes, HttpBody};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use ledger_core::ids::Id;
+use ledger_core::time::Millis;
 use serde::de::DeserializeOwned;
 
-use super::error::usage;
-use super::wire::ApiError;
+use super::connections::{closing, duration};
+use super::error::{answer, usage};
+use super::server::Api;
+use super::wire::{ApiError, ErrorCode, MAX_BODY};
+use crate::units::format_limit;
 
-/// A whole body, at most [`MAX_BODY`](super::wire::MAX_BODY) bytes.
+/// A whole body, at most [`MAX_BODY`](super::wire::MAX_BODY) bytes, come in time.
 pub(super) struct Content(pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Content {
-    type Rejection = ApiError;
+impl FromRequest<Arc<Api>> for Content {
+    type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_))) => {
-                Err(usage(
-                    "the request body is too large; at most 1 MiB is taken",
-                ))
-            }
-            Err(error) => Err(usage("the request body can't be read").because(error.body_text())),
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
+        // One that announces too much is not read at all.
+        if request.body().size_hint().lower() > MAX_BODY as u64 {
+            return Err(too_large());
         }
+        let limit = api.limits.body_timeout;
+        let whole = Bytes::from_request(request, api);
+        let Ok(whole) = tokio::time::timeout(duration(limit), whole).await else {
+            return Err(late(limit));
+        };
+        whole.map(Self).map_err(|error| match error {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+                too_large()
+            }
+            error => usage("the request body can't be read")
+                .because(error.body_text())
+                .hint("send the whole request again")
+                .into_response(),
+        })
     }
+}
+
+fn too_large() -> Response {
+    let error = usage("the request body is too large; at most 1 MiB is taken")
+        .hint("send less at a time; keep large content in a file and name its path");
+    closing(answer(StatusCode::PAYLOAD_TOO_LARGE, error))
+}
+
+/// What is missing of the body may still come and would be taken for the next request, so the
+/// connection ends here.
+fn late(limit: Millis) -> Response {
+    let limit = format_limit(limit);
+    let error = ApiError::new(
+        ErrorCode::Timeout,
+        "the request body did not arrive in time",
+    )
+    .because(format!("it was not complete after {limit}"))
+    .hint("nothing was recorded; send the whole request again");
+    closing(answer(StatusCode::REQUEST_TIMEOUT, error))
 }
 
 /// Everything behind the question mark.
@@ -40,10 +76,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(error) => {
-                Err(usage("the parameters are not what this endpoint takes")
-                    .because(error.body_text()))
-            }
+            Err(error) => Err(usage("the parameters are not what this endpoint takes")
+                .because(error.body_text())
+                .hint("those that are not known are refused, so check their names")),
         }
     }
 }

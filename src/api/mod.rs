@@ -3,6 +3,7 @@
 //! Handlers only translate: a request becomes a command to the core or a question to a view, the
 //! answer becomes JSON. Who asks is taken from the socket's peer, never from the request.
 
+mod connections;
 mod error;
 mod events;
 mod extract;
@@ -12,4 +13,5 @@ mod tasks;
 mod views;
 pub mod wire;
 
+pub use connections::Limits;
 pub use server::{Api, Defaults, bind, serve};

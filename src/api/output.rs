@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
 use notify::{RecursiveMode, Watcher};
+use projections::tasks::TaskState;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -35,28 +36,25 @@ pub(super) async fn output(
         attempt_dir(&api, &task, attempt)?;
     }
     api.views_caught_up().await?;
-    let (latest, ended) = begun(&api, &task).await?.ok_or_else(|| unknown(&task))?;
-    let latest = latest.map(|attempt| attempt.0);
+    let runs = runs(&api, &task).await?.ok_or_else(|| unknown(&task))?;
+    let latest = runs.latest.map(|attempt| attempt.0);
     // Who follows may wait for a run that is still to come.
-    let may_come = query.follow && !ended;
-    let attempt = match (query.attempt, latest) {
-        (Some(wanted), _) if may_come || Some(wanted) <= latest => wanted,
-        (Some(wanted), _) => {
+    let may_come = query.follow && !runs.ended;
+    let attempt = match query.attempt {
+        Some(wanted) if may_come || Some(wanted) <= latest => wanted,
+        Some(wanted) => {
             return Err(ApiError::new(
                 ErrorCode::NotFound,
                 format!("task {task} has no attempt {wanted}"),
             )
             .hint(format!("see `ledger task show {task}` for its attempts")));
         }
-        (None, Some(latest)) => latest,
-        (None, None) if may_come => Attempt::FIRST.0,
-        (None, None) => {
-            return Err(ApiError::new(
-                ErrorCode::NotFound,
-                format!("task {task} has not been started"),
-            )
-            .hint("follow it with -f to wait for its output"));
-        }
+        None => runs
+            .next
+            .filter(|_| query.follow)
+            .map(|next| next.0)
+            .or(latest)
+            .ok_or_else(|| not_started(&task))?,
     };
     let dir = attempt_dir(&api, &task, attempt)?;
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
@@ -69,14 +67,37 @@ fn attempt_dir(api: &Api, task: &Id, attempt: u32) -> Result<AttemptDir, ApiErro
     AttemptDir::new(&api.data_dir, task, attempt).map_err(|e| usage(e.to_string()))
 }
 
-/// The latest attempt of a task and whether the task has ended; nothing if there is no such task.
-async fn begun(api: &Arc<Api>, task: &Id) -> Result<Option<(Option<Attempt>, bool)>, ApiError> {
+fn not_started(task: &Id) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("task {task} has not been started"),
+    )
+    .hint("follow it with -f to wait for its output")
+}
+
+/// Which runs of a task there are.
+struct Runs {
+    /// The latest that was ordered.
+    latest: Option<Attempt>,
+    /// The one that the task waits for in its queue.
+    next: Option<Attempt>,
+    /// Whether the task has ended.
+    ended: bool,
+}
+
+/// The runs of a task; nothing if there is no such task.
+async fn runs(api: &Arc<Api>, task: &Id) -> Result<Option<Runs>, ApiError> {
     let (shared, task) = (Arc::clone(api), task.clone());
     blocking(move || {
         let seen = shared.views.with_tasks(|tasks, _| {
-            tasks
-                .get(&task)
-                .map(|task| (task.view().attempt, task.is_ended()))
+            tasks.get(&task).map(|task| Runs {
+                latest: task.view().attempt,
+                next: match task.state {
+                    TaskState::Queued { next, .. } => Some(next),
+                    _ => None,
+                },
+                ended: task.is_ended(),
+            })
         });
         seen.flatten()
     })

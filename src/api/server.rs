@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
-use axum::{Json, Router};
 use crossbeam_channel::Sender;
 use ledger_core::chain::Head;
 use ledger_core::envelope::Origin;
@@ -23,8 +21,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 
-use super::error::{failed, usage};
-use super::wire::{ApiError, ErrorBody, ErrorCode, MAX_BODY};
+use super::connections::{self, Limits, Peer};
+use super::error::{answer, failed, usage};
+use super::wire::{ApiError, ErrorCode, MAX_BODY};
 use super::{events, output, tasks, views};
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
@@ -47,6 +46,7 @@ pub struct Api {
     pub(crate) started_at: Timestamp,
     pub(crate) data_dir: PathBuf,
     pub(crate) defaults: Defaults,
+    pub(crate) limits: Limits,
     pub(crate) inbox: Sender<Mail>,
     pub(crate) reader: Arc<dyn LogReader>,
     pub(crate) views: Arc<ViewWorker>,
@@ -100,22 +100,13 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Reads a JSON body strictly.
 pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body)
-        .map_err(|e| usage("the request body is not what this endpoint takes").because(e))
-}
-
-/// Who is at the other end of the socket.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self {
-            uid: stream.io().peer_cred().ok().map(|cred| cred.uid()),
-        }
-    }
+    serde_json::from_slice(body).map_err(|e| {
+        usage("the request body is not what this endpoint takes")
+            .because(e)
+            .hint(
+                "send one JSON object; fields that are not known are refused, so check their names",
+            )
+    })
 }
 
 /// The origin of a request: the peer's uid, as the kernel vouches for it.
@@ -124,13 +115,10 @@ pub(super) struct Caller(pub(super) Origin);
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let peer = ConnectInfo::<Peer>::from_request_parts(parts, state)
-            .await
-            .ok()
-            .and_then(|ConnectInfo(peer)| peer.uid);
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let refused = || ApiError::new(ErrorCode::Refused, "the kernel does not say who is asking");
-        let uid = peer.ok_or_else(refused)?;
+        let uid = parts.extensions.get::<Peer>().and_then(|peer| peer.uid);
+        let uid = uid.ok_or_else(refused)?;
         let actor = Entity::of("uid", &uid.to_string()).map_err(|_| refused())?;
         Ok(Self(Origin::of(actor)))
     }
@@ -171,15 +159,13 @@ pub fn bind(data_dir: &Path, node: &Id) -> std::io::Result<UnixListener> {
 
 /// Serves until `stop` resolves; requests under way are finished, streams are ended by
 /// `Api::stopping`.
-///
-/// # Errors
-/// The system's, if the socket fails.
-pub async fn serve(
-    listener: UnixListener,
-    api: Arc<Api>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
+pub async fn serve(listener: UnixListener, api: Arc<Api>, stop: impl Future<Output = ()> + Send) {
+    let limits = api.limits;
+    connections::serve(listener, routes(api), limits, stop).await;
+}
+
+fn routes(api: Arc<Api>) -> Router {
+    Router::new()
         .route("/v1/status", get(views::status))
         .route("/v1/head", get(events::head))
         .route("/v1/blocks", get(events::blocks))
@@ -198,15 +184,10 @@ pub async fn serve(
                 .hint("the API is under /v1; see `ledger --version` for the node's version")
         })
         .method_not_allowed_fallback(async || {
-            let error = usage("this endpoint does not take requests of this method");
-            (StatusCode::METHOD_NOT_ALLOWED, Json(ErrorBody { error }))
+            let error = usage("this endpoint does not take requests of this method")
+                .hint("the `allow` header names the methods that it takes");
+            answer(StatusCode::METHOD_NOT_ALLOWED, error)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(api);
-    axum::serve(
-        listener,
-        router.into_make_service_with_connect_info::<Peer>(),
-    )
-    .with_graceful_shutdown(stop)
-    .await
+        .with_state(api)
 }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
-use ledger_core::event::{Event, Outputs, Priority, TaskEvent, TaskSubmitted};
+use ledger_core::event::{Event, Priority, TaskEvent, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
 use projections::tasks::{StateName, TaskView, Tasks};
 use serde::Deserialize;
@@ -184,19 +184,9 @@ pub(super) async fn show(
     let closed = view.attempts.last().map(|last| last.closed);
     if let Some(closed) = closed {
         let reader = Arc::clone(&api.reader);
-        view.outputs = blocking(move || outputs_of(&event_at(reader.as_ref(), closed)?)).await??;
+        view.add_closing(blocking(move || event_at(reader.as_ref(), closed)?.payload()).await??);
     }
     Ok(Json(view))
-}
-
-fn outputs_of(found: &Found) -> Result<Option<Outputs>, ApiError> {
-    Ok(match found.payload()? {
-        Event::Task(TaskEvent::Completed(e)) => Some(e.outputs),
-        Event::Task(TaskEvent::Failed(e)) => Some(e.outputs),
-        Event::Task(TaskEvent::TimedOut(e)) => Some(e.outputs),
-        Event::Task(TaskEvent::Cancelled(e)) => e.outputs,
-        _ => None,
-    })
 }
 
 pub(super) async fn wait(

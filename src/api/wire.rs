@@ -18,9 +18,14 @@
 //! | `GET /v1/projections/{name}/snapshot` | | [`SnapshotHead`], then a line `["key",value]` for each row |
 //! | `POST /v1/projections/{name}/rebuild` | | [`ProjectionInfo`] |
 //!
+//! A request that rested on something that is not so (`expected_head`, `expected_version`) is a
+//! conflict that names what is, in [`ApiError::actual`].
+//!
 //! Events are read as raw blocks and filtered where they are read, so that the reader checks the
 //! chain itself and a lying node is found out. Errors are [`ErrorBody`] with the status of
-//! [`ErrorCode::http_status`], except that a method that an endpoint does not take is a 405.
+//! [`ErrorCode::http_status`], except where HTTP has a word of its own: 405 for a method that an
+//! endpoint does not take, 408 for a body that does not arrive in time, 413 for one that is too
+//! large, 503 for a connection too many. What is no request at all is answered without a body.
 
 use std::fmt;
 
@@ -145,6 +150,10 @@ pub struct AppendEvent {
     /// What it is about; `app/default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Entity>,
+    /// The append is refused unless this is the version of the event's subject before it: the seq of
+    /// the last `app.*` event about it, 0 if there must be none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_version: Option<Seq>,
     /// Any JSON object.
     pub data: Box<RawValue>,
 }
@@ -183,7 +192,7 @@ pub enum Stream {
 pub struct OutputQuery {
     /// Which stream.
     pub stream: Stream,
-    /// Which run; the latest if absent.
+    /// Which run; if absent the latest, or for a follower the one that the task waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// Keep sending what is written until the run has ended.
@@ -332,6 +341,10 @@ pub struct ApiError {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// What is so instead of what was expected: where the ledger ends, or the version of the
+    /// subject, 0 if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actual: Option<Seq>,
 }
 
 impl ApiError {
@@ -342,7 +355,15 @@ impl ApiError {
             message: message.into(),
             cause: None,
             hint: None,
+            actual: None,
         }
+    }
+
+    /// Adds what is so instead of what was expected.
+    #[must_use]
+    pub fn actually(mut self, actual: Seq) -> Self {
+        self.actual = Some(actual);
+        self
     }
 
     /// Adds why.

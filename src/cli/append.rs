@@ -4,6 +4,7 @@ use std::io::{BufRead, Read};
 
 use ledger_core::envelope::is_traceparent;
 use ledger_core::ids::{Entity, Id, Kind, Seq};
+use projections::subjects::Version;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -34,7 +35,8 @@ pub(crate) struct Args {
         conflicts_with = "batch"
     )]
     data: String,
-    /// Append many, all or none: lines of {"kind":…,"subject":…,"data":…} from a file, or `-`
+    /// Append many, all or none: lines of {"kind":…,"subject":…,"expected_version":…,"data":…} from
+    /// a file, or `-`; all but the kind may be left out
     #[arg(long, value_name = "FILE|-")]
     batch: Option<String>,
     /// A second append with the same key changes nothing and gives the first's receipt
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     /// Append only if the ledger ends here
     #[arg(long, value_name = "SEQ")]
     expect_head: Option<u64>,
+    /// Append only if this is the last app.* event about the subject, or if there is none yet
+    #[arg(long, value_name = "SEQ|new", conflicts_with = "batch")]
+    expect_version: Option<Version>,
     /// The event that led to this
     #[arg(long, value_name = "SEQ")]
     cause: Option<u64>,
@@ -66,6 +71,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
             vec![AppendEvent {
                 kind,
                 subject: args.subject,
+                expected_version: args.expect_version.map(Seq::from),
                 data: object(&data)?,
             }]
         }
@@ -137,6 +143,8 @@ struct Line {
     #[serde(default)]
     subject: Option<Entity>,
     #[serde(default)]
+    expected_version: Option<Seq>,
+    #[serde(default)]
     data: Option<Box<RawValue>>,
 }
 
@@ -173,6 +181,7 @@ fn parse_batch(name: &str, lines: impl BufRead) -> Result<Vec<AppendEvent>, ApiE
         events.push(AppendEvent {
             kind: parsed.kind,
             subject: parsed.subject,
+            expected_version: parsed.expected_version,
             data,
         });
         if events.len() > MAX_BATCH {

@@ -38,6 +38,9 @@ impl Exit {
 pub(crate) enum Failure {
     /// It failed.
     Error(Box<ApiError>),
+    /// A command that it was to run could not be started: an error like others, with the exit code
+    /// that a shell would give.
+    NotStarted(Box<ApiError>, Exit),
     /// Whoever read its output has closed the pipe.
     ClosedPipe,
 }
@@ -194,7 +197,7 @@ mod tests {
     fn said(failure: impl Into<Failure>) -> (u8, String, bool) {
         match failure.into() {
             Failure::Error(error) => (error.code.exit_code(), error.message, error.hint.is_some()),
-            Failure::ClosedPipe => panic!("not an error"),
+            Failure::NotStarted(..) | Failure::ClosedPipe => panic!("not such an error"),
         }
     }
 
@@ -226,7 +229,7 @@ mod tests {
         let read = ReadError::Io(io::Error::other(error.clone()));
         match Failure::from(ReplayError::Read(read)) {
             Failure::Error(found) => assert_eq!(*found, error),
-            Failure::ClosedPipe => panic!("not an error"),
+            Failure::NotStarted(..) | Failure::ClosedPipe => panic!("not such an error"),
         }
     }
 

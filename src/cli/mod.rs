@@ -77,6 +77,7 @@ enum Command {
     /// Append an application's own events
     Append(append::Args),
     /// Run a command as a task, stream its output, exit as it exits
+    #[command(after_help = exec::CODES)]
     Exec(exec::Args),
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
@@ -113,6 +114,10 @@ fn run(arguments: &[OsString]) -> Exit {
         // Whoever read has what it wanted.
         Err(Failure::ClosedPipe) => Exit::OK,
         Err(Failure::Error(error)) => error::report(&error, style),
+        Err(Failure::NotStarted(error, exit)) => {
+            error::report(&error, style);
+            exit
+        }
     }
 }
 

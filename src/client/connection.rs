@@ -11,14 +11,21 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use ledger_core::time::Micros;
 
 use super::address::Address;
 use super::stream::ByteStream;
 use super::{MAX_ANSWER, PATIENCE};
 use crate::api::wire::{ApiError, ErrorBody, ErrorCode};
+use crate::config::HEAD_TIMEOUT;
+use crate::node::ports::Stopwatch;
 
 /// Most idle connections kept.
 const MAX_IDLE: usize = 64;
+/// How long an idle connection is used again: half as long as a node keeps one by default. The
+/// node closes first otherwise, perhaps while a request is on its way, of which nobody could then
+/// say whether it was taken.
+const MAX_IDLE_TIME: Micros = Micros(HEAD_TIMEOUT.0 * 1000 / 2);
 /// Longest body of a failed answer that is read, in bytes.
 const MAX_ERROR: usize = 64 * 1024;
 
@@ -36,7 +43,10 @@ type Sender = SendRequest<Full<Bytes>>;
 /// Connections to one node.
 pub(super) struct Pool {
     address: Address,
-    idle: Mutex<Vec<Sender>>,
+    /// With how long each has been idle, the longest first.
+    idle: Mutex<Vec<(Sender, Stopwatch)>>,
+    /// [`MAX_IDLE_TIME`], less in tests.
+    pub(super) max_idle_time: Micros,
 }
 
 impl fmt::Debug for Pool {
@@ -53,7 +63,8 @@ impl Pool {
         let first = connect(&address).await?;
         Ok(Self {
             address,
-            idle: Mutex::new(vec![first]),
+            idle: Mutex::new(vec![(first, Stopwatch::start())]),
+            max_idle_time: MAX_IDLE_TIME,
         })
     }
 
@@ -141,8 +152,11 @@ impl Pool {
 
     fn take_idle(&self) -> Option<Sender> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(sender) = idle.pop() {
-            if !sender.is_closed() {
+        while let Some((sender, since)) = idle.pop() {
+            if since.elapsed() >= self.max_idle_time {
+                // The rest have been idle for longer still.
+                idle.clear();
+            } else if !sender.is_closed() {
                 return Some(sender);
             }
         }
@@ -152,7 +166,7 @@ impl Pool {
     fn give_back(&self, sender: Sender) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE && !sender.is_closed() {
-            idle.push(sender);
+            idle.push((sender, Stopwatch::start()));
         }
     }
 }

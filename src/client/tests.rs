@@ -14,6 +14,7 @@ use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use hyper::body::{Bytes, Frame};
+use ledger_core::time::Micros;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
@@ -194,6 +195,30 @@ async fn a_connection_closed_while_idle_is_replaced_and_nothing_is_sent_twice() 
     let error = client.head().await.unwrap_err();
     assert_eq!(error.message, "the connection to the node is lost");
     assert_eq!(seen.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_idle_for_long_is_not_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sock");
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&opened);
+    let listener =
+        axum::serve::ListenerExt::tap_io(UnixListener::bind(&path).unwrap(), move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+    let router = Router::new().route("/v1/head", get(|| async { HEAD }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut client = Client::connect(&path).await.unwrap();
+    for _ in 0..3 {
+        client.head().await.unwrap();
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+    client.pool.max_idle_time = Micros(0);
+    for _ in 0..3 {
+        client.head().await.unwrap();
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use ledger_core::envelope::Origin;
 use ledger_core::event::{Attempt, Exec, Priority, TaskSubmitted};
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use ledger_core::time::{Millis, Timestamp};
+use projections::subjects::Version;
 use projections::tasks::{ProcessRef, TaskView};
 
 use crate::scheduler::decide::{Ended, Refusal};
@@ -62,6 +63,8 @@ pub struct AppEvent {
     pub subject: Entity,
     /// A minified JSON object.
     pub data: String,
+    /// Refuse unless its subject stands there.
+    pub expected: Option<Version>,
 }
 
 /// What a request is answered with, once it is durable.
@@ -105,9 +108,39 @@ pub enum Rejected {
         /// Where it ends.
         actual: Seq,
     },
+    /// A subject does not stand where the client expects.
+    #[error("{}", version_differs(.subject, *.expected, *.actual))]
+    Version {
+        /// The subject.
+        subject: Entity,
+        /// What the client expects.
+        expected: Version,
+        /// Where it stands.
+        actual: Version,
+    },
+    /// Nobody knows any more where a subject stands.
+    #[error("the version of {subject} is not remembered")]
+    Forgotten {
+        /// The subject.
+        subject: Entity,
+        /// If there are events about it, the last stands here or before.
+        by: Seq,
+    },
     /// The node has stopped leading.
     #[error("this node does not lead: {0}")]
     NotLeading(String),
+}
+
+fn version_differs(subject: &Entity, expected: Version, actual: Version) -> String {
+    match (expected, actual) {
+        (Version::New, actual) => format!("{subject} is not new: its version is {actual}"),
+        (expected, Version::New) => {
+            format!("{subject} is new and has no version yet, {expected} was expected")
+        }
+        (expected, actual) => {
+            format!("the version of {subject} is {actual}, not the expected {expected}")
+        }
+    }
 }
 
 /// Time as a turn sees it.

@@ -29,6 +29,7 @@ use super::command::{
     StartOrder, StopReason,
 };
 use super::decision::Decision;
+use super::expect;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
@@ -297,10 +298,8 @@ impl Core {
         if let Some(seq) = self.replayed(key.as_ref()) {
             return Ok(Reply::Replayed(seq));
         }
-        let actual = self.sequencer.head().seq;
-        if let Some(expected) = expected_head.filter(|expected| *expected != actual) {
-            return Err(Rejected::Head { expected, actual });
-        }
+        let head = self.sequencer.head().seq;
+        expect::check(&self.sequencer.state.subjects, head, expected_head, &events)?;
         let entries = events
             .into_iter()
             .map(|e| Entry {

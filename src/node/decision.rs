@@ -7,6 +7,7 @@ use ledger_core::ids::Seq;
 use projections::framework::{ApplyError, Projection, RestoreError};
 use projections::idempotency::Idempotency;
 use projections::leases::Leases;
+use projections::subjects::Subjects;
 use projections::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub struct Decision {
     pub leases: Leases,
     /// Idempotency keys.
     pub keys: Idempotency,
+    /// Versions of what applications record events about.
+    pub subjects: Subjects,
     /// The first event that this binary does not know: whoever decides over it decides blindly.
     unknown: Option<Unknown>,
 }
@@ -42,7 +45,10 @@ impl Decision {
 
 impl Projection for Decision {
     const NAME: &'static str = "decision";
-    const VERSION: u32 = Tasks::VERSION * 10_000 + Leases::VERSION * 100 + Idempotency::VERSION;
+    const VERSION: u32 = Tasks::VERSION * 1_000_000
+        + Leases::VERSION * 10_000
+        + Idempotency::VERSION * 100
+        + Subjects::VERSION;
 
     fn wants(_kind: &str) -> bool {
         // Any event may carry an idempotency key, and time passes with each.
@@ -64,6 +70,9 @@ impl Projection for Decision {
         if Leases::wants(header.kind) {
             self.leases.apply(header, event)?;
         }
+        if Subjects::wants(header.kind) {
+            self.subjects.apply(header, event)?;
+        }
         self.keys.apply(header, event)
     }
 
@@ -72,6 +81,8 @@ impl Projection for Decision {
             .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
         self.leases
             .rows(&mut |key, value| emit(&format!("leases/{key}"), value));
+        self.subjects
+            .rows(&mut |key, value| emit(&format!("subjects/{key}"), value));
         self.tasks
             .rows(&mut |key, value| emit(&format!("tasks/{key}"), value));
         if let Some(unknown) = &self.unknown {
@@ -81,7 +92,8 @@ impl Projection for Decision {
     }
 
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
-        let (mut keys, mut leases, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut leases) = (Vec::new(), Vec::new());
+        let (mut subjects, mut tasks) = (Vec::new(), Vec::new());
         let mut unknown = None;
         for (key, value) in rows {
             if key == "unknown" {
@@ -92,6 +104,7 @@ impl Projection for Decision {
             let part = match key.split_once('/') {
                 Some(("keys", _)) => &mut keys,
                 Some(("leases", _)) => &mut leases,
+                Some(("subjects", _)) => &mut subjects,
                 Some(("tasks", _)) => &mut tasks,
                 _ => return Err(RestoreError::row(key, "belongs to no part")),
             };
@@ -101,6 +114,7 @@ impl Projection for Decision {
         Ok(Self {
             keys: Idempotency::from_rows(&mut keys.into_iter())?,
             leases: Leases::from_rows(&mut leases.into_iter())?,
+            subjects: Subjects::from_rows(&mut subjects.into_iter())?,
             tasks: Tasks::from_rows(&mut tasks.into_iter())?,
             unknown,
         })

@@ -1,7 +1,7 @@
 //! The node: a synchronous state machine in the middle, threads and sockets around it.
 //!
 //! ```text
-//!  API ──> requests ──┐                         ┌──> disk thread: append, one fsync a batch
+//!  API ──> requests ──┐                         ┌──> disk: append, one sync a batch
 //!  shims ─> reports ──┼──> core::Core::step ────┼──> views thread: fold what is durable
 //!  disk ──> done ─────┘    (now, inputs)        ├──> process port: start, cancel, look after
 //!                           -> outputs          └──> replies, only for what is durable
@@ -15,6 +15,8 @@ pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
+pub mod disk;
+mod expect;
 pub mod gather;
 mod outcome;
 pub mod ports;

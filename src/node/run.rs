@@ -19,9 +19,10 @@ use tokio::sync::{mpsc, watch};
 use super::boot::{BootError, Booted, boot};
 use super::command::{Input, Output, StopReason};
 use super::core::Core;
+use super::disk::Disk;
 use super::processes::{Port, PortConfig};
-use super::threads::{Mail, Outlets, turn, write};
-use crate::api::{self, Api, Defaults};
+use super::threads::{Mail, Outlets, turn};
+use crate::api::{self, Api, Defaults, Limits};
 use crate::config::Config;
 
 /// How a node is to run.
@@ -124,6 +125,11 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             max_runtime: options.config.tasks.max_runtime,
             grace: options.config.tasks.grace,
         },
+        limits: Limits {
+            head_timeout: options.config.api.head_timeout,
+            body_timeout: options.config.api.body_timeout,
+            connections: usize::try_from(options.config.api.max_connections).unwrap_or(usize::MAX),
+        },
         inbox: inbox.clone(),
         reader,
         views: Arc::clone(&views),
@@ -201,10 +207,14 @@ fn start_threads(
         stopped,
     } = parts;
     let (effects, effects_in) = mpsc::unbounded_channel();
-    let (disk, batches) = bounded(1);
-    let writer = spawn_writer(store, batches, views, head, inbox.clone())?;
+    let views = Arc::clone(views);
+    let durable = move |batch| views.durable(batch);
+    let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head));
+    let (large, batches) = bounded(1);
+    let writer = spawn_writer(Arc::clone(&disk), batches, inbox.clone())?;
     let outlets = Outlets {
         disk,
+        large,
         effects,
         stopped,
     };
@@ -242,18 +252,13 @@ fn warnings() -> Vec<String> {
 }
 
 fn spawn_writer(
-    store: DurableStore,
+    disk: Arc<Disk>,
     batches: Receiver<Batch>,
-    views: &Arc<ViewWorker>,
-    head: watch::Sender<Head>,
     inbox: Sender<Mail>,
 ) -> Result<JoinHandle<()>, NodeError> {
-    let views = Arc::clone(views);
     std::thread::Builder::new()
         .name("disk".into())
-        .spawn(move || {
-            write(store, &batches, |batch| views.durable(batch), &head, &inbox);
-        })
+        .spawn(move || disk.serve(&batches, &inbox))
         .map_err(io("starting the disk's thread"))
 }
 

@@ -1,22 +1,17 @@
-//! The threads around the core: one that turns it, one that writes the ledger.
-//!
-//! The core's thread takes everything that has arrived in one turn, so that under load many
-//! commands share a batch. The disk's thread appends one batch at a time and says when it is
-//! durable, in this order: to the views, to followers, to the core, which then lets replies go.
+//! The thread that turns the core. It takes everything that has arrived in one turn, so that under
+//! load many commands share a batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use ledger_core::chain::{Batch, Head};
+use ledger_core::chain::Batch;
 use ledger_core::envelope::Origin;
-use ledger_core::store::{AppendError, LogWriter};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::command::{
-    AppendFailure, Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason,
-};
+use super::command::{Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
 use super::core::Core;
+use super::disk::{Disk, SMALL};
 use super::gather::Gather;
 use super::processes::Effect;
 
@@ -40,7 +35,9 @@ pub(crate) enum Mail {
 
 /// Where the core's outputs go.
 pub(super) struct Outlets {
-    pub(super) disk: Sender<Batch>,
+    pub(super) disk: Arc<Disk>,
+    /// To the thread that appends large batches.
+    pub(super) large: Sender<Batch>,
     pub(super) effects: mpsc::UnboundedSender<Effect>,
     pub(super) stopped: watch::Sender<Option<StopReason>>,
 }
@@ -53,12 +50,20 @@ pub(super) fn turn(core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outle
         gather: Gather::default(),
         replies: HashMap::new(),
         next: 0,
+        written: None,
     };
     let mut going = turner.post(first).is_some();
     while going {
-        // Everyone who could send has gone: nothing can happen any more.
-        let Ok(mail) = inbox.recv() else { return };
-        let mail = std::iter::once(mail).chain(inbox.try_iter().take(MAX_TURN - 1));
+        // What was written in this thread comes first, with what has arrived meanwhile.
+        let first = match turner.written.take() {
+            Some(input) => Mail::Tell(input),
+            None => match inbox.recv() {
+                Ok(mail) => mail,
+                // Everyone who could send has gone: nothing can happen any more.
+                Err(_) => return,
+            },
+        };
+        let mail = std::iter::once(first).chain(inbox.try_iter().take(MAX_TURN - 1));
         going = turner.round(mail.collect(), inbox).is_some();
     }
 }
@@ -69,6 +74,8 @@ struct Turner<'a> {
     gather: Gather,
     replies: HashMap<RequestId, oneshot::Sender<Result<Reply, Rejected>>>,
     next: u64,
+    /// What came of the batch that this thread has just appended.
+    written: Option<Input>,
 }
 
 impl Turner<'_> {
@@ -132,8 +139,12 @@ impl Turner<'_> {
             match output {
                 Output::Append(batch) => {
                     self.gather.batch_sent();
-                    // The disk's thread ends only after this one.
-                    drop(self.outlets.disk.send(batch));
+                    if batch.len() <= SMALL {
+                        self.written = Some(self.outlets.disk.append(batch));
+                    } else {
+                        // The disk's thread ends only after this one.
+                        drop(self.outlets.large.send(batch));
+                    }
                 }
                 Output::Reply { id, result } => {
                     answered += 1;
@@ -152,32 +163,5 @@ impl Turner<'_> {
             }
         }
         Some(answered)
-    }
-}
-
-/// Appends batches until nobody sends any, and tells who needs to know.
-pub(super) fn write(
-    mut store: impl LogWriter,
-    batches: &Receiver<Batch>,
-    durable: impl Fn(Arc<Batch>),
-    head: &watch::Sender<Head>,
-    inbox: &Sender<Mail>,
-) {
-    for batch in batches {
-        let input = match store.append(&batch) {
-            Ok(at) => {
-                durable(Arc::new(batch));
-                head.send_replace(at);
-                Input::Durable(at)
-            }
-            Err(error) => Input::AppendFailed(match error {
-                AppendError::Full(e) => AppendFailure::Full(e.to_string()),
-                fenced @ AppendError::Fenced { .. } => AppendFailure::Fenced(fenced.to_string()),
-                other => AppendFailure::Io(other.to_string()),
-            }),
-        };
-        if inbox.send(Mail::Tell(input)).is_err() {
-            return;
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! Policy of dispatch: strictly by queue, first in first out inside a queue, at most
 //! `max_running` attempts at once. An attempt that failed or ran past its limit leaves its task in
 //! the dead-letter queue, from which it is taken by hand; a lost one is requeued, at most
-//! [`MAX_LOST`] times.
+//! [`MAX_LOST`] times, and as often again after each time it was taken out by hand.
 
 use ledger_core::event::{
     Attempt, DeadReason, Failure, LadderCause, LadderStep, Outputs, Payload, Priority, ProcessEnd,
@@ -17,7 +17,8 @@ use projections::tasks::{ProcessRef, Run, Task, TaskState, Tasks};
 
 use crate::decided::Decided;
 
-/// How often a task may be lost before it is dead.
+/// How often a task may be lost before it is dead, counted from its submission or from when it was
+/// last retried by hand.
 pub const MAX_LOST: u32 = 3;
 /// Longest `max_runtime`: 30 days. A limit that never comes would be none.
 pub const MAX_RUNTIME: Millis = Millis(30 * 24 * 3600 * 1000);

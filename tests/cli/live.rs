@@ -80,7 +80,6 @@ async fn exec_behaves_as_if_the_command_ran_here() {
     assert_eq!(text(&ran.stderr), "no newline");
     for (code, arguments) in [
         (0, &["exec", "--", "true"][..]),
-        (127, &["exec", "--", "no-such-command-here"]),
         (137, &["exec", "--", "sh", "-c", "kill -9 $$"]),
         (124, &["exec", "--max-runtime", "50ms", "--", "sleep", "60"]),
     ] {
@@ -92,6 +91,50 @@ async fn exec_behaves_as_if_the_command_ran_here() {
         (large.stdout.len(), large.status.code()),
         (3_000_000, Some(0))
     );
+}
+
+#[tokio::test]
+async fn exec_says_why_a_command_could_not_be_started() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let room = ledger.room.path();
+    std::fs::write(room.join("plain"), "echo never\n").unwrap();
+    std::fs::write(room.join("script"), "#!/nowhere/at/all\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(room.join("script"), mode).unwrap();
+    let mut said = Vec::new();
+    for (code, arguments) in [
+        (127, &["exec", "--", "no-such-command-here"][..]),
+        (127, &["exec", "-e", "PATH=/nowhere", "--", "true"]),
+        (127, &["exec", "--", "./no-such-file"]),
+        (127, &["exec", "--", "./script"]),
+        (126, &["exec", "--id", "plain", "--", "./plain", "argument"]),
+        (126, &["exec", "--", "/"]),
+        (127, &["exec", "--json", "--", "no-such-command-here"]),
+    ] {
+        let ran = ledger.command(arguments).current_dir(room).output();
+        let ran = ran.unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {ran:?}");
+        assert_eq!(text(&ran.stdout), "", "{arguments:?}");
+        let real = std::fs::canonicalize(room).unwrap();
+        let stderr = text(&ran.stderr).replace(real.to_str().unwrap(), "[ROOM]");
+        said.push(format!("$ ledger {}\n{stderr}", arguments.join(" ")));
+    }
+    insta::assert_snapshot!("not_started", said.join("\n"));
+    let shown = stdout_of(&ledger, &["task", "show", "plain"]);
+    assert!(shown.contains("exit code    126\n"), "{shown}");
+    let why = "not started  exec: Permission denied (os error 13)\n";
+    assert!(shown.contains(why), "{shown}");
+    // A command's own code is its own, whatever it looks like.
+    for code in ["124", "126", "127"] {
+        let script = format!("exit {code}");
+        let ran = ledger.cli(&["exec", "--", "sh", "-c", &script]);
+        assert_eq!(ran.status.code().unwrap().to_string(), code);
+        assert_eq!(text(&ran.stderr), "");
+    }
+    node.stop_well();
+    let offline = stdout_of(&ledger, &["task", "show", "plain"]);
+    assert_eq!(offline, shown, "the files say what the node said");
 }
 
 #[tokio::test]
@@ -277,6 +320,43 @@ async fn applications_append_one_or_many() {
     assert_eq!(again["replayed"], true);
     let conflict = ledger.cli(&["append", "app.x", "--expect-head", "1"]);
     assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let conflict = ledger.cli(&[
+        "append",
+        "app.deploy",
+        "--subject",
+        "service/web",
+        "--expect-version",
+        "new",
+    ]);
+    assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let seq = &first["seq"];
+    let said = text(&conflict.stderr);
+    let why = format!("error: service/web is not new: its version is {seq}\nhint: read what");
+    assert!(said.starts_with(&why), "{said}");
+    let batch = ledger.path("batch");
+    let lines = |web: u64| {
+        format!(
+            "{{\"kind\":\"app.step\",\"subject\":\"service/web\",\"expected_version\":{web}}}\n\
+             {{\"kind\":\"app.step\",\"subject\":\"service/new\",\"expected_version\":0}}\n"
+        )
+    };
+    let run = ["append", "--json", "--batch", batch.to_str().unwrap()];
+    std::fs::write(&batch, lines(1)).unwrap();
+    let conflict = ledger.cli(&run);
+    assert_eq!(conflict.status.code(), Some(8), "{conflict:?}");
+    let said: serde_json::Value = serde_json::from_slice(&conflict.stderr).unwrap();
+    assert_eq!(&said["error"]["actual"], seq, "{said}");
+    std::fs::write(&batch, lines(seq.as_u64().unwrap())).unwrap();
+    let done: serde_json::Value = serde_json::from_str(&stdout_of(&ledger, &run)).unwrap();
+    let (before, version) = (done["seq"].as_u64().unwrap() - 1, done["seq"].to_string());
+    for (subject, expected) in [("web", before.to_string()), ("new", version)] {
+        let subject = format!("service/{subject}");
+        let append = ["append", "app.step", "--subject", &subject];
+        stdout_of(
+            &ledger,
+            &[&append[..], &["--expect-version", &expected]].concat(),
+        );
+    }
     let reserved = ledger.cli(&["append", "task.submitted"]);
     assert_eq!(reserved.status.code(), Some(6), "{reserved:?}");
     let mut child = ledger
@@ -295,5 +375,5 @@ async fn applications_append_one_or_many() {
         .unwrap();
     assert!(child.wait_with_output().unwrap().status.success());
     let kinds = stdout_of(&ledger, &["query", "-k", "app.*", "-o", "cat"]);
-    assert_eq!(kinds, "{\"v\":1.0}\n{}\n{\"n\":2}\n");
+    assert_eq!(kinds, "{\"v\":1.0}\n{}\n{}\n{}\n{}\n{}\n{\"n\":2}\n");
 }

@@ -36,6 +36,7 @@ fn wrong_usage_names_what_would_be_right() {
         &["exec", "--cwd", "/nowhere", "--", "true"],
         &["append", "app.x", "--data", "[1]"],
         &["append", "App.X"],
+        &["append", "app.x", "--expect-version", "0"],
         &["append"],
         &["rebuild", "--at", "3", "--check"],
     ]

@@ -188,8 +188,56 @@ fn what_did_not() -> Vec<(u64, Vec<Told>)> {
     ]
 }
 
+/// Another term, in which a process is started, ends, and its task with it.
+fn what_ran() -> Vec<(u64, Vec<Told>)> {
+    let process = "process/7bf6b4b8-b982-4eba-b13b-ca9b68f7d200.31363.1369270";
+    let acquired = r#"{"holder":"primary","pid":31300,"boot_id":"b1","incarnation":"i2"}"#;
+    let registered = r#"{"pid":31363,"start_time":1369270,"boot_id":"7bf6b4b8-b982-4eba-b13b-ca9b68f7d200","pgid":31363,"shim_pid":31362,"shim_start_time":1369269,"task":"later","attempt":1,"max_runtime_ms":30000}"#;
+    let exited = r#"{"end":{"type":"exited","code":0},"usage":{"user_us":1000,"sys_us":500,"max_rss_kib":12083}}"#;
+    let completed = format!(
+        r#"{{"attempt":1,"runtime_us":5002000,"outputs":{}}}"#,
+        outputs()
+    );
+    vec![
+        (
+            2,
+            vec![("lease.acquired", "lease/main", NODE, None, acquired.into())],
+        ),
+        (
+            2,
+            vec![("task.started", "task/later", NODE, Some(12), started(2))],
+        ),
+        (
+            2,
+            vec![(
+                "process.registered",
+                process,
+                NODE,
+                Some(15),
+                registered.into(),
+            )],
+        ),
+        (
+            2,
+            vec![
+                ("process.exited", process, NODE, Some(15), exited.into()),
+                ("task.completed", "task/later", NODE, Some(15), completed),
+            ],
+        ),
+    ]
+}
+
 impl Sample {
     pub fn new() -> Self {
+        Self::of(story())
+    }
+
+    /// A longer story, with a process in it.
+    pub fn with_process() -> Self {
+        Self::of([story(), what_ran()].concat())
+    }
+
+    fn of(story: Vec<(u64, Vec<Told>)>) -> Self {
         let room = tempfile::tempdir().unwrap();
         let dir = room.path().join("data");
         std::fs::create_dir(&dir).unwrap();
@@ -204,7 +252,7 @@ impl Sample {
         let first = draft(1, "ledger.created", &subject, "uid/1000", None, created);
         genesis.push(&[first], Timestamp(START)).unwrap();
         let mut store = DurableStore::create(&dir, ledger_id, &genesis.take()).unwrap();
-        for (term, events) in story() {
+        for (term, events) in story {
             let head = LogWriter::head(&store);
             let drafts: Vec<_> = (head.seq.0 + 1..)
                 .zip(events)

@@ -74,6 +74,37 @@ fn lines_fit_and_times_are_local_with_their_zone() {
 }
 
 #[test]
+fn processes_are_shown_by_their_pids() {
+    let sample = Sample::with_process();
+    let shown = on_terminal(
+        &sample,
+        &["--color", "never", "--no-pager", "tail", "-n", "5"],
+    );
+    insta::assert_snapshot!("terminal_processes", shown.replace("\r\n", "\n"));
+    // Elsewhere there is more room; in what is made for programs, and for one event, nothing is
+    // left out.
+    insta::assert_snapshot!("tail_processes", sample.shows(&["tail", "-n", "5"]));
+    let whole = "process/7bf6b4b8-b982-4eba-b13b-ca9b68f7d200.31363.1369270";
+    for command in [
+        &["tail", "-o", "jsonl"][..],
+        &["tail", "-o", "short-iso"],
+        &["tail", "-o", "verbose"],
+        &["--json", "tail"],
+        &["query", "--json"],
+        &["show", "16"],
+        &["show", "15"],
+    ] {
+        assert!(sample.shows(command).contains(whole), "{command:?}");
+    }
+    let show = on_terminal(&sample, &["--color", "never", "--no-pager", "show", "16"]);
+    assert!(show.contains(whole), "{show}");
+    assert_eq!(
+        sample.shows(&["query", "--subject", whole, "--count"]),
+        "2\n"
+    );
+}
+
+#[test]
 fn colors_are_ours_alone_and_can_be_turned_off() {
     let sample = Sample::new();
     let shown = on_terminal(&sample, &["--no-pager", "tail"]);

@@ -78,6 +78,7 @@ fn sized(n: u64, size: usize) -> AppendRequest {
         events: vec![AppendEvent {
             kind: "app.large".parse().unwrap(),
             subject: None,
+            expected_version: None,
             data: RawValue::from_string(data).unwrap(),
         }],
         idempotency_key: None,

@@ -100,6 +100,7 @@ impl Worker {
                 events: vec![AppendEvent {
                     kind: "app.storm".parse().unwrap(),
                     subject: None,
+                    expected_version: None,
                     data: RawValue::from_string(format!("{{\"key\":\"{key}\"}}")).unwrap(),
                 }],
                 idempotency_key: Some(id(&format!("append-{key}"))),

@@ -1,10 +1,10 @@
 //! Receipts: what they name is in the log, a key makes a request count once, a batch is all or
-//! nothing, and an expected head is held to.
+//! nothing, and an expected head and expected versions are held to.
 
 use std::sync::Arc;
 
 use ledger_core::ids::Seq;
-use opsledger::api::wire::{AppendEvent, AppendRequest, ErrorCode};
+use opsledger::api::wire::{ApiError, AppendEvent, AppendRequest, ErrorCode};
 use opsledger::client::Client;
 use serde_json::value::RawValue;
 
@@ -14,6 +14,7 @@ fn event(kind: &str, data: &str) -> AppendEvent {
     AppendEvent {
         kind: kind.parse().unwrap(),
         subject: None,
+        expected_version: None,
         data: RawValue::from_string(data.to_owned()).unwrap(),
     }
 }
@@ -245,4 +246,94 @@ async fn an_expected_head_is_held_to() {
     assert_eq!(won, 1);
     node.stop_well();
     assert_eq!(ledger.assert_sound().count("app.x"), 1);
+}
+
+/// An event about a subject that must stand at a version, 0 if it must be new.
+fn about(subject: &str, expected: Option<u64>) -> AppendEvent {
+    AppendEvent {
+        subject: Some(subject.parse().unwrap()),
+        expected_version: expected.map(Seq),
+        ..event("app.x", "{}")
+    }
+}
+
+/// Appends one such event; returns the version that its subject has then.
+async fn advance(client: &Client, subject: &str, expected: u64) -> Result<u64, ApiError> {
+    let request = append(vec![about(subject, Some(expected))]);
+    client.append(&request).await.map(|receipt| receipt.seq.0)
+}
+
+/// The version that a conflict names.
+fn actual(result: Result<u64, ApiError>) -> u64 {
+    let refused = result.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Conflict, "{refused}");
+    assert!(refused.hint.is_some(), "{refused}");
+    refused.actual.unwrap().0
+}
+
+#[tokio::test]
+async fn an_expected_version_is_held_to() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let client = &node.client;
+    let web = advance(client, "service/web", 0).await.unwrap();
+    let db = advance(client, "service/db", 0).await.unwrap();
+    for wrong in [0, 1, db, web + 1, u64::MAX] {
+        let refused = advance(client, "service/web", wrong).await;
+        assert_eq!(actual(refused), web, "{wrong}");
+    }
+    assert_eq!(actual(advance(client, "service/never", web).await), 0);
+
+    // All or nothing, each held against what was there before.
+    let batch = async |web: u64, db: u64| {
+        let request = append(vec![
+            about("service/web", Some(web)),
+            about("service/new", None),
+            about("service/db", Some(db)),
+            about("service/web", Some(web)),
+        ]);
+        client.append(&request).await.map(|receipt| receipt.seq.0)
+    };
+    assert_eq!(actual(batch(web, web).await), db);
+    let last = batch(web, db).await.unwrap();
+    assert_eq!(actual(advance(client, "service/web", web).await), last);
+
+    // What the node itself records about something of that name is not the application's.
+    node.run(named("both", exec(&["true"]))).await;
+    let noted = advance(client, "task/both", 0).await.unwrap();
+    assert_eq!(actual(advance(client, "task/both", 0).await), noted);
+    node.stop_well();
+    assert_eq!(ledger.assert_sound().count("app.x"), 7);
+}
+
+#[tokio::test]
+async fn versions_outlive_the_node_and_one_of_many_gets_the_next() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let first = advance(&node.client, "service/web", 0).await.unwrap();
+    let client = Arc::new(Client::connect(&node.socket).await.unwrap());
+    let mut racing = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let client = Arc::clone(&client);
+        racing.spawn(async move { advance(&client, "service/web", first).await });
+    }
+    let (won, lost): (Vec<_>, Vec<_>) =
+        racing.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    let second = *won[0].as_ref().unwrap();
+    for lost in lost {
+        assert_eq!(actual(lost), second);
+    }
+    node.crash();
+
+    let node = ledger.up().await;
+    let refused = advance(&node.client, "service/web", first).await;
+    assert_eq!(actual(refused), second);
+    // A key answers before any expectation is looked at.
+    let request = keyed("once", vec![about("service/web", Some(second))]);
+    let receipt = node.client.append(&request).await.unwrap();
+    let again = node.client.append(&request).await.unwrap();
+    assert_eq!((again.seq, again.replayed), (receipt.seq, true));
+    node.stop_well();
+    assert_eq!(ledger.assert_sound().count("app.x"), 3);
 }

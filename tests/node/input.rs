@@ -40,6 +40,9 @@ impl Bothered {
             assert_eq!(answer.status, status, "{body}: {answer:?}");
             assert_eq!(answer.error().0, code, "{body}: {answer:?}");
             assert!(answer.why().contains(reason), "{body}: {answer:?}");
+            let misread = answer.why().starts_with("the request body");
+            let hint = answer.json()["error"]["hint"].is_string();
+            assert!(hint || !misread, "{body}: {answer:?}");
         }
     }
 
@@ -174,6 +177,11 @@ async fn appends_that_make_no_sense() {
         ),
         (with(r#""traceparent":"00-x""#), "traceparent"),
         (with(r#""expected_head":-1"#), "integer `-1`"),
+        (with(r#""expected_version":1"#), "unknown field"),
+        (
+            one(r#"{"kind":"app.x","expected_version":"new","data":{}}"#),
+            "string \"new\"",
+        ),
         (with(r#""correlation":"a/b""#), "an id is"),
     ];
     let cases: Vec<_> = cases
@@ -204,9 +212,22 @@ async fn bodies_that_are_too_large_or_not_text() {
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(1024 * 1024));
     for path in ["/v1/tasks", "/v1/events", "/v1/tasks/x/cancel"] {
         let answer = b.post(path, &large);
-        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert_eq!(answer.status, 413, "{path}: {answer:?}");
         assert_eq!(answer.error().0, "usage");
         assert!(answer.why().contains("1 MiB"), "{answer:?}");
+        assert!(answer.json()["error"]["hint"].is_string());
+    }
+    // One that is only announced is refused before any of it comes, and one that is not announced
+    // when it has become too much.
+    let head = "POST /v1/events HTTP/1.1\r\nHost: l\r\n";
+    let chunk = format!("{:x}\r\n{large}\r\n", large.len());
+    for rest in [
+        "Content-Length: 1048577\r\n\r\n".to_owned(),
+        format!("Transfer-Encoding: chunked\r\n\r\n{chunk}"),
+    ] {
+        let answer = raw(&b.node.socket, format!("{head}{rest}").as_bytes()).unwrap();
+        assert_eq!((answer.status, answer.error().0.as_str()), (413, "usage"));
+        assert!(answer.head.contains("connection: close"), "{answer:?}");
     }
     let bytes = post_request(
         "/v1/events",
@@ -371,12 +392,26 @@ async fn bytes_that_are_no_requests() {
         (&path, 414),
     ];
     for (bytes, status) in junk {
-        let answer = raw(socket, bytes);
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
-        // Closing without a word is an answer too.
-        if let Some(answer) = answer {
-            assert_eq!(answer.status, status, "{shown}: {answer:?}");
-        }
+        let answer = raw(socket, bytes).unwrap_or_else(|| panic!("no answer to {shown}"));
+        assert_eq!(answer.status, status, "{shown}: {answer:?}");
+        // These are answered before there is a request, and then the connection ends.
+        assert!(answer.head.contains("content-length: 0"), "{answer:?}");
+        assert!(answer.head.contains("connection: close"), "{answer:?}");
+    }
+    let next_protocol = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    assert!(raw(socket, next_protocol).is_none(), "another protocol");
+    // What is strange but a request is answered like any other.
+    for (request, status) in [
+        ("OPTIONS * HTTP/1.1", 404),
+        ("CONNECT there:1 HTTP/1.1", 404),
+        ("BREW /v1/head HTTP/1.1", 405),
+        ("TRACE http://there/v1/tasks HTTP/1.0", 405),
+    ] {
+        let request = format!("{request}\r\nConnection: close\r\n\r\n");
+        let answer = raw(socket, request.as_bytes()).unwrap();
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+        assert!(answer.json()["error"]["hint"].is_string(), "{answer:?}");
     }
     let chunked = b"POST /v1/tasks HTTP/1.1\r\nHost: l\r\nTransfer-Encoding: chunked\r\n\
         Connection: close\r\n\r\nzz\r\n";

@@ -11,6 +11,7 @@ mod appending;
 mod input;
 mod lifecycle;
 mod limits;
+mod patience;
 mod priority;
 mod reading;
 mod startup;

@@ -8,7 +8,7 @@ use ledger_core::ids::Seq;
 use opsledger::api::wire::{ErrorCode, OutputQuery, Stream, TaskQuery};
 use projections::tasks::StateName;
 
-use crate::support::{Ledger, exec, id, limited, named, script, text};
+use crate::support::{Ledger, exec, id, limited, named, script, show, text};
 
 fn stdout(follow: bool) -> OutputQuery {
     OutputQuery {
@@ -143,6 +143,38 @@ async fn output_is_followed_while_it_is_written() {
     errors.stream = Stream::Stderr;
     let mut aside = node.client.output(&id("talks"), &errors).await.unwrap();
     assert_eq!(text(&aside.next().await.unwrap().unwrap()), "aside\n");
+    node.stop_well();
+    ledger.assert_sound();
+}
+
+#[tokio::test]
+async fn whoever_follows_a_task_that_was_retried_sees_the_run_that_comes() {
+    let ledger = Ledger::configured("[scheduler]\nmax_running = 1\n");
+    let (mut begun, gate) = (ledger.fifo("begun"), ledger.fifo("gate"));
+    let node = ledger.up().await;
+    let marker = ledger.path("second-time");
+    let text_of = format!(
+        "test -e {0} && echo again || {{ touch {0}; echo first; exit 1; }}",
+        show(&marker)
+    );
+    node.run(named("twice", script(&text_of))).await;
+    let wait = format!("echo on > {}; read x < {}", begun.show(), gate.show());
+    node.submit(named("blocks", script(&wait))).await;
+    begun.line();
+    node.client.retry(&id("twice")).await.unwrap();
+    // It waits behind the other: what is there to read is of its first run, what is to come is not.
+    let (twice, client) = (id("twice"), &node.client);
+    let mut so_far = client.output(&twice, &stdout(false)).await.unwrap();
+    let mut coming = client.output(&twice, &stdout(true)).await.unwrap();
+    gate.tell("let the other end");
+    for (output, expected) in [(&mut so_far, "first\n"), (&mut coming, "again\n")] {
+        let mut read = Vec::new();
+        while let Some(bytes) = output.next().await.unwrap() {
+            read.extend_from_slice(&bytes);
+        }
+        assert_eq!(text(&read), expected);
+    }
+    assert_eq!(node.end_of("twice").await.exit_code, Some(0));
     node.stop_well();
     ledger.assert_sound();
 }

@@ -101,38 +101,29 @@ async fn a_damaged_store() {
     node.run(named("x", exec(&["true"]))).await;
     node.stop_well();
     let store = ledger.dir.join("ledger.redb");
-    let sound = fs::read(&store).unwrap();
-    // Wherever the text of an event stands.
-    let needle = b"lease.released";
-    let places: Vec<_> = sound
-        .windows(needle.len())
-        .enumerate()
-        .filter(|(_, window)| window == needle)
-        .map(|(at, _)| at)
-        .collect();
-    assert!(!places.is_empty());
-    let mut damaged = sound.clone();
-    for at in places {
-        damaged[at] ^= 1;
-    }
+    let segment = ledger.dir.join("journal/00000000.segment");
     let head = fs::read(ledger.dir.join("head")).unwrap();
-    for (what, bytes) in [
-        ("a flipped bit", damaged),
-        ("a cut file", sound[..sound.len() / 2].to_vec()),
-        ("nothing", Vec::new()),
-        ("something else", b"hello".repeat(10_000)),
-    ] {
-        fs::write(&store, &bytes).unwrap();
+    for (path, text) in [(&store, "ledger.created"), (&segment, "lease.released")] {
+        let sound = fs::read(path).unwrap();
+        for (what, bytes) in [
+            ("a flipped bit", flipped(&sound, text.as_bytes())),
+            ("a cut file", sound[..sound.len() / 5000].to_vec()),
+            ("nothing", Vec::new()),
+            ("something else", b"hello".repeat(10_000)),
+        ] {
+            fs::write(path, &bytes).unwrap();
+            let refused = fails_to_start(&mut ledger.command(&["up"]));
+            let what = format!("{what} for {}: {refused:?}", show(path));
+            assert_eq!(refused.status.code(), Some(3), "{what}");
+            assert!(refused.stderr.contains("damaged"), "{what}");
+            assert!(!refused.stderr.contains("panicked"), "{what}");
+        }
+        // Gone altogether.
+        fs::remove_file(path).unwrap();
         let refused = fails_to_start(&mut ledger.command(&["up"]));
-        assert_eq!(refused.status.code(), Some(3), "{what}: {refused:?}");
-        assert!(refused.stderr.contains("damaged"), "{what}: {refused:?}");
-        assert!(!refused.stderr.contains("panicked"), "{what}: {refused:?}");
+        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+        fs::write(path, &sound).unwrap();
     }
-    // Gone altogether, or older than its head file knows.
-    fs::remove_file(&store).unwrap();
-    let refused = fails_to_start(&mut ledger.command(&["up"]));
-    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
-    fs::write(&store, &sound).unwrap();
     assert_eq!(
         fs::read(ledger.dir.join("head")).unwrap(),
         head,
@@ -142,14 +133,34 @@ async fn a_damaged_store() {
     ledger.assert_sound();
 }
 
+/// A bit flipped wherever the text of an event stands.
+fn flipped(sound: &[u8], text: &[u8]) -> Vec<u8> {
+    let places = sound.windows(text.len()).enumerate();
+    let places: Vec<_> = places.filter(|(_, window)| *window == text).collect();
+    assert!(!places.is_empty());
+    let mut damaged = sound.to_vec();
+    for (at, _) in places {
+        damaged[at] ^= 1;
+    }
+    damaged
+}
+
 #[tokio::test]
 async fn a_store_that_was_rolled_back() {
     let ledger = Ledger::new();
     ledger.up().await.stop_well();
-    let store = ledger.dir.join("ledger.redb");
-    let old = fs::read(&store).unwrap();
+    let journal = ledger.dir.join("journal");
+    let old: Vec<_> = fs::read_dir(&journal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
     ledger.up().await.stop_well();
-    fs::write(&store, old).unwrap();
+    fs::remove_dir_all(&journal).unwrap();
+    fs::create_dir(&journal).unwrap();
+    for (path, bytes) in old {
+        fs::write(path, bytes).unwrap();
+    }
     let refused = fails_to_start(&mut ledger.command(&["up"]));
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
     assert!(refused.stderr.contains("missing"), "{refused:?}");

@@ -292,7 +292,8 @@ pub struct TaskLost {
 pub struct TaskRequeued {
     /// The run that comes next.
     pub attempt: Attempt,
-    /// How often this task has been lost so far.
+    /// How often this task has been lost since it was submitted, or since it was last retried by
+    /// hand.
     pub lost: u32,
 }
 

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod doc;
+pub(crate) mod heads;
+pub(crate) mod tree;
+
 use std::path::{Path, PathBuf};
 
 use ledger_core::codec::encode;

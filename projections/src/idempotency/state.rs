@@ -11,7 +11,7 @@ pub const WINDOW_US: u64 = 24 * 60 * 60 * 1_000_000;
 /// How many keys are remembered at most.
 pub const WINDOW_KEYS: usize = 1_000_000;
 
-/// Keys of the last 24 hours, a million at most, each with the first event of its append.
+/// Keys of the last 24 hours, a million at most, each with the last event of its append.
 ///
 /// Invariant: `order` and `seqs` hold the same keys; `order` ascends by seq and so by time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Idempotency {
         }
     }
 
-    /// The first event of the append that brought this key, if it is still remembered. The
+    /// The last event of the append that brought this key, if it is still remembered. The
     /// receipt's hash is the chain's at that seq; its reader knows it.
     pub fn lookup(&self, key: &str) -> Option<Seq> {
         self.seqs.get(key).copied()

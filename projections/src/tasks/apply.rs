@@ -13,7 +13,7 @@ use crate::framework::{ApplyError, Projection, RestoreError};
 
 impl Projection for Tasks {
     const NAME: &'static str = "tasks";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn wants(kind: &str) -> bool {
         kind.starts_with("task.") || kind == "process.registered"
@@ -134,10 +134,16 @@ impl Tasks {
     }
 }
 
+/// Linux's number for "no such file or directory", as events record it.
+const ENOENT: i32 = 2;
+
 fn closing(failure: &Failure) -> Closing {
     match failure {
         Failure::Exit { code } => Closing::Exit(*code),
         Failure::Signal { signal } => Closing::Signal(*signal),
+        Failure::Spawn { step, errno, .. } if step == "exec" && *errno != ENOENT => {
+            Closing::NotExecutable
+        }
         Failure::Spawn { .. } => Closing::Spawn,
     }
 }
@@ -188,6 +194,9 @@ impl Task {
                     return Err(format!("task {} was retried and is not dead", self.id));
                 }
                 self.expect_next(e.attempt)?;
+                // Whoever takes it out has looked at why it was there: it may be lost as often
+                // again. Attempts are counted on, because each has a directory of its own.
+                self.lost = 0;
                 self.queue(header, e.attempt);
             }
             TaskEvent::CancelRequested(e) => self.cancelling(header, e.reason.clone())?,

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use ledger_core::event::{Attempt, DeadReason, Outputs, Payload, Priority};
+use ledger_core::event::{
+    Attempt, DeadReason, Event, Failure, Outputs, Payload, Priority, TaskEvent,
+};
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -107,8 +109,7 @@ pub struct TaskView {
     /// How long the latest ended run ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_us: Option<Micros>,
-    /// Its exit code as a shell would give it: the command's own, 128 + signal, 124 past the
-    /// limit, 127 if it could not be found or started.
+    /// Its exit code as a shell would give it: see [`super::Closing::exit_code`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Why it is in the dead-letter queue.
@@ -120,13 +121,42 @@ pub struct TaskView {
     /// The process of the open run, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessRef>,
-    /// How often its tree was found gone without an outcome.
+    /// How often its tree was found gone without an outcome since it was handed over, or since it
+    /// was last retried by hand.
     pub lost: u32,
     /// Runs that have ended.
     pub attempts: Vec<AttemptRecord>,
     /// What the latest ended run wrote; only where one task is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Outputs>,
+    /// Why the latest ended run failed, if it did; only where one task is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+impl TaskView {
+    /// Adds what only the event that closed the latest run knows.
+    pub fn add_closing(&mut self, closing: Event) {
+        let Event::Task(closing) = closing else {
+            return;
+        };
+        match closing {
+            TaskEvent::Completed(e) => self.outputs = Some(e.outputs),
+            TaskEvent::TimedOut(e) => self.outputs = Some(e.outputs),
+            TaskEvent::Cancelled(e) => self.outputs = e.outputs,
+            TaskEvent::Failed(e) => {
+                self.outputs = Some(e.outputs);
+                self.failure = Some(e.failure);
+            }
+            TaskEvent::Submitted(_)
+            | TaskEvent::Started(_)
+            | TaskEvent::Lost(_)
+            | TaskEvent::Requeued(_)
+            | TaskEvent::CancelRequested(_)
+            | TaskEvent::Dead(_)
+            | TaskEvent::Retried(_) => {}
+        }
+    }
 }
 
 impl Tasks {
@@ -197,19 +227,22 @@ impl Task {
             lost: task.lost,
             attempts: task.attempts.clone(),
             outputs: None,
+            failure: None,
         }
     }
 }
 
 impl super::Closing {
     /// The exit code that a shell would give: the command's own, 128 + signal, 124 past the
-    /// limit, 127 if it could not be started, 143 if it was cancelled, none if it was lost.
+    /// limit, 127 if it could not be found or started, 126 if it was found and can't be run, 143 if
+    /// it was cancelled, none if it was lost.
     pub fn exit_code(self) -> Option<i32> {
         match self {
             Self::Completed => Some(0),
             Self::Exit(code) => Some(code),
             Self::Signal(signal) => Some(128 + signal),
             Self::Spawn => Some(127),
+            Self::NotExecutable => Some(126),
             Self::TimedOut => Some(124),
             Self::Cancelled => Some(143),
             Self::Lost => None,

@@ -64,8 +64,10 @@ pub enum Closing {
     Exit(i32),
     /// Ended by a signal that we did not send.
     Signal(i32),
-    /// Could not be started.
+    /// Could not be found, or not be started at all.
     Spawn,
+    /// Was found and can't be run.
+    NotExecutable,
     /// Ran past its limit.
     TimedOut,
     /// Gone without an outcome.
@@ -163,7 +165,8 @@ pub struct Task {
     /// Where it stands.
     #[serde(flatten)]
     pub state: TaskState,
-    /// How often its tree was found gone without an outcome.
+    /// How often its tree was found gone without an outcome since it was handed over, or since it
+    /// was last taken out of the dead-letter queue by hand.
     pub lost: u32,
     /// Attempts that have ended, oldest first.
     pub attempts: Vec<AttemptRecord>,

@@ -194,6 +194,74 @@ fn a_task_that_fails_is_retried_and_completes() {
 }
 
 #[test]
+fn a_retry_by_hand_begins_a_fresh_count_of_losses() {
+    let mut h = History::new();
+    let lost = |attempt| {
+        TaskEvent::Lost(TaskLost {
+            attempt: Attempt(attempt),
+            reason: "gone".into(),
+        })
+    };
+    h.apply("task/a", submitted(Priority::Standard)).unwrap();
+    h.apply("task/a", started(1)).unwrap();
+    h.apply("task/a", lost(1)).unwrap();
+    let requeued = TaskEvent::Requeued(TaskRequeued {
+        attempt: Attempt(2),
+        lost: 1,
+    });
+    h.apply("task/a", requeued).unwrap();
+    h.apply("task/a", started(2)).unwrap();
+    h.apply("task/a", failed(2)).unwrap();
+    h.apply("task/a", dead(2)).unwrap();
+    assert_eq!(h.tasks.get("a").unwrap().lost, 1);
+    let retried = TaskEvent::Retried(TaskRetried {
+        attempt: Attempt(3),
+    });
+    h.apply("task/a", retried).unwrap();
+    let view = h.tasks.get("a").unwrap().view();
+    assert_eq!((view.lost, view.attempts.len()), (0, 2));
+    assert_eq!((view.ended_at, view.dead_reason), (None, None));
+    h.apply("task/a", started(3)).unwrap();
+    h.apply("task/a", lost(3)).unwrap();
+    assert_eq!(h.tasks.get("a").unwrap().lost, 1);
+}
+
+#[test]
+fn what_was_not_started_has_the_code_that_a_shell_gives() {
+    for (step, errno, code) in [
+        ("exec", 2, 127),
+        ("exec", 13, 126),
+        ("exec", 8, 126),
+        ("working_directory", 13, 127),
+        ("fork", 11, 127),
+    ] {
+        let mut h = History::new();
+        h.apply("task/a", submitted(Priority::Standard)).unwrap();
+        h.apply("task/a", started(1)).unwrap();
+        let failure = Failure::Spawn {
+            step: step.into(),
+            errno,
+            message: "why".into(),
+        };
+        let failed = TaskEvent::Failed(TaskFailed {
+            attempt: Attempt(1),
+            failure: failure.clone(),
+            runtime_us: Micros(0),
+            outputs: outputs(),
+        });
+        h.apply("task/a", failed.clone()).unwrap();
+        let mut view = h.tasks.get("a").unwrap().view();
+        assert_eq!(view.exit_code, Some(code), "{step} {errno}");
+        assert_eq!((&view.failure, &view.outputs), (&None, &None));
+        view.add_closing(failed.into());
+        assert_eq!(
+            (view.failure, view.outputs),
+            (Some(failure), Some(outputs()))
+        );
+    }
+}
+
+#[test]
 fn impossible_transitions_are_refused() {
     let mut h = History::new();
     assert!(h.apply("task/a", started(1)).is_err(), "never submitted");

@@ -4,12 +4,14 @@
 //! The task outlives the node: if that is restarted meanwhile, this waits for it and goes on where
 //! the output stopped, without a gap and without repeating a byte.
 
+mod not_started;
 mod session;
 
 use std::path::PathBuf;
 
+use ledger_core::event::Payload;
 use ledger_core::ids::Id;
-use projections::tasks::{StateName, TaskView};
+use projections::tasks::{Closing, StateName, TaskView};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::session::Session;
@@ -31,6 +33,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     job: Job,
 }
+
+/// What it exits with, where that is not the command's own code.
+pub(crate) const CODES: &str = "It exits as the command does, or as a shell would: 128 and its \
+    number for a signal, 124 past the limit, 126 for a command that can't be run, 127 for one that \
+    is not there, 143 for one that was cancelled. What was lost too often gives 1.";
 
 /// What a shell gives for a process that was ended by a signal.
 const fn signaled(signal: u8) -> Exit {
@@ -62,7 +69,7 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Fai
     loop {
         tokio::select! {
             ended = &mut run => return match ended {
-                Ok(view) => Ok(conclude(&view)),
+                Ok(view) => conclude(session, &view).await,
                 Err(Failure::ClosedPipe) => {
                     // Nobody reads what it writes: it ends, as a command in a pipe does.
                     cancel(session, &id, "nobody reads its output any more").await;
@@ -103,27 +110,36 @@ async fn cancel(session: &Session, id: &Id, reason: &str) {
 }
 
 /// The exit code of a task that has ended, and a word where the code alone would not tell.
-fn conclude(view: &TaskView) -> Exit {
+async fn conclude(session: &Session, view: &TaskView) -> Result<Exit, Failure> {
     let id = &view.task_id;
-    match (view.state, view.exit_code) {
+    let closing = view.attempts.last().map(|last| last.closing);
+    let own = view.exit_code.and_then(|code| u8::try_from(code).ok());
+    match (view.state, closing) {
         (StateName::Cancelled, _) => {
             note(format_args!("task {id} was cancelled"));
-            Exit(143)
+            Ok(Exit(143))
         }
-        (StateName::Dead, Some(124)) => {
+        (StateName::Dead, Some(Closing::TimedOut)) => {
             let limit = format_limit(view.max_runtime_ms);
             note(format_args!(
                 "task {id} ran longer than {limit} and was ended"
             ));
-            Exit(124)
+            Ok(Exit(124))
         }
-        (StateName::Dead, None) => {
+        (StateName::Dead, Some(Closing::Lost)) => {
             note(format_args!(
                 "task {id} was lost: its processes ended without an outcome"
             ));
-            Exit::FAILED
+            Ok(Exit::FAILED)
         }
-        (_, code) => Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        (StateName::Dead, Some(Closing::Spawn | Closing::NotExecutable)) => {
+            // Why stands in the event alone, which takes another look.
+            let Payload::Exec(exec) = &view.payload;
+            let why = session.view(id).await?.failure;
+            let error = not_started::explain(exec, why.as_ref());
+            Err(Failure::NotStarted(error.into(), Exit(own.unwrap_or(127))))
+        }
+        _ => Ok(own.map_or(Exit::FAILED, Exit)),
     }
 }
 

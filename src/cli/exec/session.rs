@@ -62,7 +62,8 @@ impl Session {
         }
     }
 
-    async fn view(&self, id: &Id) -> Result<TaskView, Failure> {
+    /// The task as it is now.
+    pub(crate) async fn view(&self, id: &Id) -> Result<TaskView, Failure> {
         let mut patience = TRIES;
         loop {
             match self.client().task(id, None).await {

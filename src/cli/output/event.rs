@@ -2,8 +2,8 @@
 //!
 //! | format | one event is |
 //! |---|---|
-//! | `short` | a line for people; on a terminal cut to its width, under a line for each day |
-//! | `short-iso` | the same with date and offset in every line, never cut |
+//! | `short` | a line for people, who need no boot ids; on a terminal cut to its width, under a line for each day |
+//! | `short-iso` | the same with date and offset in every line, and nothing cut or left out |
 //! | `verbose` | all fields, one a line |
 //! | `json` | an element of one array |
 //! | `jsonl` | a line of JSON, as exports have it |
@@ -13,10 +13,10 @@ use clap::ValueEnum;
 use ledger_core::envelope::ChainedEvent;
 use serde_json::Value;
 
-use super::Out;
 use super::escape::escape;
 use super::summary::summary;
 use super::text::{cut, cut_middle, pad, width};
+use super::{Out, subject};
 use crate::cli::error::Failure;
 
 pub(crate) use super::summary::{command_line, signal_name};
@@ -115,11 +115,16 @@ impl EventPrinter {
         let kind = pad(h.kind, 14);
         let Some(columns) = out.width else {
             let text = summary(&event.event);
-            let rest = format!("{} {} {}", h.subject, h.actor, escape(&text));
+            let rest = format!(
+                "{} {} {}",
+                subject::short(h.subject),
+                h.actor,
+                escape(&text)
+            );
             return out.line(format_args!("{time} {seq} {kind} {}", rest.trim_end()));
         };
         // Names share what a wide terminal has to spare; the summary gets the rest.
-        let subject = pad(&cut_middle(h.subject, (columns / 5).clamp(12, 44)), 12);
+        let subject = pad(&subject::fit(h.subject, (columns / 5).clamp(12, 44)), 12);
         let actor = pad(&cut_middle(h.actor, (columns / 6).clamp(9, 24)), 9);
         let names = [&*time, &seq, &kind, &subject, &actor];
         let taken: usize = names.iter().map(|s| width(s) + 1).sum();
@@ -154,11 +159,14 @@ fn paint_kind(out: &Out, kind: &str, shown: &str) -> String {
 /// An event in a line of its own, beside others that it belongs to.
 pub(crate) fn one_line(out: &Out, event: &ChainedEvent<'_>) -> String {
     let h = &event.event.header;
+    let subject = match out.width {
+        Some(_) => subject::short(h.subject),
+        None => h.subject.into(),
+    };
     let line = format!(
-        "{} {} {} {} {}",
+        "{} {} {subject} {} {}",
         out.paint.dim(&format!("seq {}", h.seq)),
         paint_kind(out, h.kind, h.kind),
-        h.subject,
         h.actor,
         escape(&summary(&event.event))
     );

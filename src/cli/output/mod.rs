@@ -5,6 +5,7 @@ pub(crate) mod event;
 mod pager;
 pub(crate) mod progress;
 pub(crate) mod style;
+mod subject;
 mod summary;
 pub(crate) mod table;
 pub(crate) mod text;

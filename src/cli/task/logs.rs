@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Standard error instead of standard output
     #[arg(long)]
     stderr: bool,
-    /// Of this attempt [default: the latest]
+    /// Of this attempt [default: the latest; with -f the one that the task waits for, if it does]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
     /// Go on until the attempt has ended

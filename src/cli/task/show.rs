@@ -1,6 +1,6 @@
 //! `ledger task show`.
 
-use ledger_core::event::{Payload, StreamDigest};
+use ledger_core::event::{Failure as Failed, Payload, StreamDigest};
 use ledger_core::ids::Id;
 use projections::tasks::{AttemptRecord, Closing, TaskView};
 
@@ -83,6 +83,12 @@ fn lines(out: &Out, view: &TaskView) -> Vec<String> {
     if let Some(code) = view.exit_code {
         field("exit code", code.to_string());
     }
+    if let Some(Failed::Spawn { step, message, .. }) = &view.failure {
+        field(
+            "not started",
+            escape(&format!("{step}: {message}")).into_owned(),
+        );
+    }
     if let Some(reason) = &view.cancel_reason {
         field("cancelled", escape(reason).into_owned());
     }
@@ -103,6 +109,7 @@ fn attempt(out: &Out, record: &AttemptRecord) -> String {
         Closing::Exit(code) => out.paint.bad(&format!("exit {code}")),
         Closing::Signal(signal) => out.paint.bad(&signal_name(signal)),
         Closing::Spawn => out.paint.bad("could not be started"),
+        Closing::NotExecutable => out.paint.bad("can't be run"),
         Closing::TimedOut => out.paint.bad("ran too long"),
         Closing::Lost => out.paint.bad("lost"),
         Closing::Cancelled => out.paint.warn("cancelled"),

@@ -1,6 +1,6 @@
 //! Tasks as the other commands of this folder need them: from the node, or folded from the files.
 
-use ledger_core::event::{Event, Outputs, TaskEvent};
+use ledger_core::event::Event;
 use ledger_core::ids::{Id, Seq};
 use ledger_core::store::{LogReader, ReadError, for_each_event};
 use projections::framework::{Fold, Projection};
@@ -39,7 +39,7 @@ pub(crate) fn fold<P: Projection>(
     Ok(folded)
 }
 
-/// One task, now or as of a position, with what it wrote last.
+/// One task, now or as of a position, with what it wrote last and why that run failed.
 ///
 /// # Errors
 /// [`ErrorCode::NotFound`] if there is none with this id.
@@ -55,27 +55,20 @@ pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView
             .hint("see `ledger task list` for the tasks there are")
     })?;
     let mut view = tasks.detailed_view(task);
-    if let Some(last) = view.attempts.last() {
-        view.outputs = outputs(reader, last.closed)?;
+    if let Some(last) = view.attempts.last()
+        && let Some(closing) = event_at(reader, last.closed)?
+    {
+        view.add_closing(closing);
     }
     Ok(view)
 }
 
-/// What an attempt wrote, as the event that closed it says.
-fn outputs(reader: &dyn LogReader, closed: Seq) -> Result<Option<Outputs>, ReadError> {
-    let found = for_each_event(reader, closed, |event| {
-        std::ops::ControlFlow::Break(match Event::decode(&event.event) {
-            Ok(Event::Task(TaskEvent::Completed(e))) => Some(e.outputs),
-            Ok(Event::Task(TaskEvent::Failed(e))) => Some(e.outputs),
-            Ok(Event::Task(TaskEvent::TimedOut(e))) => Some(e.outputs),
-            Ok(Event::Task(TaskEvent::Cancelled(e))) => e.outputs,
-            _ => None,
-        })
+/// The event at a position, if it is there and can be understood.
+fn event_at(reader: &dyn LogReader, seq: Seq) -> Result<Option<Event>, ReadError> {
+    let found = for_each_event(reader, seq, |event| {
+        std::ops::ControlFlow::Break(Event::decode(&event.event).ok())
     })?;
-    Ok(match found {
-        std::ops::ControlFlow::Break(outputs) => outputs,
-        std::ops::ControlFlow::Continue(()) => None,
-    })
+    Ok(found.break_value().flatten())
 }
 
 /// A state in its color.

@@ -6,6 +6,7 @@
 //! was durable, the chain verifies, terms rise, and folding the log gives the core's own state.
 //! Each seed is run twice and must give the same history to the last hash.
 
+mod checks;
 mod world;
 
 use ledger_core::chain::Head;
@@ -106,6 +107,7 @@ fn thousands_of_commands_share_a_batch() {
             kind: "app.x".parse().unwrap(),
             subject: Entity::new("app/x").unwrap(),
             data: format!("{{\"i\":{i}}}"),
+            expected: None,
         };
         world.ask(Command::Append {
             events: vec![event],

@@ -357,6 +357,36 @@ fn a_lost_task_comes_back_three_times() {
 }
 
 #[test]
+fn a_task_retried_by_hand_may_be_lost_as_often_again() {
+    let mut world = World::running("t");
+    let lose_all = |world: &mut World| {
+        for times in 1..=MAX_LOST {
+            assert_eq!(world.lose("t"), ["task.lost", "task.requeued"]);
+            assert_eq!(world.tasks.get("t").unwrap().lost, times);
+            world.dispatch(1).unwrap();
+        }
+        assert_eq!(world.lose("t"), ["task.lost", "task.dead"]);
+    };
+    for life in 0..3 {
+        lose_all(&mut world);
+        let decided = retry(&world.tasks, &id("t")).unwrap();
+        world.apply(decided);
+        assert_eq!(world.tasks.get("t").unwrap().lost, 0, "life {life}");
+        let (_, started) = world.dispatch(1).unwrap();
+        let attempts = (life + 1) * (MAX_LOST + 1) + 1;
+        assert_eq!(started.attempt, Attempt(attempts), "attempts count on");
+    }
+    // What it lost before it failed by itself is forgotten as well.
+    world.lose("t");
+    world.dispatch(1).unwrap();
+    world.end("t", &outcome(exited(1), None));
+    let decided = retry(&world.tasks, &id("t")).unwrap();
+    world.apply(decided);
+    world.dispatch(1).unwrap();
+    lose_all(&mut world);
+}
+
+#[test]
 fn a_lost_process_that_is_known_is_closed_with_its_attempt() {
     let mut world = World::running("t");
     let process = outcome(exited(0), None).process.unwrap();

@@ -134,6 +134,7 @@ fn step(world: &mut World, model: &mut Model, max_running: usize, what: Happenin
             let decided = retry(&world.tasks, &id(&task)).unwrap();
             world.apply(decided);
             model.dead.retain(|t| *t != task);
+            model.lost.remove(&task);
             model.requeue(task);
         }
     }

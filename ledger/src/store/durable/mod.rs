@@ -23,6 +23,8 @@ mod sealer;
 mod tail;
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;
 
 pub use offline::OfflineReader;

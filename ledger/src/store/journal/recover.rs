@@ -109,8 +109,15 @@ pub(crate) fn recover(
         let file = dir.open(number).map_err(io)?;
         let len = file.len().map_err(io)?;
         let slot = Slot { number, file, len };
-        match header(&slot, ledger_id).map_err(io)? {
-            Ok(generation) => headers.push((generation, slot)),
+        match header(&slot).map_err(io)? {
+            Ok(header) if header.ledger_id != ledger_id => {
+                return Err(OpenError::Damaged(format!(
+                    "journal segment {number} belongs to ledger {}, the sealed events to ledger \
+                     {ledger_id}: one of them was put in the other's place",
+                    header.ledger_id
+                )));
+            }
+            Ok(header) => headers.push((header.generation, slot)),
             Err(HeaderFault::None) => slots.push((slot.number, None)),
             Err(HeaderFault::Newer(found)) => return Err(OpenError::Newer { found, known: 1 }),
         }
@@ -155,19 +162,13 @@ pub(crate) fn recover(
     })
 }
 
-fn header(slot: &Slot, ledger_id: LedgerId) -> io::Result<Result<Generation, HeaderFault>> {
+fn header(slot: &Slot) -> io::Result<Result<SegmentHeader, HeaderFault>> {
     let mut bytes = [0; SEGMENT_HEADER as usize];
     if slot.len < SEGMENT_HEADER {
         return Ok(Err(HeaderFault::None));
     }
     slot.file.read_at(0, &mut bytes)?;
-    match SegmentHeader::decode(&bytes) {
-        Ok(header) if header.ledger_id != ledger_id => Err(io::Error::other(format!(
-            "segment {} belongs to ledger {}",
-            slot.number, header.ledger_id
-        ))),
-        other => Ok(other.map(|header| header.generation)),
-    }
+    Ok(SegmentHeader::decode(&bytes))
 }
 
 fn read(slot: &Slot) -> io::Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! Folding: live, rebuilt, resumed and as of a position are the same; faults are found and named.
 
+mod joints;
 mod replay;
 mod snapshot;
 

@@ -1,11 +1,13 @@
 //! The worker: follows, catches up, saves, and what it does when the log and its files disagree.
 
+mod ending;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ledger_core::chain::Head;
-use ledger_core::ids::{LedgerId, Seq};
+use ledger_core::ids::{Entity, LedgerId, Seq};
 use ledger_core::store::memory::MemoryStore;
 use ledger_core::store::{Blocks, LogReader, ReadError};
 
@@ -83,6 +85,42 @@ fn it_follows_batches_saves_and_starts_from_its_snapshots() {
         at,
         "dropping saves nothing"
     );
+}
+
+#[test]
+fn a_worker_that_runs_for_long_saves_in_between() {
+    let home = Home::new();
+    let mut history = History::new();
+    let worker = home.start(history.store().clone());
+    let subject = Entity::new("app/x").unwrap();
+    // As many as are folded before the next snapshot is due, and some.
+    for _ in 0..51 {
+        let note = (
+            "app.a".to_owned(),
+            1,
+            subject.clone(),
+            "{}".to_owned(),
+            None,
+        );
+        history.append_raw(vec![note; 1000]);
+        worker.durable(Arc::clone(history.batches().last().unwrap()));
+    }
+    check(&worker, &history);
+    // It is written by another thread, which tells nobody; if it never is, this hangs.
+    let saved = loop {
+        match home.dir.header("counter") {
+            Ok(header) => break header.position,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    assert!(saved.seq >= Seq(50_000), "{saved:?}");
+    drop(worker);
+    let worker = home.start(history.store().clone());
+    check(&worker, &history);
+    let from_it = Source::Snapshot { at: saved.seq };
+    assert_eq!(source(&worker, "counter"), from_it);
+    let counted = worker.with::<Counter, _>(|live| live.state().0);
+    assert_eq!(counted, Some(51_000));
 }
 
 #[test]

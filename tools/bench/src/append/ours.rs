@@ -1,16 +1,18 @@
-//! Our group commit, as a node runs it: one thread turns what arrives into the next batch while
-//! another writes the batch before, and acknowledgments wait for the disk.
+//! Our group commit, as a node runs it: one thread turns what arrives into the next batch and
+//! writes it if it is small; another writes large ones meanwhile. Acknowledgments wait for the disk.
 //!
 //! The node decides and folds between the two; an application's event has nothing to decide, so
 //! this is the path of `append`.
 
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use ledger_core::chain::{Batch, BatchBuilder, ChainKey};
+use ledger_core::chain::{Batch, BatchBuilder, ChainKey, Head};
 use ledger_core::clock;
 use ledger_core::ids::{Seq, Term};
 use ledger_core::store::LogWriter;
+use opsledger::node::disk::SMALL;
 use opsledger::node::gather::Gather;
 use tokio::sync::oneshot;
 
@@ -24,10 +26,11 @@ use crate::samples::Samples;
 /// [`Failure`] if the store refuses.
 pub(super) fn serve(store: impl LogWriter, Post { inbox, own }: Post) -> Result<(), Failure> {
     let builder = BatchBuilder::new(ChainKey::new(store.ledger_id()), store.head(), Term(1));
-    let (disk, batches) = bounded(1);
+    let store = Mutex::new(store);
+    let (large, batches) = bounded(1);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(move || write(store, &batches, &own));
-        let sequenced = sequence(builder, &inbox, disk);
+        let writer = scope.spawn(|| write(&store, batches, &own));
+        let sequenced = sequence(builder, &inbox, &store, large);
         let written = writer
             .join()
             .map_err(|_| Failure::new("the disk's thread panicked"))?;
@@ -38,7 +41,8 @@ pub(super) fn serve(store: impl LogWriter, Post { inbox, own }: Post) -> Result<
 fn sequence(
     builder: BatchBuilder,
     inbox: &Receiver<Mail>,
-    disk: Sender<Batch>,
+    store: &Mutex<impl LogWriter>,
+    large: Sender<Batch>,
 ) -> Result<(), Failure> {
     let mut sequencer = Sequencer {
         durable: builder.head().seq,
@@ -49,8 +53,15 @@ fn sequence(
         stopped: false,
     };
     let mut gather = Gather::default();
+    let mut written = None;
     while !sequencer.stopped || sequencer.in_flight {
-        let Ok(first) = inbox.recv() else { break };
+        let first = match written.take() {
+            Some(head) => Mail::Durable(head),
+            None => match inbox.recv() {
+                Ok(mail) => mail,
+                Err(_) => break,
+            },
+        };
         let was_in_flight = sequencer.in_flight;
         let rest = inbox.try_iter().take(MAX_GROUP - 1);
         let answered = sequencer.take(std::iter::once(first).chain(rest))?;
@@ -68,8 +79,14 @@ fn sequence(
         if !sequencer.in_flight && !sequencer.builder.is_empty() {
             sequencer.in_flight = true;
             gather.batch_sent();
-            disk.send(sequencer.builder.take())
-                .context("handing a batch to the disk's thread")?;
+            let batch = sequencer.builder.take();
+            if batch.len() <= SMALL {
+                written = Some(append(store, &batch)?);
+            } else {
+                large
+                    .send(batch)
+                    .context("handing a batch to the disk's thread")?;
+            }
         }
     }
     Ok(())
@@ -114,13 +131,18 @@ impl Sequencer {
     }
 }
 
+fn append(store: &Mutex<impl LogWriter>, batch: &Batch) -> Result<Head, Failure> {
+    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    store.append(batch).context("appending")
+}
+
 fn write(
-    mut store: impl LogWriter,
-    batches: &Receiver<Batch>,
+    store: &Mutex<impl LogWriter>,
+    batches: Receiver<Batch>,
     inbox: &Sender<Mail>,
 ) -> Result<(), Failure> {
     for batch in batches {
-        let head = store.append(&batch).context("appending")?;
+        let head = append(store, &batch)?;
         if inbox.send(Mail::Durable(head)).is_err() {
             break;
         }

@@ -152,6 +152,7 @@ fn a_journal_of_another_ledger_is_refused() {
     fs::rename(other.path().join(JOURNAL_DIR), dir.path().join(JOURNAL_DIR)).unwrap();
     let error = DurableStore::open(dir.path()).unwrap_err();
     assert!(error.to_string().contains("belongs to ledger"), "{error}");
+    assert!(matches!(error, OpenError::Damaged(_)));
     assert!(OfflineReader::open(dir.path()).is_err());
 }
 
