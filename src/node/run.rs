@@ -103,7 +103,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
     let (stopped, on_stop) = watch::channel(None);
-    let threads = start_threads(
+    let (threads, disk) = start_threads(
         options,
         Parts {
             store,
@@ -145,6 +145,8 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(runtime);
     join(threads);
+    // The store was open for as long as anyone read: followers were sent the very end.
+    drop(disk);
     // Whoever held it besides has ended.
     if let Some(views) = Arc::into_inner(views) {
         views.stop();
@@ -193,12 +195,13 @@ struct Parts {
 
 /// Starts what writes, what looks after processes and, once both are there, what decides: a node
 /// that can't start anything does not take the lease.
+/// The store is closed once the last holder of its `Disk` is gone.
 fn start_threads(
     options: &NodeOptions,
     parts: Parts,
     views: &Arc<ViewWorker>,
     (inbox, mail): (Sender<Mail>, Receiver<Mail>),
-) -> Result<[JoinHandle<()>; 3], NodeError> {
+) -> Result<([JoinHandle<()>; 3], Arc<Disk>), NodeError> {
     let Parts {
         store,
         core,
@@ -213,7 +216,7 @@ fn start_threads(
     let (large, batches) = bounded(1);
     let writer = spawn_writer(Arc::clone(&disk), batches, inbox.clone())?;
     let outlets = Outlets {
-        disk,
+        disk: Arc::clone(&disk),
         large,
         effects,
         stopped,
@@ -229,7 +232,7 @@ fn start_threads(
         .name("core".into())
         .spawn(move || turn(core, first, &mail, &outlets))
         .map_err(io("starting the core's thread"))?;
-    Ok([turner, writer, processes])
+    Ok(([turner, writer, processes], disk))
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {

@@ -290,7 +290,12 @@ impl Follower {
     pub async fn next(&mut self) -> Option<Logged> {
         while self.ready.is_empty() {
             let block = tokio::time::timeout(DEADLINE, self.blocks.next()).await;
-            let block = block.expect("no event comes").ok().flatten()?;
+            let block = block.expect("no event comes");
+            if let Err(error) = &block {
+                // Shown only if the test fails: the end of a killed node is no failure.
+                println!("the stream broke: {error}");
+            }
+            let block = block.ok().flatten()?;
             self.ready = self.tail.take(block);
         }
         Some(self.ready.remove(0))
