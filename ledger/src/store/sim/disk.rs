@@ -63,6 +63,8 @@ struct State {
     reads_fail: bool,
     /// Operations done when the first call failed.
     failed_at: Option<usize>,
+    /// The first file of which a call failed.
+    failed_on: Option<Name>,
     /// Syncs of this file wait.
     held: Option<Name>,
 }
@@ -161,6 +163,11 @@ impl Disk {
         self.state().failed_at.is_some()
     }
 
+    /// The first file of which a call failed.
+    pub(crate) fn failed_on(&self) -> Option<Name> {
+        self.state().failed_on
+    }
+
     /// Lets syncs of a file wait.
     pub(crate) fn hold(&self, name: Name) {
         self.state().held = Some(name);
@@ -233,11 +240,12 @@ impl State {
             Call::Create(_) => true,
             Call::Read | Call::Sync(_) | Call::Remove(_) | Call::SyncNames => false,
         };
-        let syncs = match call {
-            Call::Sync(file) => self.names.iter().find(|(_, named)| **named == file),
-            _ => None,
+        let on = match call {
+            Call::Write(file, ..) | Call::SetLen(file, _) | Call::Sync(file) => Some(file),
+            Call::Read | Call::Create(_) | Call::Remove(_) | Call::SyncNames => None,
         };
-        let syncs = syncs.map(|(name, _)| *name);
+        let on = self.names.iter().find(|(_, file)| Some(**file) == on);
+        let on = on.map(|(name, _)| *name);
         let plan = self.plan.as_mut()?;
         if plan.left > 0 {
             plan.left -= 1;
@@ -247,7 +255,7 @@ impl State {
         let fails = match plan.fails {
             Fails::Once | Fails::ForGood => true,
             Fails::Syncs => matches!(call, Call::Sync(_) | Call::SyncNames),
-            Fails::SyncsOf(name) => syncs == Some(name),
+            Fails::SyncsOf(name) => matches!(call, Call::Sync(_)) && on == Some(name),
             Fails::Growth => grows,
         };
         if !fails {
@@ -257,6 +265,7 @@ impl State {
             self.plan = None;
         }
         self.failed_at.get_or_insert(self.ops.len());
+        self.failed_on = self.failed_on.or(on);
         Some(kind)
     }
 

@@ -2,6 +2,7 @@
 
 mod basics;
 mod crash;
+mod fail;
 mod lives;
 mod readers;
 mod world;
