@@ -39,14 +39,17 @@ impl OfflineReader {
         files: &dyn SegmentDir,
     ) -> Result<Self, OpenError> {
         let recovered = recover(files, sealed.ledger_id(), sealed.sealed().head);
-        let recovered = recovered.map_err(|error| match sealed.check_undisturbed() {
-            Ok(()) => error,
-            Err(_) => OpenError::InUse,
-        })?;
+        let undisturbed = || sealed.check_undisturbed().map_err(|_| OpenError::InUse);
+        let recovered = recovered.map_err(|error| undisturbed().err().unwrap_or(error))?;
         let tail = Tail::new(sealed.sealed(), &recovered.batches, Settings::default());
         let known = sealed.head_file().map_or(Seq::ZERO, |said| said.seq);
+        let missing = missing(&recovered, tail.head(), known);
+        if missing.is_some() {
+            // A node that has started since uses segments again.
+            undisturbed()?;
+        }
         Ok(Self {
-            missing: missing(&recovered, tail.head(), known),
+            missing,
             tail,
             sealed,
         })

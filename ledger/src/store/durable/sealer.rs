@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 
 use super::tail::{Snapshot, Tail};
 use crate::codec;
-use crate::ids::Seq;
 use crate::store::block::pack_after;
 use crate::store::journal::Pool;
 use crate::store::redb::{RedbStore, StoreHead};
@@ -35,11 +34,16 @@ impl Sealing {
     ///
     /// # Errors
     /// What redb says; nothing more can be sealed then.
-    pub(super) fn seal(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        let Some((blocks, head)) = full_blocks(snapshot, self.tail.settings().block_cap) else {
-            return Ok(());
-        };
-        self.redb.seal(&blocks, head).map_err(|error| match error {
+    fn seal(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        if let Some((blocks, head)) = full_blocks(snapshot, self.tail.settings().block_cap) {
+            self.move_over(&blocks, head)?;
+        }
+        self.tail.settled(snapshot.head.head.seq);
+        Ok(())
+    }
+
+    fn move_over(&mut self, blocks: &[Block], head: StoreHead) -> io::Result<()> {
+        self.redb.seal(blocks, head).map_err(|error| match error {
             AppendError::Full(error) | AppendError::Io(error) => error,
             other => io::Error::other(other),
         })?;
@@ -51,9 +55,7 @@ impl Sealing {
 
     fn run(&mut self) -> io::Result<()> {
         self.begin();
-        let mut seen = Seq::ZERO;
-        while let Some(snapshot) = self.tail.wait_for_work(seen) {
-            seen = snapshot.head.head.seq;
+        while let Some(snapshot) = self.tail.wait_for_work() {
             self.seal(&snapshot)?;
         }
         Ok(())
@@ -63,8 +65,9 @@ impl Sealing {
 /// Where sealing happens.
 #[derive(Debug)]
 pub(super) enum Sealer {
-    /// In a thread of its own.
-    Thread(Arc<Tail>, JoinHandle<io::Result<()>>),
+    /// In a thread of its own. It hands redb back at its end, so that readers can go on if that comes
+    /// early.
+    Thread(Arc<Tail>, JoinHandle<RedbStore>),
     /// In the thread that appends, whenever there is enough to seal: for tests and simulation, so
     /// that the same calls give the same operations of the disk.
     Inline(Box<Sealing>),
@@ -77,11 +80,11 @@ impl Sealer {
         let thread = std::thread::Builder::new()
             .name("sealer".into())
             .spawn(move || {
-                let ended = sealing.run();
-                if let Err(error) = &ended {
-                    sealing.tail.fail(error);
+                let _watch = Watch(Arc::clone(&sealing.tail));
+                if let Err(error) = sealing.run() {
+                    sealing.tail.fail(&error);
                 }
-                ended.and(sealing.redb.close())
+                sealing.redb
             })?;
         Ok(Self::Thread(tail, thread))
     }
@@ -89,17 +92,18 @@ impl Sealer {
     /// Seals in the caller's thread.
     pub(super) fn inline(sealing: Sealing) -> Self {
         sealing.begin();
-        Self::Inline(Box::new(sealing))
+        let mut sealer = Self::Inline(Box::new(sealing));
+        sealer.appended();
+        sealer
     }
 
     /// To be called after each append.
-    pub(super) fn appended(&mut self) -> io::Result<()> {
-        match self {
-            Self::Thread(..) => Ok(()),
-            Self::Inline(sealing) => match sealing.tail.work() {
-                Some(snapshot) => sealing.seal(&snapshot),
-                None => Ok(()),
-            },
+    pub(super) fn appended(&mut self) {
+        if let Self::Inline(sealing) = self
+            && let Some(snapshot) = sealing.tail.work()
+            && let Err(error) = sealing.seal(&snapshot)
+        {
+            sealing.tail.fail(&error);
         }
     }
 
@@ -111,11 +115,21 @@ impl Sealer {
         match self {
             Self::Thread(tail, thread) => {
                 tail.stop();
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("the sealer panicked")))
+                let closed = thread.join().map_or(Ok(()), RedbStore::close);
+                tail.failure().and(closed)
             }
-            Self::Inline(sealing) => sealing.redb.close(),
+            Self::Inline(sealing) => sealing.tail.failure().and(sealing.redb.close()),
+        }
+    }
+}
+
+/// Tells whoever waits for the sealer if it panics.
+struct Watch(Arc<Tail>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&io::Error::other("the sealer panicked"));
         }
     }
 }

@@ -27,7 +27,11 @@ struct State {
     head: StoreHead,
     /// In order; the first may begin among the sealed events.
     batches: VecDeque<Arc<Batch>>,
+    /// Of the events up to here all are sealed that can be: the rest fills no block.
+    settled: Seq,
     sealer: Status,
+    /// Whether an append waits for room.
+    waiting: bool,
 }
 
 /// How the sealer is.
@@ -54,7 +58,9 @@ impl Tail {
             sealed,
             head: sealed,
             batches: VecDeque::new(),
+            settled: Seq::ZERO,
             sealer: Status::Running,
+            waiting: false,
         };
         let tail = Self {
             state: Mutex::new(state),
@@ -89,21 +95,33 @@ impl Tail {
         (snapshot, other)
     }
 
-    /// Waits until the sealer is not too far behind.
+    /// Waits until the sealer is not too far behind, or has nothing to do: what fills no block
+    /// must not be waited for, whatever the bounds are.
     ///
     /// # Errors
     /// If it can't seal any more.
     pub(super) fn wait_for_room(&self) -> io::Result<()> {
+        let settings = self.settings;
         let too_far = |state: &mut State| {
-            state.sealer == Status::Running && state.lag() > self.settings.lag_bytes as u64
+            let behind = state.lag() > settings.lag_bytes as u64 && state.is_work(settings);
+            let waits = behind && state.sealer == Status::Running;
+            if waits && !std::mem::replace(&mut state.waiting, waits) {
+                self.changed.notify_all();
+            }
+            waits
         };
         let state = self.changed.wait_while(self.state(), too_far);
-        match &state.unwrap_or_else(PoisonError::into_inner).sealer {
-            Status::Failed(kind, why) => {
-                Err(io::Error::new(*kind, format!("sealing failed: {why}")))
-            }
-            Status::Running | Status::Stopping => Ok(()),
-        }
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.waiting = false;
+        state.failure()
+    }
+
+    /// Why sealing has ended early, if it has.
+    ///
+    /// # Errors
+    /// Just that.
+    pub(super) fn failure(&self) -> io::Result<()> {
+        self.state().failure()
     }
 
     /// Adds a batch that is durable in the journal.
@@ -112,7 +130,7 @@ impl Tail {
         let mut state = self.state();
         state.head = state.head_with(&batch);
         state.batches.push_back(batch);
-        if state.lag() >= self.settings.seal_bytes as u64 {
+        if state.is_work(self.settings) {
             self.changed.notify_all();
         }
     }
@@ -120,15 +138,13 @@ impl Tail {
     /// The tail, if there is enough to seal.
     pub(super) fn work(&self) -> Option<Snapshot> {
         let state = self.state();
-        (state.lag() >= self.settings.seal_bytes as u64).then(|| state.snapshot())
+        state.is_work(self.settings).then(|| state.snapshot())
     }
 
     /// Waits until there is enough to seal; `None` when sealing is to end.
-    pub(super) fn wait_for_work(&self, after: Seq) -> Option<Snapshot> {
-        let nothing = |state: &mut State| {
-            state.sealer == Status::Running
-                && (state.lag() < self.settings.seal_bytes as u64 || state.head.head.seq <= after)
-        };
+    pub(super) fn wait_for_work(&self) -> Option<Snapshot> {
+        let nothing =
+            |state: &mut State| state.sealer == Status::Running && !state.is_work(self.settings);
         let state = self.changed.wait_while(self.state(), nothing);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         (state.sealer == Status::Running).then(|| state.snapshot())
@@ -143,6 +159,12 @@ impl Tail {
         {
             state.batches.pop_front();
         }
+        self.changed.notify_all();
+    }
+
+    /// What can be sealed of the events up to here is.
+    pub(super) fn settled(&self, upto: Seq) {
+        self.state().settled = upto;
         self.changed.notify_all();
     }
 
@@ -162,12 +184,44 @@ impl Tail {
     }
 }
 
+#[cfg(test)]
+impl Tail {
+    /// Waits until an append waits for room; `false` if the ledger reaches `head` without that.
+    pub(super) fn wait_until_an_append_waits(&self, head: Seq) -> bool {
+        let neither = |state: &mut State| !state.waiting && state.head.head.seq < head;
+        self.changed
+            .wait_while(self.state(), neither)
+            .unwrap()
+            .waiting
+    }
+
+    /// Waits until the sealer has failed.
+    pub(super) fn wait_until_sealing_fails(&self) {
+        let running = |state: &mut State| state.failure().is_ok();
+        drop(self.changed.wait_while(self.state(), running).unwrap());
+    }
+}
+
 impl State {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             sealed: self.sealed,
             head: self.head,
             batches: self.batches.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether there is enough to seal, and something that was not looked at.
+    fn is_work(&self, settings: Settings) -> bool {
+        self.lag() >= settings.seal_bytes as u64 && self.head.head.seq > self.settled
+    }
+
+    fn failure(&self) -> io::Result<()> {
+        match &self.sealer {
+            Status::Failed(kind, why) => {
+                Err(io::Error::new(*kind, format!("sealing failed: {why}")))
+            }
+            Status::Running | Status::Stopping => Ok(()),
         }
     }
 
@@ -184,7 +238,8 @@ impl State {
             .map(|(_, size)| size as u64);
         StoreHead {
             head: batch.head(),
-            event_bytes: self.head.event_bytes + new.sum::<u64>(),
+            // What a damaged store says may be anything.
+            event_bytes: self.head.event_bytes.saturating_add(new.sum()),
         }
     }
 }

@@ -114,7 +114,11 @@ impl Journal {
             self.pool.retire(full.slot, full.last);
         }
         let slot = self.pool.take(SEGMENT_HEADER + need)?;
-        self.generation = Generation(self.generation.0 + 1);
+        let generation = self.generation.0.checked_add(1);
+        self.generation = Generation(
+            generation
+                .ok_or_else(|| io::Error::other("the journal has used up its generations"))?,
+        );
         let header = SegmentHeader {
             ledger_id: self.ledger_id,
             generation: self.generation,

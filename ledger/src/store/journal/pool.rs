@@ -116,10 +116,15 @@ impl Pool {
             state.used = used;
             let done: Vec<(Slot, Seq)> = done;
             state.free.extend(done.into_iter().map(|(slot, _)| slot));
-            // One made for a huge batch is not worth keeping.
-            state.free.sort_by_key(|slot| slot.len);
-            let keep = state.free.len().min(MAX_FREE);
-            state.free.split_off(keep)
+            // One made for a huge batch or on a full disk, or left half made, is worth keeping
+            // only while there is no other.
+            let usual = |slot: &Slot| slot.len == self.segment_bytes;
+            state.free.sort_by_key(|slot| (!usual(slot), slot.len));
+            let keep = match state.free.iter().filter(|slot| usual(slot)).count() {
+                0 => state.free.len(),
+                some => some,
+            };
+            state.free.split_off(keep.min(MAX_FREE))
         };
         for slot in surplus {
             // One that stays is found free by the next opening.
@@ -130,7 +135,8 @@ impl Pool {
     /// Sees to it that an append finds a free segment and need not make one. If that fails, it will
     /// try for itself, and tell.
     pub(crate) fn make_ready(&self) {
-        if self.state().free.is_empty()
+        let usual = |slot: &Slot| slot.len >= self.segment_bytes;
+        if !self.state().free.iter().any(usual)
             && let Ok(slot) = self.make(self.segment_bytes)
         {
             self.state().free.push(slot);

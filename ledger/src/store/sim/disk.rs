@@ -39,6 +39,8 @@ pub(crate) enum Fails {
     ForGood,
     /// All syncs; what is written shows.
     Syncs,
+    /// The syncs of one file.
+    SyncsOf(Name),
     /// Calls that need more room.
     Growth,
 }
@@ -61,6 +63,8 @@ struct State {
     reads_fail: bool,
     /// Operations done when the first call failed.
     failed_at: Option<usize>,
+    /// The first file of which a call failed.
+    failed_on: Option<Name>,
     /// Syncs of this file wait.
     held: Option<Name>,
 }
@@ -154,6 +158,16 @@ impl Disk {
         state.failed_at.take()
     }
 
+    /// Whether a call has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state().failed_at.is_some()
+    }
+
+    /// The first file of which a call failed.
+    pub(crate) fn failed_on(&self) -> Option<Name> {
+        self.state().failed_on
+    }
+
     /// Lets syncs of a file wait.
     pub(crate) fn hold(&self, name: Name) {
         self.state().held = Some(name);
@@ -226,6 +240,12 @@ impl State {
             Call::Create(_) => true,
             Call::Read | Call::Sync(_) | Call::Remove(_) | Call::SyncNames => false,
         };
+        let on = match call {
+            Call::Write(file, ..) | Call::SetLen(file, _) | Call::Sync(file) => Some(file),
+            Call::Read | Call::Create(_) | Call::Remove(_) | Call::SyncNames => None,
+        };
+        let on = self.names.iter().find(|(_, file)| Some(**file) == on);
+        let on = on.map(|(name, _)| *name);
         let plan = self.plan.as_mut()?;
         if plan.left > 0 {
             plan.left -= 1;
@@ -235,6 +255,7 @@ impl State {
         let fails = match plan.fails {
             Fails::Once | Fails::ForGood => true,
             Fails::Syncs => matches!(call, Call::Sync(_) | Call::SyncNames),
+            Fails::SyncsOf(name) => matches!(call, Call::Sync(_)) && on == Some(name),
             Fails::Growth => grows,
         };
         if !fails {
@@ -244,6 +265,7 @@ impl State {
             self.plan = None;
         }
         self.failed_at.get_or_insert(self.ops.len());
+        self.failed_on = self.failed_on.or(on);
         Some(kind)
     }
 

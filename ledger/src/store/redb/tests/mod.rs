@@ -30,3 +30,11 @@ pub(in crate::store) fn open_over<B: StorageBackend, T>(
     let db = open_database(|| Ok(file.clone()))?;
     RedbStore::assemble(db, &file, check, || Ok(None))
 }
+
+/// As [`OfflineReader::open`], over any file.
+pub(in crate::store) fn read_over(
+    source: Arc<dyn Source>,
+    head_file: Result<HeadFile, HeadFileFault>,
+) -> Result<OfflineReader, OpenError> {
+    OfflineReader::over(source, head_file)
+}

@@ -1,0 +1,99 @@
+//! Durable stores on simulated disks.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+
+use super::super::*;
+use crate::hash::Hash;
+use crate::ids::Term;
+use crate::store::redb::tests::{new_store, open_over, read_over};
+use crate::store::samples::{batch, genesis, ledger_id};
+use crate::store::sim::{Disk, Image, Name};
+use crate::store::{ReadError, for_each_event};
+use crate::verify::{Report, verify_reader};
+
+/// So small that a few events fill a block, a few blocks are sealed, and a few of those free a
+/// segment.
+pub(super) const TINY: Settings = Settings {
+    segment_bytes: 4096,
+    seal_bytes: 2048,
+    block_cap: 1024,
+    lag_bytes: 64 * 1024,
+    sealing: SealIn::Foreground,
+};
+
+/// The files of a ledger that was made and never opened.
+pub(super) fn new_ledger() -> Image {
+    static MADE: OnceLock<Image> = OnceLock::new();
+    let make = || {
+        let id = ledger_id(1);
+        let first = genesis(id);
+        let said = HeadFile {
+            ledger_id: id,
+            seq: first.head().seq,
+            hash: first.head().hash,
+        };
+        Image::from([
+            (Name::Store, new_store(id, &first)),
+            (Name::Head, said.encode().to_vec()),
+        ])
+    };
+    MADE.get_or_init(make).clone()
+}
+
+/// As [`DurableStore::open_with`].
+pub(super) fn open(disk: &Disk, settings: Settings) -> Result<DurableStore, OpenError> {
+    let said = disk.head_file();
+    let folder = disk.folder();
+    let store = disk.file(Name::Store);
+    let check = |sealed: &RedbReader| check_seam(sealed, &folder, &said);
+    let (redb, recovered) = open_over(store.clone(), Arc::new(store), check)?;
+    let found = Found {
+        redb,
+        recovered,
+        acknowledged: said.unwrap().seq,
+    };
+    let head_file = Box::new(disk.file(Name::Head));
+    DurableStore::resume(found, Box::new(disk.folder()), head_file, settings)
+}
+
+/// As [`OfflineReader::open`].
+pub(super) fn offline(disk: &Disk) -> Result<OfflineReader, OpenError> {
+    let sealed = read_over(Arc::new(disk.file(Name::Store)), disk.head_file())?;
+    OfflineReader::over(sealed, &disk.folder())
+}
+
+/// What the verification says of the files on a disk.
+pub(super) fn verified(disk: &Disk) -> Report {
+    let reader = offline(disk).unwrap();
+    verify_reader(&reader, NonZeroUsize::MIN, &|_, _| {}).unwrap()
+}
+
+/// The hash of every event.
+pub(super) fn hashes(reader: &dyn LogReader) -> Vec<Hash> {
+    try_hashes(reader).unwrap()
+}
+
+pub(super) fn try_hashes(reader: &dyn LogReader) -> Result<Vec<Hash>, ReadError> {
+    let mut hashes = Vec::new();
+    let _ = for_each_event(reader, Seq::FIRST, |e| -> ControlFlow<()> {
+        hashes.push(e.hash);
+        ControlFlow::Continue(())
+    })?;
+    Ok(hashes)
+}
+
+/// The next batch: events of these sizes.
+pub(super) fn next(store: &DurableStore, sizes: &[usize]) -> Batch {
+    let term = Term(store.head().term.0.max(1));
+    batch(store.ledger_id(), store.head(), term, sizes)
+}
+
+/// Does something with each number below `n`, on two threads.
+pub(super) fn on_two_threads(n: usize, work: impl Fn(&mut dyn Iterator<Item = usize>) + Sync) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| work(&mut (0..n).step_by(2)));
+        work(&mut (1..n).step_by(2));
+    });
+}
