@@ -8,6 +8,9 @@
 //! A [`BatchBuilder`] is the only way to a [`Batch`], so that what a store is given is always
 //! contiguous, hashed and of one term.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::codec::{self, EncodeError};
 use crate::envelope::Draft;
 use crate::hash::Hash;
@@ -98,18 +101,55 @@ impl Head {
     };
 }
 
-/// Encoded, chained events of one term, ready to be appended as one.
+/// Encoded, chained events of one term, ready to be appended as one. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Batch {
     key: ChainKey,
     prev: Head,
     head: Head,
-    /// Encoded events, one behind the other.
-    bytes: Vec<u8>,
-    /// Where each ends in `bytes`.
+    events: Arc<Events>,
+}
+
+/// Encoded events and their hashes.
+#[derive(Debug, Clone, Default)]
+struct Events {
+    /// Each behind its length (u32, little endian): as frames and blocks hold them, so that these
+    /// are made by copying.
+    framed: Vec<u8>,
+    /// Where each ends in `framed`.
     ends: Vec<usize>,
     /// The hash of each.
     hashes: Vec<Hash>,
+}
+
+/// Bytes of the length in front of an event.
+const LENGTH: usize = 4;
+
+impl Events {
+    fn with_room_of(other: &Self) -> Self {
+        Self {
+            framed: Vec::with_capacity(other.framed.len()),
+            ends: Vec::with_capacity(other.ends.len()),
+            hashes: Vec::with_capacity(other.hashes.len()),
+        }
+    }
+
+    /// Where the event at `index` begins with its length.
+    fn start(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    fn bytes(&self) -> usize {
+        self.framed.len() - LENGTH * self.ends.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], Hash)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .zip(&self.hashes)
+            .map(|((start, &end), &hash)| (&self.framed[start + LENGTH..end], hash))
+    }
 }
 
 impl Batch {
@@ -130,24 +170,30 @@ impl Batch {
 
     /// How many events it has.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.events.ends.len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.events.ends.is_empty()
     }
 
     /// Bytes of all its encoded events.
     pub fn byte_len(&self) -> usize {
-        self.bytes.len()
+        self.events.bytes()
     }
 
     /// The position and the encoded length of each of its events.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (Seq, usize)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let lengths = starts.zip(&self.ends).map(|(start, &end)| end - start);
+        let ends = &self.events.ends;
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let lengths = starts.zip(ends).map(|(start, &end)| end - start - LENGTH);
         (self.prev.seq.0 + 1..).map(Seq).zip(lengths)
+    }
+
+    /// Some of its events by index, each behind its length (u32, little endian).
+    pub(crate) fn framed(&self, range: Range<usize>) -> &[u8] {
+        &self.events.framed[self.events.start(range.start)..self.events.start(range.end)]
     }
 
     /// The hash of the event at `seq`, which is in it or the one before it.
@@ -155,7 +201,7 @@ impl Batch {
         let index = seq.0.checked_sub(self.prev.seq.0)?;
         match usize::try_from(index).ok()?.checked_sub(1) {
             None => Some(self.prev.hash),
-            Some(index) => self.hashes.get(index).copied(),
+            Some(index) => self.events.hashes.get(index).copied(),
         }
     }
 
@@ -165,14 +211,8 @@ impl Batch {
     /// # Errors
     /// [`BlockFault`] if they are not the events of one batch that follows `prev`.
     pub(crate) fn restore(key: ChainKey, prev: Head, body: &[u8]) -> Result<Self, BlockFault> {
-        let mut batch = Self {
-            key,
-            prev,
-            head: prev,
-            bytes: Vec::with_capacity(body.len()),
-            ends: Vec::new(),
-            hashes: Vec::new(),
-        };
+        let mut head = prev;
+        let (mut ends, mut hashes) = (Vec::new(), Vec::new());
         let mut links = Links::new(key, prev.hash);
         let mut rest = body;
         while !rest.is_empty() {
@@ -182,7 +222,7 @@ impl Batch {
             });
             let (event, behind) = split.ok_or(BlockFault::Length(at))?;
             rest = behind;
-            let seq = batch.head.seq.next();
+            let seq = head.seq.next();
             let header = codec::decode(event)
                 .map_err(|error| BlockFault::Event { seq, error })?
                 .header;
@@ -193,68 +233,84 @@ impl Batch {
                 });
             }
             let before = Edge {
-                term: batch.head.term,
-                recorded_at: batch.head.recorded_at,
+                term: head.term,
+                recorded_at: head.recorded_at,
             };
             before.meets(Edge::of(&header), seq)?;
-            batch.bytes.extend_from_slice(event);
-            batch.ends.push(batch.bytes.len());
-            batch.hashes.push(links.next(event));
-            batch.head = Head {
+            ends.push(body.len() - rest.len());
+            hashes.push(links.next(event));
+            head = Head {
                 seq,
                 hash: links.last(),
                 term: header.term,
                 recorded_at: header.recorded_at,
             };
         }
-        Ok(batch)
+        let events = Events {
+            framed: body.to_vec(),
+            ends,
+            hashes,
+        };
+        Ok(Self {
+            key,
+            prev,
+            head,
+            events: Arc::new(events),
+        })
     }
 
     /// Batches that follow each other as one; `None` if there are none.
     pub(crate) fn join<'a>(batches: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut batches = batches.into_iter();
         let mut whole = batches.next()?.clone();
-        for batch in batches {
-            debug_assert_eq!(batch.prev.hash, whole.head.hash);
-            let before = whole.bytes.len();
-            whole.bytes.extend_from_slice(&batch.bytes);
-            whole.ends.extend(batch.ends.iter().map(|end| before + end));
-            whole.hashes.extend_from_slice(&batch.hashes);
-            whole.head = batch.head;
+        let mut all = Events::clone(&whole.events);
+        for Self {
+            prev, head, events, ..
+        } in batches
+        {
+            debug_assert_eq!(prev.hash, whole.head.hash);
+            let before = all.framed.len();
+            all.framed.extend_from_slice(&events.framed);
+            all.ends.extend(events.ends.iter().map(|end| before + end));
+            all.hashes.extend_from_slice(&events.hashes);
+            whole.head = *head;
         }
+        whole.events = Arc::new(all);
         Some(whole)
     }
 
     /// The encoded bytes and the hash of its events, in order.
     pub fn events(&self) -> impl Iterator<Item = (&[u8], Hash)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .zip(&self.hashes)
-            .map(|((start, &end), &hash)| (&self.bytes[start..end], hash))
+        self.events.iter()
+    }
+
+    /// The bytes of some of its events, by index.
+    pub(crate) fn events_in(&self, range: Range<usize>) -> impl DoubleEndedIterator<Item = &[u8]> {
+        range.map(|index| {
+            let (start, end) = (self.events.start(index), self.events.ends[index]);
+            &self.events.framed[start + LENGTH..end]
+        })
     }
 }
 
 /// Collects events into a [`Batch`], giving each its position, time and hash.
 #[derive(Debug)]
 pub struct BatchBuilder {
-    batch: Batch,
+    key: ChainKey,
+    prev: Head,
+    head: Head,
+    events: Events,
     links: Links,
 }
 
 impl BatchBuilder {
     /// A batch that follows `head`, written in `term`.
     pub fn new(key: ChainKey, head: Head, term: Term) -> Self {
-        let next = Head { term, ..head };
         Self {
-            batch: Batch {
-                key,
-                prev: head,
-                head: next,
-                bytes: Vec::new(),
-                ends: Vec::new(),
-                hashes: Vec::new(),
-            },
+            key,
+            prev: head,
+            head: Head { term, ..head },
+            events: Events::default(),
             links: Links::new(key, head.hash),
         }
     }
@@ -266,74 +322,80 @@ impl BatchBuilder {
     /// # Errors
     /// [`EncodeError`] if one of them does not fit; none of them is then in the batch.
     pub fn push(&mut self, drafts: &[Draft], now: Timestamp) -> Result<Head, EncodeError> {
-        let batch = &mut self.batch;
-        let (count, bytes) = (batch.ends.len(), batch.bytes.len());
-        let recorded_at = now.max(batch.head.recorded_at);
-        let mut seq = batch.head.seq;
+        let Events {
+            framed,
+            ends,
+            hashes,
+        } = &mut self.events;
+        let (count, bytes) = (ends.len(), framed.len());
+        let recorded_at = now.max(self.head.recorded_at);
+        let mut seq = self.head.seq;
         for draft in drafts {
             seq = seq.next();
-            if let Err(e) =
-                codec::encode(draft, seq, batch.head.term, recorded_at, &mut batch.bytes)
-            {
-                batch.ends.truncate(count);
-                batch.bytes.truncate(bytes);
+            let start = framed.len();
+            framed.extend_from_slice(&[0; LENGTH]);
+            if let Err(e) = codec::encode(draft, seq, self.head.term, recorded_at, framed) {
+                ends.truncate(count);
+                framed.truncate(bytes);
                 return Err(e);
             }
-            batch.ends.push(batch.bytes.len());
+            let len = framed.len() - start - LENGTH;
+            let len = u32::try_from(len).expect("encoded events are at most 65,535 bytes");
+            framed[start..start + LENGTH].copy_from_slice(&len.to_le_bytes());
+            ends.push(framed.len());
         }
         let mut start = bytes;
-        for &end in &batch.ends[count..] {
-            batch.hashes.push(self.links.next(&batch.bytes[start..end]));
+        for &end in &ends[count..] {
+            hashes.push(self.links.next(&framed[start + LENGTH..end]));
             start = end;
         }
         if !drafts.is_empty() {
-            batch.head = Head {
+            self.head = Head {
                 seq,
                 hash: self.links.last(),
                 recorded_at,
-                ..batch.head
+                ..self.head
             };
         }
-        Ok(batch.head)
+        Ok(self.head)
     }
 
     /// The head after all that was added so far.
     pub fn head(&self) -> Head {
-        self.batch.head
+        self.head
     }
 
     /// How many events were added so far.
     pub fn len(&self) -> usize {
-        self.batch.len()
+        self.events.ends.len()
     }
 
     /// Whether nothing was added so far.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty()
+        self.events.ends.is_empty()
     }
 
     /// Bytes of all events added so far.
     pub fn byte_len(&self) -> usize {
-        self.batch.byte_len()
+        self.events.bytes()
     }
 
     /// The events added at and after index `from`, as encoded bytes.
     pub fn events_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
-        self.batch.events().skip(from).map(|(bytes, _)| bytes)
+        self.events.iter().skip(from).map(|(bytes, _)| bytes)
     }
 
     /// The finished batch; the builder goes on behind it.
     pub fn take(&mut self) -> Batch {
-        let head = self.batch.head;
-        let next = Batch {
-            key: self.batch.key,
-            prev: head,
-            head,
-            bytes: Vec::with_capacity(self.batch.bytes.len()),
-            ends: Vec::with_capacity(self.batch.ends.len()),
-            hashes: Vec::with_capacity(self.batch.hashes.len()),
+        let next = Events::with_room_of(&self.events);
+        let batch = Batch {
+            key: self.key,
+            prev: self.prev,
+            head: self.head,
+            events: Arc::new(std::mem::replace(&mut self.events, next)),
         };
-        std::mem::replace(&mut self.batch, next)
+        self.prev = self.head;
+        batch
     }
 }
 

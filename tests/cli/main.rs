@@ -12,6 +12,7 @@ mod support;
 
 mod files;
 mod live;
+mod proofs;
 mod refusals;
 mod sample;
 mod terminal;

@@ -9,6 +9,8 @@
 //! Because both edges are, each block can be checked without the others, and a run of checked
 //! blocks whose edges meet is a checked chain.
 
+use std::ops::Range;
+
 use crate::chain::{Batch, ChainKey, Links};
 use crate::codec::{self, DecodeError, MAX_EVENT};
 use crate::envelope::{EventRef, Header};
@@ -303,104 +305,185 @@ impl<'a> Iterator for BlockIter<'a> {
 /// Packs a batch into blocks of at most [`BLOCK_CAP`] bytes. `tail` is the store's last block if
 /// the batch may be joined to it: the first block returned then replaces it.
 pub fn pack(batch: &Batch, tail: Option<&Block>) -> Vec<Block> {
-    let mut packer = Packer {
-        blocks: Vec::new(),
-        open: tail.map(Open::reopen),
-        cap: BLOCK_CAP,
-    };
-    packer.add(batch, batch.prev().seq);
-    packer.finish()
+    let mut planner = Planner::new(BLOCK_CAP);
+    if let (Some(base), false) = (tail, batch.is_empty()) {
+        planner.open = Some(BlockPlan::behind(base));
+    }
+    planner.add(batch, batch.prev().seq);
+    let blocks = planner.finish();
+    blocks.iter().map(BlockPlan::to_block).collect()
 }
 
 /// Packs the events behind `after` of batches that follow each other into blocks of at most `cap`
 /// bytes, and no more than one that could still be joined by more events: the last.
-pub(super) fn pack_after<'a>(
-    batches: impl IntoIterator<Item = &'a Batch>,
-    after: Seq,
-    cap: usize,
-) -> Vec<Block> {
-    let mut packer = Packer {
-        blocks: Vec::new(),
-        open: None,
-        cap,
-    };
+pub(super) fn pack_after(batches: &[Batch], after: Seq, cap: usize) -> Vec<Block> {
+    let blocks = plan_after(batches, after, cap);
+    blocks.iter().map(BlockPlan::to_block).collect()
+}
+
+/// As [`pack_after`], without making the blocks.
+pub(super) fn plan_after(batches: &[Batch], after: Seq, cap: usize) -> Vec<BlockPlan<'_>> {
+    let mut planner = Planner::new(cap);
     for batch in batches {
-        packer.add(batch, after);
+        planner.add(batch, after);
     }
-    packer.finish()
+    planner.finish()
 }
 
-struct Packer {
-    blocks: Vec<Block>,
-    open: Option<Open>,
-    cap: usize,
-}
-
-impl Packer {
-    /// Adds the events of a batch that stand behind `after`.
-    fn add(&mut self, batch: &Batch, after: Seq) {
-        let (mut seq, mut prev) = (batch.prev().seq, batch.prev().hash);
-        for (event, hash) in batch.events() {
-            seq = seq.next();
-            if seq > after {
-                self.push(seq, prev, event, hash);
-            }
-            prev = hash;
-        }
-    }
-
-    fn push(&mut self, seq: Seq, prev: Hash, event: &[u8], hash: Hash) {
-        let full = |open: &Open| open.bytes.len() + 4 + event.len() > self.cap;
-        if self.open.as_ref().is_some_and(full) {
-            self.blocks.extend(self.open.take().map(Open::close));
-        }
-        self.open
-            .get_or_insert_with(|| Open::new(seq, prev))
-            .push(event, hash);
-    }
-
-    fn finish(mut self) -> Vec<Block> {
-        self.blocks.extend(self.open.map(Open::close));
-        self.blocks
-    }
-}
-
-struct Open {
-    bytes: Vec<u8>,
+/// A block to be made: where its events are.
+#[derive(Debug)]
+pub(super) struct BlockPlan<'a> {
+    /// What it begins with.
+    base: Option<&'a Block>,
+    /// Events by their index in a batch, in order.
+    pieces: Vec<(&'a Batch, Range<usize>)>,
+    first: Seq,
+    prev_hash: Hash,
+    last_hash: Hash,
     count: u32,
+    len: usize,
 }
 
-impl Open {
-    fn new(first: Seq, prev: Hash) -> Self {
-        let mut bytes = Vec::with_capacity(BLOCK_CAP);
-        bytes.extend_from_slice(&[0; 8]);
-        bytes.extend_from_slice(&first.0.to_le_bytes());
-        bytes.extend_from_slice(&prev.0);
-        bytes.extend_from_slice(&Hash::ZERO.0);
-        Self { bytes, count: 0 }
-    }
-
-    fn reopen(block: &Block) -> Self {
+impl<'a> BlockPlan<'a> {
+    fn new(first: Seq, prev_hash: Hash) -> Self {
         Self {
-            bytes: block.bytes.clone(),
-            count: block.count,
+            base: None,
+            pieces: Vec::new(),
+            first,
+            prev_hash,
+            last_hash: prev_hash,
+            count: 0,
+            len: BLOCK_HEADER,
         }
     }
 
-    fn push(&mut self, event: &[u8], hash: Hash) {
-        let len = u32::try_from(event.len()).expect("events are at most 65,535 bytes");
-        self.bytes.extend_from_slice(&len.to_le_bytes());
-        self.bytes.extend_from_slice(event);
-        self.bytes[48..80].copy_from_slice(&hash.0);
-        self.count += 1;
+    fn behind(base: &'a Block) -> Self {
+        Self {
+            base: Some(base),
+            last_hash: base.last_hash(),
+            count: base.count,
+            len: base.bytes.len(),
+            ..Self::new(base.first(), base.prev_hash())
+        }
     }
 
-    fn close(mut self) -> Block {
-        self.bytes[..4].copy_from_slice(&self.count.to_le_bytes());
+    fn push(&mut self, batch: &'a Batch, index: usize, size: usize) {
+        match self.pieces.last_mut() {
+            Some((last, range)) if std::ptr::eq(*last, batch) => range.end = index + 1,
+            _ => self.pieces.push((batch, index..index + 1)),
+        }
+        self.count += 1;
+        self.len += 4 + size;
+    }
+
+    /// Its first event.
+    pub(super) fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// Its last event, and the hash of that.
+    pub(super) fn last(&self) -> (Seq, Hash) {
+        (
+            Seq(self.first.0 + u64::from(self.count) - 1),
+            self.last_hash,
+        )
+    }
+
+    /// How many bytes it will have.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of its encoded events alone.
+    pub(super) fn event_bytes(&self) -> u64 {
+        (self.len - BLOCK_HEADER - 4 * self.count as usize) as u64
+    }
+
+    /// The events that are not in what it begins with.
+    pub(super) fn events(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let pieces = self.pieces.iter();
+        pieces.flat_map(|(batch, range)| batch.events_in(range.clone()))
+    }
+
+    /// Makes the block, in [`BlockPlan::len`] bytes.
+    pub(super) fn write(&self, out: &mut [u8]) {
+        let mut at = BLOCK_HEADER;
+        let mut put = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        if let Some(base) = self.base {
+            put(&base.bytes[BLOCK_HEADER..]);
+        }
+        for (batch, range) in &self.pieces {
+            put(batch.framed(range.clone()));
+        }
+        debug_assert_eq!(at, self.len);
+        out[..4].copy_from_slice(&self.count.to_le_bytes());
+        out[4..8].copy_from_slice(&[0; 4]);
+        out[8..16].copy_from_slice(&self.first.0.to_le_bytes());
+        out[16..48].copy_from_slice(&self.prev_hash.0);
+        out[48..80].copy_from_slice(&self.last_hash.0);
+    }
+
+    fn to_block(&self) -> Block {
+        let mut bytes = vec![0; self.len];
+        self.write(&mut bytes);
         Block {
-            bytes: self.bytes,
+            bytes,
             count: self.count,
         }
+    }
+}
+
+struct Planner<'a> {
+    blocks: Vec<BlockPlan<'a>>,
+    open: Option<BlockPlan<'a>>,
+    cap: usize,
+}
+
+impl<'a> Planner<'a> {
+    fn new(cap: usize) -> Self {
+        Self {
+            blocks: Vec::new(),
+            open: None,
+            cap,
+        }
+    }
+
+    /// Adds the events of a batch that stand behind `after`.
+    fn add(&mut self, batch: &'a Batch, after: Seq) {
+        let before = |seq: Seq| {
+            let hash = batch.hash_at(Seq(seq.0 - 1));
+            hash.expect("the hash before an event of a batch is in it or before it")
+        };
+        for (index, (seq, size)) in batch.sizes().enumerate() {
+            if seq <= after {
+                continue;
+            }
+            let full = |open: &BlockPlan<'_>| open.len + 4 + size > self.cap;
+            if self.open.as_ref().is_some_and(full) {
+                self.close(before(seq));
+            }
+            self.open
+                .get_or_insert_with(|| BlockPlan::new(seq, before(seq)))
+                .push(batch, index, size);
+        }
+        if let Some(open) = &mut self.open {
+            open.last_hash = batch.head().hash;
+        }
+    }
+
+    fn close(&mut self, last_hash: Hash) {
+        if let Some(mut open) = self.open.take() {
+            open.last_hash = last_hash;
+            self.blocks.push(open);
+        }
+    }
+
+    fn finish(mut self) -> Vec<BlockPlan<'a>> {
+        self.blocks.extend(self.open);
+        self.blocks
     }
 }
 

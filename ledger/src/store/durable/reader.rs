@@ -92,8 +92,7 @@ impl Iterator for Joined<'_> {
             }
         }
         if let Some(snapshot) = self.snapshot.take() {
-            let batches = snapshot.batches.iter().map(AsRef::as_ref);
-            self.tail = pack_after(batches, self.after, BLOCK_CAP).into();
+            self.tail = pack_after(&snapshot.batches, self.after, BLOCK_CAP).into();
         }
         self.tail.pop_front().map(Ok)
     }

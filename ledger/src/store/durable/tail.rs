@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Settings;
 use crate::chain::{Batch, Head};
@@ -27,7 +27,7 @@ struct State {
     sealed: StoreHead,
     head: StoreHead,
     /// In order; the first may begin among the sealed events.
-    batches: VecDeque<Arc<Batch>>,
+    batches: VecDeque<Batch>,
     /// Of the events up to here all are sealed that can be: the rest fills no block.
     settled: Seq,
     sealer: Status,
@@ -50,7 +50,7 @@ enum Status {
 pub(super) struct Snapshot {
     pub(super) sealed: StoreHead,
     pub(super) head: StoreHead,
-    pub(super) batches: Vec<Arc<Batch>>,
+    pub(super) batches: Vec<Batch>,
 }
 
 impl Snapshot {
@@ -140,10 +140,9 @@ impl Tail {
 
     /// Adds a batch that is durable in the journal.
     pub(super) fn push(&self, batch: &Batch) {
-        let batch = Arc::new(batch.clone());
         let mut state = self.state();
-        state.head = state.head_with(&batch);
-        state.batches.push_back(batch);
+        state.head = state.head_with(batch);
+        state.batches.push_back(batch.clone());
         if state.is_work(self.settings) {
             self.changed.notify_all();
         }

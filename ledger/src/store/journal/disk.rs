@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::direct::DirectFile;
+
 /// A file of a size that never changes: a segment's, or the head file.
 pub(crate) trait SegmentFile: Debug + Send + Sync {
     /// Its length.
@@ -107,7 +109,10 @@ impl SegmentDir for Files {
             .read(true)
             .write(self.access == Access::Write)
             .open(self.file(number))?;
-        Ok(Box::new(file))
+        Ok(match self.access {
+            Access::Read => Box::new(file),
+            Access::Write => Box::new(DirectFile::over(file, &self.file(number))),
+        })
     }
 
     fn create(&self, number: u32, len: u64) -> io::Result<Box<dyn SegmentFile>> {
@@ -126,7 +131,7 @@ impl SegmentDir for Files {
             .and_then(|()| file.sync_all())
             .and_then(|()| self.sync());
         match filled {
-            Ok(()) => Ok(Box::new(file)),
+            Ok(()) => Ok(Box::new(DirectFile::over(file, &self.file(number)))),
             Err(error) => {
                 // Its room is what others may need.
                 let _ = fs::remove_file(self.file(number));

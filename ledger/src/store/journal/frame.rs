@@ -97,11 +97,7 @@ pub(super) struct Frame<'a> {
 pub(super) fn encode(batch: &Batch, generation: Generation, at: u64, out: &mut Vec<u8>) {
     out.clear();
     out.resize(FRAME_HEADER, 0);
-    for (event, _) in batch.events() {
-        let len = u32::try_from(event.len()).expect("events are at most 65,535 bytes");
-        out.extend_from_slice(&len.to_le_bytes());
-        out.extend_from_slice(event);
-    }
+    out.extend_from_slice(batch.framed(0..batch.len()));
     let len = u32::try_from(out.len() - FRAME_HEADER).expect("a batch is far smaller than 4 GiB");
     out[..4].copy_from_slice(&len.to_le_bytes());
     out[8..16].copy_from_slice(&batch.prev().seq.next().0.to_le_bytes());

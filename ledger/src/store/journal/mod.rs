@@ -14,6 +14,7 @@
 //!
 //! The shape is that of the write-ahead logs of PostgreSQL and etcd: preallocated segments, recycled.
 
+mod direct;
 mod disk;
 mod frame;
 mod pool;

@@ -46,9 +46,10 @@ use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use self::backend::{HEADER_LEN, WriterFile};
 use self::contain::contain;
 use self::reader::Shared;
-use self::writer::{Change, Failure, Repair, Writer};
+use self::writer::{Blocks, Change, Failure, Repair, Writer};
+use super::block::BlockPlan;
 use super::memory::admit;
-use super::{AppendError, Block, LogReader, LogWriter, OpenError, pack};
+use super::{AppendError, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
 use crate::merkle::{TreeWriter, leaf_hashes};
@@ -214,7 +215,11 @@ impl RedbStore {
 
     /// Adds whole blocks, which follow the last one, in one transaction that a crash makes no work
     /// of: the sealed part of a ledger that has a journal.
-    pub(super) fn seal(&mut self, blocks: &[Block], head: StoreHead) -> Result<(), AppendError> {
+    pub(super) fn seal(
+        &mut self,
+        blocks: &[BlockPlan<'_>],
+        head: StoreHead,
+    ) -> Result<(), AppendError> {
         self.writer.seal(blocks, head)
     }
 
@@ -317,8 +322,8 @@ fn write_store(file: File, ledger_id: LedgerId, genesis: &Batch) -> io::Result<(
 
 /// Gives a store of an older layout its tree: reads all of it.
 fn plant(reader: &RedbReader) -> Result<TreeWriter, OpenError> {
-    let (tree, rows) = tree::build(reader).map_err(OpenError::of)?;
-    let planted = Writer::plant(&reader.shared, &tree, &rows);
+    let (mut tree, rows) = tree::build(reader).map_err(OpenError::of)?;
+    let planted = Writer::plant(&reader.shared, &mut tree, rows);
     planted.map_err(|error| OpenError::Io {
         what: "making the Merkle tree of a ledger that has none yet".into(),
         error,
@@ -333,15 +338,14 @@ fn initialize(db: &Database, ledger_id: LedgerId, genesis: &Batch) -> Result<(),
     leaf_hashes(genesis.events().map(|(bytes, _)| bytes), &mut leaves);
     let change = Change {
         ledger: Some(ledger_id),
-        rows: &tree.append(&leaves),
-        blocks: &pack(genesis, None),
+        rows: tree.append(&leaves),
+        blocks: Blocks::Made(&pack(genesis, None)),
         head: StoreHead {
             head: genesis.head(),
             event_bytes: genesis.byte_len() as u64,
         },
-        root: tree.root(),
     };
-    writer::write(db, &change, Repair::Full)
+    writer::write(db, change, &mut tree, Repair::Full).map(drop)
 }
 
 fn new_file(path: &Path) -> io::Result<File> {

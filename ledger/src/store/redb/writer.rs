@@ -20,7 +20,8 @@ use super::meta::{
 use super::reader::Shared;
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
-use crate::merkle::{TileRow, TreeRoot, TreeWriter, leaf_hashes};
+use crate::merkle::{TileRow, TreeWriter, leaf_hashes};
+use crate::store::block::BlockPlan;
 use crate::store::memory::admit;
 use crate::store::{AppendError, Block, pack};
 
@@ -83,8 +84,15 @@ impl Writer {
             .tail
             .take_if(|tail| tail.as_bytes().len() + written <= JOIN_CAP);
         let blocks = pack(batch, tail.as_ref());
-        let events = batch.events().map(|(bytes, _)| bytes);
-        self.commit(&blocks, events, next, Repair::Full)?;
+        let mut leaves = Vec::new();
+        leaf_hashes(batch.events().map(|(bytes, _)| bytes), &mut leaves);
+        let change = Change {
+            ledger: None,
+            blocks: Blocks::Made(&blocks),
+            rows: self.tree.append(&leaves),
+            head: next,
+        };
+        self.commit(change, Repair::Full)?;
         self.tail = blocks
             .into_iter()
             .next_back()
@@ -97,60 +105,51 @@ impl Writer {
     }
 
     /// Adds whole blocks that follow the last one, and the head they lead to.
-    pub(super) fn seal(&mut self, blocks: &[Block], next: StoreHead) -> Result<(), AppendError> {
+    pub(super) fn seal(
+        &mut self,
+        blocks: &[BlockPlan<'_>],
+        next: StoreHead,
+    ) -> Result<(), AppendError> {
         if let Some(earlier) = &self.failed {
             return Err(AppendError::Io(io::Error::other(earlier.clone())));
         }
-        let events = blocks.iter().flat_map(Block::iter);
-        self.commit(blocks, events, next, Repair::Quick)?;
+        let change = Change {
+            ledger: None,
+            blocks: Blocks::Planned(blocks),
+            rows: Vec::new(),
+            head: next,
+        };
+        self.commit(change, Repair::Quick)?;
         self.tail = None;
         Ok(())
     }
 
-    /// Writes blocks, and what `events`, the new ones in them, add to the tree.
-    fn commit<'e>(
-        &mut self,
-        blocks: &[Block],
-        events: impl IntoIterator<Item = &'e [u8]>,
-        head: StoreHead,
-        repair: Repair,
-    ) -> Result<(), AppendError> {
-        let mut leaves = Vec::new();
-        leaf_hashes(events, &mut leaves);
-        let rows = self.tree.append(&leaves);
-        let change = Change {
-            ledger: None,
-            blocks,
-            rows: &rows,
-            head,
-            root: self.tree.root(),
-        };
-        self.try_commit(&change, repair)
-            .inspect_err(|error| self.failed = Some(error.to_string()))?;
-        self.shared.set_extent(change.extent());
-        Ok(())
+    fn commit(&mut self, change: Change<'_>, repair: Repair) -> Result<(), AppendError> {
+        match apply(&self.shared, change, &mut self.tree, repair) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.failed = Some(error.to_string());
+                Err(match is_full(&error) {
+                    true => AppendError::Full(error),
+                    false => AppendError::Io(error),
+                })
+            }
+        }
     }
 
-    /// Makes the tree of a store that has none yet.
-    pub(super) fn plant(shared: &Shared, tree: &TreeWriter, rows: &[TileRow]) -> io::Result<()> {
+    /// Writes the tree of a store that has none yet.
+    pub(super) fn plant(
+        shared: &Shared,
+        tree: &mut TreeWriter,
+        rows: Vec<TileRow>,
+    ) -> io::Result<()> {
         let change = Change {
             ledger: None,
-            blocks: &[],
+            blocks: Blocks::Made(&[]),
             rows,
             head: shared.head(),
-            root: tree.root(),
         };
-        apply(shared, &change, Repair::Quick)?;
-        shared.set_extent(change.extent());
-        Ok(())
-    }
-
-    fn try_commit(&self, change: &Change<'_>, repair: Repair) -> Result<(), AppendError> {
-        match apply(&self.shared, change, repair) {
-            Ok(()) => Ok(()),
-            Err(error) if is_full(&error) => Err(AppendError::Full(error)),
-            Err(error) => Err(AppendError::Io(error)),
-        }
+        apply(shared, change, tree, Repair::Quick)
     }
 
     fn head_file(&self) -> HeadFile {
@@ -183,26 +182,32 @@ pub(super) fn ledger_id(writer: &Writer) -> LedgerId {
 pub(super) struct Change<'a> {
     /// Which ledger it is, in the first change.
     pub(super) ledger: Option<LedgerId>,
-    /// The first may replace the last one there.
-    pub(super) blocks: &'a [Block],
-    pub(super) rows: &'a [TileRow],
+    pub(super) blocks: Blocks<'a>,
+    /// Those that the tree got from blocks that were made.
+    pub(super) rows: Vec<TileRow>,
     pub(super) head: StoreHead,
-    /// The tree up to the head.
-    pub(super) root: TreeRoot,
 }
 
-impl Change<'_> {
-    fn extent(&self) -> Extent {
-        Extent {
-            head: self.head,
-            root: Some(self.root.hash),
+/// The blocks of a change.
+pub(super) enum Blocks<'a> {
+    /// The first may replace the last one there. Their new events are in the tree already.
+    Made(&'a [Block]),
+    /// They are made right in redb's pages, and their events hashed for the tree while they are in
+    /// the processor's cache.
+    Planned(&'a [BlockPlan<'a>]),
+}
+
+fn apply(
+    shared: &Shared,
+    change: Change<'_>,
+    tree: &mut TreeWriter,
+    repair: Repair,
+) -> io::Result<()> {
+    match shared.with(|db| contain(|| write(db, change, tree, repair))) {
+        Some(Ok(Ok(extent))) => {
+            shared.set_extent(extent);
+            Ok(())
         }
-    }
-}
-
-fn apply(shared: &Shared, change: &Change<'_>, repair: Repair) -> io::Result<()> {
-    match shared.with(|db| contain(|| write(db, change, repair))) {
-        Some(Ok(Ok(()))) => Ok(()),
         Some(Ok(Err(Failure(error)))) => Err(error),
         Some(Err(panic)) => Err(io::Error::other(panic)),
         None => Err(io::Error::other("the store was closed")),
@@ -213,26 +218,42 @@ fn apply(shared: &Shared, change: &Change<'_>, repair: Repair) -> io::Result<()>
 ///
 /// Blocks are inserted one by one: redb's cursor at the end of a table would do for all of them, but
 /// writes the leaf before them again, where `insert` leaves one that holds a single large value alone.
-pub(super) fn write(db: &Database, change: &Change<'_>, repair: Repair) -> Result<(), Failure> {
-    let Change { head, root, .. } = change;
-    if root.size.last() != head.head.seq {
-        let ends = (root.size, head.head.seq);
-        let why = format!(
-            "the tree has {} leaves, the ledger {} events",
-            ends.0, ends.1
-        );
-        return Err(Failure(io::Error::other(why)));
-    }
+pub(super) fn write(
+    db: &Database,
+    change: Change<'_>,
+    tree: &mut TreeWriter,
+    repair: Repair,
+) -> Result<Extent, Failure> {
+    let Change { mut rows, head, .. } = change;
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(repair == Repair::Quick);
-    {
+    let root = {
         let mut table = txn.open_table(BLOCKS)?;
-        for block in change.blocks {
-            table.insert(block.first().0, block.as_bytes())?;
+        match change.blocks {
+            Blocks::Made(blocks) => {
+                for block in blocks {
+                    table.insert(block.first().0, block.as_bytes())?;
+                }
+            }
+            Blocks::Planned(blocks) => {
+                let mut leaves = Vec::new();
+                for block in blocks {
+                    let mut place = table.insert_reserve(block.first().0, block.len())?;
+                    block.write(place.as_mut());
+                    leaf_hashes(block.events(), &mut leaves);
+                }
+                rows.extend(tree.append(&leaves));
+            }
         }
-        let mut tree = txn.open_table(TREE)?;
-        for row in change.rows {
-            tree.insert((row.level, row.index), &row.to_bytes()[..])?;
+        let mut stored = txn.open_table(TREE)?;
+        for row in rows {
+            stored.insert((row.level, row.index), &row.to_bytes()[..])?;
+        }
+        let root = tree.root();
+        if root.size.last() != head.head.seq {
+            let (leaves, events) = (root.size, head.head.seq);
+            let why = format!("the tree has {leaves} leaves, the ledger {events} events");
+            return Err(Failure(io::Error::other(why)));
         }
         let mut meta = txn.open_table(META)?;
         if let Some(ledger) = change.ledger {
@@ -240,9 +261,11 @@ pub(super) fn write(db: &Database, change: &Change<'_>, repair: Repair) -> Resul
         }
         meta.insert(HEAD_ROW, &head.encode(root.hash)[..])?;
         meta.insert(LAYOUT_ROW, &LAYOUT.0.to_le_bytes()[..])?;
-    }
+        root.hash
+    };
     txn.commit()?;
-    Ok(())
+    let root = Some(root);
+    Ok(Extent { head, root })
 }
 
 /// What opening after a crash may cost.
