@@ -4,6 +4,8 @@
 //! A [`History`] keeps its own plain record of what it did ([`History::events`]), apart from any
 //! projection, for models to recount.
 
+mod ending;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use ledger_core::ids::{Entity, EventId, Id, Kind, LedgerId, Seq, Term, Uuid};
 use ledger_core::store::memory::MemoryStore;
 use ledger_core::store::{Block, LogWriter, pack};
 use ledger_core::time::{Micros, Millis, Timestamp};
+
+use ending::Ending;
 
 /// One recorded event, as the history meant it.
 #[derive(Debug, Clone)]
@@ -519,88 +523,5 @@ impl History {
             unstarted: 0,
         });
         self.append(vec![(entity("node", "a"), recovered.into())]);
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Completed,
-    Failed,
-    TimedOut,
-    Lost,
-    Cancelled,
-}
-
-impl Ending {
-    fn task(self, attempt: Attempt, runtime_us: Micros) -> TaskEvent {
-        let stream = StreamDigest {
-            bytes: 6,
-            blake3: Hash::of(b"hello\n"),
-            tail: "hello\n".into(),
-            dropped_bytes: 0,
-            error: None,
-        };
-        let outputs = Outputs {
-            stdout: stream.clone(),
-            stderr: stream,
-        };
-        match self {
-            Self::Completed => TaskEvent::Completed(TaskCompleted {
-                attempt,
-                runtime_us,
-                outputs,
-            }),
-            Self::Failed => TaskEvent::Failed(TaskFailed {
-                attempt,
-                failure: Failure::Exit { code: 1 },
-                runtime_us,
-                outputs,
-            }),
-            Self::TimedOut => TaskEvent::TimedOut(TaskTimedOut {
-                attempt,
-                max_runtime_ms: Millis(30_000),
-                runtime_us,
-                outputs,
-            }),
-            Self::Lost => TaskEvent::Lost(TaskLost {
-                attempt,
-                reason: "gone".into(),
-            }),
-            Self::Cancelled => TaskEvent::Cancelled(TaskCancelled {
-                attempt: Some(attempt),
-                reason: None,
-                runtime_us: Some(runtime_us),
-                outputs: Some(outputs),
-            }),
-        }
-    }
-
-    fn process(self, open: &Open) -> ProcessEvent {
-        let (end, usage) = (ProcessEnd::Exited { code: 0 }, Usage::default());
-        let cause = match self {
-            Self::Completed if open.attempt == 2 => LadderCause::Leftovers,
-            Self::Completed | Self::Failed => {
-                return ProcessEvent::Exited(ProcessExited { end, usage });
-            }
-            Self::Lost => {
-                return ProcessEvent::Lost(ProcessLost {
-                    reason: "gone".into(),
-                    orphans_ended: 0,
-                });
-            }
-            Self::TimedOut => LadderCause::MaxRuntime,
-            Self::Cancelled => LadderCause::Cancel,
-        };
-        let steps = vec![LadderStep {
-            signal: "SIGTERM".into(),
-            after_us: Micros(1),
-            processes: 1,
-        }];
-        ProcessEvent::Reaped(ProcessReaped {
-            cause,
-            steps,
-            end,
-            usage,
-        })
     }
 }

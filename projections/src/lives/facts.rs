@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 
 use ledger_core::envelope::{EventRef, Header};
+use ledger_core::event::APP_PREFIX;
+use ledger_core::hash::Hash;
 use ledger_core::ids::{Seq, Term};
 use ledger_core::store::Block;
 use ledger_core::verify::Examine;
@@ -20,6 +22,8 @@ pub(super) enum Fact {
         /// Whether the first of them is an acquisition.
         acquires: bool,
     },
+    /// From here on the history goes on in a directory that was made from a copy of it.
+    Founded,
     LeaseAcquired,
     LeaseReleased,
     LeaseLost {
@@ -71,6 +75,7 @@ pub(super) enum Fact {
     JobResumed,
     CheckpointCreated {
         of: Seq,
+        hash: Hash,
     },
     CheckpointPruned,
     /// The payload is not what its kind says, or of a version that is not known here.
@@ -161,7 +166,16 @@ impl Examine for LivesExaminer {
 
 /// Kinds that touch no life.
 #[cfg(test)]
-const NO_LIFE: [&str; 3] = ["ledger.created", "job.skipped", "checkpoint.rejected"];
+const NO_LIFE: [&str; 8] = [
+    "ledger.created",
+    "ledger.resumed",
+    "ledger.backed_up",
+    "ledger.backup_failed",
+    "ledger.backups_pruned",
+    "ledger.exported",
+    "job.skipped",
+    "checkpoint.rejected",
+];
 
 #[derive(Deserialize)]
 struct OfAttempt {
@@ -209,12 +223,17 @@ struct Registered<'a> {
 #[derive(Deserialize)]
 struct Created {
     seq: Seq,
+    hash: Hash,
 }
 
 /// Reads an event; `None` if it touches no life.
 fn read(event: &EventRef<'_>) -> Option<Fact> {
     let kind = event.header.kind;
+    if kind.starts_with(APP_PREFIX) {
+        return None;
+    }
     let read = match kind {
+        "ledger.restored" | "ledger.imported" => Ok(Fact::Founded),
         "lease.acquired" => Ok(Fact::LeaseAcquired),
         "lease.released" => Ok(Fact::LeaseReleased),
         "lease.lost" => of(event, |OfTerm { term }| Fact::LeaseLost { term }),
@@ -256,7 +275,10 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
         }),
         "job.paused" => Ok(Fact::JobPaused),
         "job.resumed" => Ok(Fact::JobResumed),
-        "checkpoint.created" => of(event, |Created { seq }| Fact::CheckpointCreated { of: seq }),
+        "checkpoint.created" => of(event, |said: Created| Fact::CheckpointCreated {
+            of: said.seq,
+            hash: said.hash,
+        }),
         "checkpoint.pruned" => Ok(Fact::CheckpointPruned),
         _ => return None,
     };

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ledger_core::ids::{Seq, Term};
 use serde::Serialize;
 
+use super::Claim;
 use super::facts::{Fact, Step};
 
 /// More findings than these are only counted.
@@ -151,6 +152,15 @@ pub enum Problem {
     },
     /// It refers to what comes after it.
     FromLater,
+    /// The event that it stands for is another.
+    OtherHash {
+        /// Which event.
+        of: Seq,
+        /// The hash that it says.
+        said: ledger_core::hash::Hash,
+        /// The one in the ledger.
+        found: ledger_core::hash::Hash,
+    },
     /// It says another number than the events do.
     Miscounted {
         /// Of what.
@@ -216,6 +226,10 @@ impl fmt::Display for Finding {
                 write!(f, " announces task {task}, which was not submitted")
             }
             Problem::FromLater => f.write_str(" refers to what comes after it"),
+            Problem::OtherHash { of, said, found } => write!(
+                f,
+                " says that seq {of} has hash {said}; in the ledger it is {found}"
+            ),
             Problem::Miscounted {
                 count,
                 said,
@@ -245,7 +259,6 @@ pub(super) struct Findings {
     ended: HashMap<u64, Seq>,
     /// The same, in the order of their ends.
     order: VecDeque<(u64, Seq)>,
-    hasher: std::hash::RandomState,
 }
 
 impl Findings {
@@ -268,9 +281,28 @@ impl Findings {
         }
     }
 
+    /// What a life claims of another event is not so.
+    pub(super) fn refuted(&mut self, claim: Claim, found: ledger_core::hash::Hash) {
+        let Claim {
+            life,
+            begun,
+            of,
+            hash: said,
+        } = claim;
+        self.found += 1;
+        if self.all.len() < MAX_FINDINGS {
+            self.all.push(Finding {
+                life,
+                begun: Some(begun),
+                seq: None,
+                problem: Problem::OtherHash { of, said, found },
+            });
+        }
+    }
+
     /// A life has ended, as it should.
     pub(super) fn ended(&mut self, life: Life<&str>, at: Seq) {
-        let key = self.key(life);
+        let key = key(life);
         self.ended.insert(key, at);
         self.order.push_back((key, at));
         if self.order.len() > REMEMBERED
@@ -283,16 +315,11 @@ impl Findings {
 
     /// Something happens in a life that is not open.
     pub(super) fn not_open(&mut self, life: Life<&str>, at: Seq) {
-        let problem = match self.ended.get(&self.key(life)) {
+        let problem = match self.ended.get(&key(life)) {
             Some(&ended) => Problem::EndedTwice { ended },
             None => Problem::NotBegun,
         };
         self.add(life, None, Some(at), problem);
-    }
-
-    fn key(&self, life: Life<&str>) -> u64 {
-        use std::hash::BuildHasher;
-        self.hasher.hash_one(life)
     }
 
     /// A step whose payload could not be read is nobody's.
@@ -322,4 +349,11 @@ impl Findings {
     pub(super) fn into_all(self) -> (Vec<Finding>, u64) {
         (self.all, self.found)
     }
+}
+
+/// What a life is remembered by. Two that share it would only have their findings worded wrong.
+fn key(life: Life<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    life.hash(&mut hasher);
+    hasher.finish()
 }

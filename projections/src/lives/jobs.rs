@@ -42,9 +42,7 @@ impl LifeCycle for Jobs {
                 }
             }
             Fact::TaskSubmitted => {
-                if self.due.remove(&step.subject).is_some() {
-                    self.ended += 1;
-                }
+                self.ended += u64::from(self.due.remove(&step.subject).is_some());
             }
             Fact::JobPaused => {
                 if let Some(begun) = self.paused.insert(job.clone(), step.seq) {

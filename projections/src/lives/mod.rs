@@ -27,7 +27,7 @@
 //!   what happens to a life that ended long ago looks like that of one that never began.
 //! - One fault is one finding: after it a family goes on as if the event had been in order.
 //!
-//! A new family is a file here and a line in [`families`]; a new kind of event stops a test in
+//! A new family is a file here and a line in `families`; a new kind of event stops a test in
 //! `facts` until somebody decides whose life it touches.
 
 mod checkpoints;
@@ -46,6 +46,7 @@ pub use finding::{Count, Finding, Life, Problem};
 
 use std::fmt::Debug;
 
+use ledger_core::hash::Hash;
 use ledger_core::ids::Seq;
 use serde::Serialize;
 
@@ -81,6 +82,19 @@ impl Outcome {
     }
 }
 
+/// What an open life says of an event before it, which the fold can't look up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose word it is.
+    pub life: Life,
+    /// The event that says it.
+    pub begun: Seq,
+    /// Of which event.
+    pub of: Seq,
+    /// The hash that the event is said to have in the chain.
+    pub hash: Hash,
+}
+
 /// One family of lives.
 trait LifeCycle: Debug {
     /// Takes the next step of the history, which may be one of another family.
@@ -91,6 +105,11 @@ trait LifeCycle: Debug {
 
     /// How its lives have come along.
     fn tallies(&self) -> Vec<Tally>;
+
+    /// What its open lives claim.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
 
     /// How many lives it holds in memory.
     #[cfg(test)]
@@ -135,6 +154,21 @@ impl Lives {
                 family.take(&step, &mut self.findings);
             }
             self.findings.unreadable(&step);
+        }
+    }
+
+    /// What the open lives claim of events before them, to be held against the ledger.
+    pub fn claims(&self) -> Vec<Claim> {
+        let claims = self.families.iter().flat_map(|family| family.claims());
+        let mut claims: Vec<_> = claims.collect();
+        claims.sort_by_key(|claim| claim.begun);
+        claims
+    }
+
+    /// The event that a claim is about has this hash; it is a finding if that is another.
+    pub fn look_up(&mut self, claim: Claim, found: Hash) {
+        if found != claim.hash {
+            self.findings.refuted(claim, found);
         }
     }
 

@@ -9,6 +9,8 @@
 //! ```
 //! A task in the dead-letter queue has ended: taking it out begins another life. How many attempts a
 //! new node finds open is counted when its term begins, and held against what it says of them.
+//! Attempts that were open when the history was copied into another directory run elsewhere, if they
+//! do: a node there looks into none of them, and gives them up when it is told to go on.
 
 use std::collections::HashMap;
 
@@ -30,6 +32,8 @@ pub(super) struct Tasks {
     takeover: (Term, Seq),
     /// How many attempts were open then, and how many of those still are.
     inherited: (u64, u64),
+    /// Where the directory was made from a copy, and how many attempts are open from before.
+    founded: (Seq, u64),
 }
 
 #[derive(Debug)]
@@ -59,8 +63,14 @@ impl Tasks {
     fn span(&mut self, step: &Step) {
         if step.term != self.takeover.0 {
             self.takeover = (step.term, step.seq);
-            self.inherited = (self.running, self.running);
+            let found = self.running - self.founded.1;
+            self.inherited = (found, found);
         }
+    }
+
+    fn founded(&mut self, step: &Step) {
+        self.founded = (step.seq, self.running);
+        self.inherited = (0, 0);
     }
 
     /// Leaves a stage.
@@ -69,7 +79,9 @@ impl Tasks {
             Stage::Queued(_) => self.queued -= 1,
             Stage::Running { ordered, .. } => {
                 self.running -= 1;
-                if ordered < self.takeover.1 {
+                if ordered < self.founded.0 {
+                    self.founded.1 -= 1;
+                } else if ordered < self.takeover.1 {
                     self.inherited.1 -= 1;
                 }
             }
@@ -204,7 +216,14 @@ impl Tasks {
         self.enter(task, step.seq, Stage::Queued(attempt));
     }
 
-    fn cancelled(&mut self, step: &Step, attempt: Option<u32>, findings: &mut Findings) {
+    fn broken(&mut self, step: &Step, attempt: u32, findings: &mut Findings) {
+        if self.closed(step, attempt, findings) {
+            self.enter(&step.subject, step.seq, Stage::Undecided(attempt));
+        }
+    }
+
+    /// The task ends, with this attempt if it has one.
+    fn finished(&mut self, step: &Step, attempt: Option<u32>, findings: &mut Findings) {
         match attempt {
             Some(attempt) if !self.closed(step, attempt, findings) => return,
             Some(_) => {}
@@ -284,10 +303,11 @@ impl Tasks {
             };
             findings.add(node, None, Some(step.seq), problem);
         };
-        if go_on + ended != found {
+        if go_on + ended > found {
             add(Count::Found, go_on + ended, found);
-        } else if still_open > go_on {
-            // Fewer may still be open: what was taken up can have ended since.
+        }
+        // Fewer may still be open, since what was taken up can have ended; more can't.
+        if still_open > go_on {
             add(Count::GoOn, go_on, still_open);
         }
     }
@@ -314,19 +334,12 @@ impl LifeCycle for Tasks {
     fn take(&mut self, step: &Step, findings: &mut Findings) {
         match &step.fact {
             Fact::Span { .. } => self.span(step),
+            Fact::Founded => self.founded(step),
             Fact::TaskSubmitted => self.begun(step, 1, findings),
             Fact::TaskRetried { attempt } => self.begun(step, *attempt, findings),
             Fact::TaskStarted { attempt } => self.started(step, *attempt, findings),
-            Fact::TaskCompleted { attempt } => {
-                if self.closed(step, *attempt, findings) {
-                    self.remove(step, findings);
-                }
-            }
-            Fact::TaskBroken { attempt } => {
-                if self.closed(step, *attempt, findings) {
-                    self.enter(&step.subject, step.seq, Stage::Undecided(*attempt));
-                }
-            }
+            Fact::TaskCompleted { attempt } => self.finished(step, Some(*attempt), findings),
+            Fact::TaskBroken { attempt } => self.broken(step, *attempt, findings),
             Fact::TaskRequeued { attempt } => self.requeued(step, *attempt, findings),
             Fact::TaskCancelRequested { attempt } => {
                 let task = &*step.subject;
@@ -337,7 +350,7 @@ impl LifeCycle for Tasks {
                     findings.not_open(attempt_of(task, *attempt), step.seq);
                 }
             }
-            Fact::TaskCancelled { attempt } => self.cancelled(step, *attempt, findings),
+            Fact::TaskCancelled { attempt } => self.finished(step, *attempt, findings),
             Fact::TaskDead => self.dead(step, findings),
             Fact::ProcessRegistered { task, attempt } => {
                 self.registered(step, task, *attempt, findings);

@@ -1,5 +1,6 @@
 //! Every finding, made to occur; and beside it what looks alike and is none.
 
+use ledger_core::hash::Hash;
 use ledger_core::ids::{Seq, Term};
 
 use super::super::{Count, Finding, Life, Problem};
@@ -243,7 +244,7 @@ fn what_was_open_at_a_takeover_is_accounted_for() {
         node(),
         None,
         at,
-        miscounted(Count::Found, 0, 1),
+        miscounted(Count::GoOn, 0, 1),
     );
     finds(
         &after((1, 1)),
@@ -268,6 +269,37 @@ fn what_was_open_at_a_takeover_is_accounted_for() {
     let mut ended = after((1, 0));
     ended.splice(5..5, [task(2, "completed", 1)]);
     finds_nothing(&ended);
+}
+
+#[test]
+fn what_was_open_where_a_copy_was_made_is_nobodys_until_it_is_given_up() {
+    let founded = |term: u64| {
+        let acquired = tell(term, "lease.acquired", "lease/main", "{}");
+        let lost = tell(term, "lease.lost", "lease/main", r#"{"term":1}"#);
+        let restored = tell(term, "ledger.restored", "ledger/l", "{}");
+        let released = tell(term, "lease.released", "lease/main", "{}");
+        [acquired, lost, restored, released]
+    };
+    let run = [task(1, "submitted", 0), task(1, "started", 1)];
+    let copied = [&run[..], &founded(2), &takeover(3, None, (0, 0))].concat();
+    finds_nothing(&copied);
+    let given_up = [
+        task(3, "lost", 1),
+        task(3, "requeued", 2),
+        task(3, "started", 2),
+    ];
+    let on = [&copied[..], &given_up].concat();
+    finds_nothing(&on);
+    // The next node finds what this one has ordered.
+    finds_nothing(&[&on[..], &takeover(4, Some(3), (1, 0))].concat());
+    let at = on.len() as u64 + NEXT + 3;
+    let forgotten = [&on[..], &takeover(4, Some(3), (0, 0))].concat();
+    let problem = Problem::Miscounted {
+        count: Count::GoOn,
+        said: 0,
+        counted: 1,
+    };
+    finds(&forgotten, node(), None, Some(at), problem);
 }
 
 #[test]
@@ -482,7 +514,7 @@ fn a_run_of_a_job_is_submitted_and_a_pause_ends() {
 #[test]
 fn a_checkpoint_is_of_the_past_and_pruned_once() {
     let name = |what: &str, seq: u64| {
-        let data = format!(r#"{{"seq":{seq}}}"#);
+        let data = format!(r#"{{"seq":{seq},"hash":"{}"}}"#, Hash::ZERO);
         tell(1, &format!("checkpoint.{what}"), "checkpoint/c", &data)
     };
     let life = || Life::Checkpoint {

@@ -12,7 +12,7 @@ use ledger_core::store::{Block, pack};
 use ledger_core::time::Timestamp;
 use ledger_core::verify::Examine;
 
-use super::{LifeCycle, Lives, Outcome};
+use super::{Lives, Outcome};
 
 /// An event, as tests write it: term, kind, subject, payload.
 pub(super) type Told = (u64, String, String, String);

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::ids::Seq;
+use ledger_core::verify::Examine;
 use proptest::prelude::*;
 
 use super::super::finding::REMEMBERED;
-use super::{LifeCycle as _, Lives, Told, blocks, fold, outcome};
+use super::super::{Finding, Problem};
+use super::{Lives, Told, blocks, fold, outcome};
+use crate::framework::hash_at;
 use crate::testkit::{History, Recorded};
 
 /// How many lives of each family have ended and are open, counted over all events at once.
@@ -177,6 +180,38 @@ proptest! {
 }
 
 #[test]
+fn a_checkpoint_is_of_the_history_that_it_is_in() {
+    let history = History::seeded(11, 400);
+    let blocks = history.blocks();
+    let mut kept = 0;
+    for cut in 1..=blocks.len() {
+        let (examiner, mut lives) = Lives::begin(blocks[cut - 1].last());
+        for block in &blocks[..cut] {
+            let mut notes = Default::default();
+            for event in block.events() {
+                examiner.event(&event.unwrap(), &mut notes);
+            }
+            lives.fold(notes);
+        }
+        let claims = lives.claims();
+        kept += claims.len();
+        for claim in claims {
+            let found = hash_at(history.store(), claim.of).unwrap();
+            assert_eq!(claim.hash, found);
+            lives.look_up(claim.clone(), found);
+            lives.look_up(claim, ledger_core::hash::Hash::ZERO);
+        }
+        let problems = lives.end().findings;
+        let wrong = |f: &Finding| matches!(f.problem, Problem::OtherHash { .. });
+        assert!(
+            problems.iter().all(wrong) && problems.len() <= 1,
+            "{problems:#?}"
+        );
+    }
+    assert!(kept > 0);
+}
+
+#[test]
 fn memory_holds_what_is_open_and_not_the_history() {
     // Steps that end as many lives as they begin, and now and then a new term.
     let round = [0, 5, 10, 12, 19, 0, 5, 10, 14, 18, 5, 10, 15, 18, 17];
@@ -218,7 +253,7 @@ fn only_so_many_of_the_ended_are_remembered() {
     for block in blocks(&story) {
         let mut notes = Default::default();
         for event in block.events() {
-            ledger_core::verify::Examine::event(&examiner, &event.unwrap(), &mut notes);
+            examiner.event(&event.unwrap(), &mut notes);
         }
         lives.fold(notes);
     }
