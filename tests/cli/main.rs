@@ -15,3 +15,5 @@ mod live;
 mod refusals;
 mod sample;
 mod terminal;
+mod verdicts;
+mod witness;
