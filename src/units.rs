@@ -145,7 +145,11 @@ pub fn format_count(n: u64) -> String {
 
 /// How many there are of a thing: `1 event`, `1,234 events`.
 pub fn count_of(n: u64, thing: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
+    let s = match n {
+        1 => "",
+        _ if thing.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{} {thing}{s}", format_count(n))
 }
 

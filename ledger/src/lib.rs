@@ -31,3 +31,4 @@ mod text;
 pub mod time;
 pub mod tree_head;
 pub mod verify;
+pub mod witness;

@@ -4,7 +4,9 @@
 //! A [`History`] keeps its own plain record of what it did ([`History::events`]), apart from any
 //! projection, for models to recount.
 
-use std::collections::{BTreeMap, VecDeque};
+mod ending;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ledger_core::chain::{Batch, BatchBuilder, ChainKey, Head};
@@ -13,9 +15,11 @@ use ledger_core::envelope::{Draft, Origin};
 use ledger_core::event::*;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, EventId, Id, Kind, LedgerId, Seq, Term, Uuid};
-use ledger_core::store::LogWriter;
 use ledger_core::store::memory::MemoryStore;
+use ledger_core::store::{Block, LogWriter, pack};
 use ledger_core::time::{Micros, Millis, Timestamp};
+
+use ending::Ending;
 
 /// One recorded event, as the history meant it.
 #[derive(Debug, Clone)]
@@ -59,8 +63,13 @@ pub struct History {
     dead: VecDeque<(Id, u32)>,
     lost: BTreeMap<Id, u32>,
     priorities: BTreeMap<Id, Priority>,
+    paused: BTreeSet<String>,
+    checkpoint: Option<Entity>,
     drawn: u64,
 }
+
+/// An event of any kind: kind, version, subject, payload and idempotency key.
+type Raw = (String, u16, Entity, String, Option<Id>);
 
 /// The ledger that histories belong to.
 pub const LEDGER: LedgerId = LedgerId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
@@ -95,6 +104,8 @@ impl History {
             dead: VecDeque::new(),
             lost: BTreeMap::new(),
             priorities: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            checkpoint: None,
             drawn: 0,
         };
         let created = LedgerEvent::Created(LedgerCreated {
@@ -139,6 +150,12 @@ impl History {
     /// What was appended, batch by batch.
     pub fn batches(&self) -> &[Arc<Batch>] {
         &self.batches
+    }
+
+    /// The blocks that a store would keep it in, one for each batch.
+    pub fn blocks(&self) -> Vec<Block> {
+        let batches = self.batches.iter();
+        batches.flat_map(|batch| pack(batch, None)).collect()
     }
 
     /// What was recorded, event by event.
@@ -193,7 +210,7 @@ impl History {
 
     /// Appends events of any kind, version and payload as one batch; the last part is the
     /// idempotency key.
-    pub fn append_raw(&mut self, events: Vec<(String, u16, Entity, String, Option<Id>)>) {
+    pub fn append_raw(&mut self, events: Vec<Raw>) {
         let drafts: Vec<_> = events
             .into_iter()
             .map(|(kind, version, subject, data, idempotency_key)| {
@@ -238,6 +255,12 @@ impl History {
     }
 
     fn submit(&mut self, pick: u32) {
+        let submitted = self.submission(pick);
+        self.append_raw(vec![submitted]);
+    }
+
+    /// The submission of a new task, which waits from here on.
+    fn submission(&mut self, pick: u32) -> Raw {
         self.drawn += 1;
         let name = id(&format!("t{}", self.drawn));
         let priority = Priority::ALL[pick as usize % 3];
@@ -254,9 +277,51 @@ impl History {
         });
         let (kind, data) = (submitted.kind().to_owned(), submitted.to_json());
         let key = pick.is_multiple_of(2).then(|| id(&format!("key-{name}")));
-        self.append_raw(vec![(kind, 1, entity("task", &name), data, key)]);
+        let subject = entity("task", &name);
         self.priorities.insert(name.clone(), priority);
         self.queued.push_back((name, 1));
+        (kind, 1, subject, data, key)
+    }
+
+    /// A run of a job is due, and submitted with that.
+    fn due(&mut self, job: Entity, pick: u32) {
+        let submitted = self.submission(pick);
+        let due = JobEvent::Due(JobDue {
+            due_at: self.now,
+            task: id(submitted.2.id()),
+        });
+        let due = (due.kind().to_owned(), 1, job, due.to_json(), None);
+        self.append_raw(vec![due, submitted]);
+    }
+
+    /// Pauses a job, or resumes it if it is paused.
+    fn pause(&mut self, job: Entity) {
+        let event = if self.paused.remove(job.id()) {
+            JobEvent::Resumed(JobResumed {})
+        } else {
+            self.paused.insert(job.id().to_owned());
+            JobEvent::Paused(JobPaused { reason: None })
+        };
+        self.append(vec![(job, event.into())]);
+    }
+
+    /// Makes a checkpoint, or prunes the last one if there is one.
+    fn checkpoint(&mut self) {
+        let event = match self.checkpoint.take() {
+            Some(kept) => (kept, CheckpointEvent::Pruned(CheckpointPruned {})),
+            None => {
+                let created = CheckpointEvent::Created(CheckpointCreated {
+                    seq: self.head().seq,
+                    hash: self.head().hash,
+                    sha256: "0".repeat(64),
+                    bytes: 1,
+                });
+                let name = entity("checkpoint", &format!("c{}", self.head().seq));
+                self.checkpoint = Some(name.clone());
+                (name, created)
+            }
+        };
+        self.append(vec![(event.0, event.1.into())]);
     }
 
     fn start(&mut self) {
@@ -403,27 +468,9 @@ impl History {
                 (entity("app", "x"), Event::App),
                 (entity("app", "y"), Event::App),
             ]),
-            2 => {
-                let due = JobEvent::Due(JobDue {
-                    due_at: self.now,
-                    task: id("due-1"),
-                });
-                self.append(vec![(job, due.into())]);
-            }
-            3 => self.append(vec![(
-                job,
-                JobEvent::Paused(JobPaused { reason: None }).into(),
-            )]),
-            4 => self.append(vec![(job, JobEvent::Resumed(JobResumed {}).into())]),
-            _ => {
-                let created = CheckpointEvent::Created(CheckpointCreated {
-                    seq: self.head().seq,
-                    hash: self.head().hash,
-                    sha256: "0".repeat(64),
-                    bytes: 1,
-                });
-                self.append(vec![(entity("checkpoint", "c"), created.into())]);
-            }
+            2 => self.due(job, pick),
+            3 | 4 => self.pause(job),
+            _ => self.checkpoint(),
         }
     }
 
@@ -470,94 +517,11 @@ impl History {
         let recovered = NodeEvent::Recovered(NodeRecovered {
             replayed: self.head().seq,
             replay_us: Micros(1),
-            reattached: 0,
+            reattached: u32::try_from(self.running.len()).expect("histories are short"),
             closed: 0,
             lost: 0,
             unstarted: 0,
         });
         self.append(vec![(entity("node", "a"), recovered.into())]);
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Completed,
-    Failed,
-    TimedOut,
-    Lost,
-    Cancelled,
-}
-
-impl Ending {
-    fn task(self, attempt: Attempt, runtime_us: Micros) -> TaskEvent {
-        let stream = StreamDigest {
-            bytes: 6,
-            blake3: Hash::of(b"hello\n"),
-            tail: "hello\n".into(),
-            dropped_bytes: 0,
-            error: None,
-        };
-        let outputs = Outputs {
-            stdout: stream.clone(),
-            stderr: stream,
-        };
-        match self {
-            Self::Completed => TaskEvent::Completed(TaskCompleted {
-                attempt,
-                runtime_us,
-                outputs,
-            }),
-            Self::Failed => TaskEvent::Failed(TaskFailed {
-                attempt,
-                failure: Failure::Exit { code: 1 },
-                runtime_us,
-                outputs,
-            }),
-            Self::TimedOut => TaskEvent::TimedOut(TaskTimedOut {
-                attempt,
-                max_runtime_ms: Millis(30_000),
-                runtime_us,
-                outputs,
-            }),
-            Self::Lost => TaskEvent::Lost(TaskLost {
-                attempt,
-                reason: "gone".into(),
-            }),
-            Self::Cancelled => TaskEvent::Cancelled(TaskCancelled {
-                attempt: Some(attempt),
-                reason: None,
-                runtime_us: Some(runtime_us),
-                outputs: Some(outputs),
-            }),
-        }
-    }
-
-    fn process(self, open: &Open) -> ProcessEvent {
-        let (end, usage) = (ProcessEnd::Exited { code: 0 }, Usage::default());
-        let cause = match self {
-            Self::Completed if open.attempt == 2 => LadderCause::Leftovers,
-            Self::Completed | Self::Failed => {
-                return ProcessEvent::Exited(ProcessExited { end, usage });
-            }
-            Self::Lost => {
-                return ProcessEvent::Lost(ProcessLost {
-                    reason: "gone".into(),
-                    orphans_ended: 0,
-                });
-            }
-            Self::TimedOut => LadderCause::MaxRuntime,
-            Self::Cancelled => LadderCause::Cancel,
-        };
-        let steps = vec![LadderStep {
-            signal: "SIGTERM".into(),
-            after_us: Micros(1),
-            processes: 1,
-        }];
-        ProcessEvent::Reaped(ProcessReaped {
-            cause,
-            steps,
-            end,
-            usage,
-        })
     }
 }

@@ -31,6 +31,10 @@ impl Exit {
     pub(crate) const FAILED: Self = Self(1);
     /// What was verified is not intact.
     pub(crate) const TAMPERED: Self = Self(3);
+    /// It does not extend what is known from elsewhere.
+    pub(crate) const UNANCHORED: Self = Self(4);
+    /// It does not account for all that began.
+    pub(crate) const INCOMPLETE: Self = Self(5);
 }
 
 /// Why a command ends early.

@@ -2,7 +2,7 @@
 //! noun; what is written how is in `output`, where events come from in `source`.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes:
-//! 0 ok · 1 failed · 2 usage · 3 tampered · 4 not anchored · 6 refused · 7 no such thing · 8 conflict ·
+//! 0 ok · 1 failed · 2 usage · 3 tampered · 4 not anchored · 5 not complete · 6 refused · 7 no such thing · 8 conflict ·
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
@@ -29,6 +29,7 @@ mod task;
 mod trust;
 mod up;
 mod verify;
+mod witness;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -50,8 +51,8 @@ use crate::api::wire::{ApiError, ErrorCode};
 )]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 4 not anchored, 6 refused, \
-    7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own."
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 4 not anchored, 5 not complete, \
+    6 refused, 7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own."
 )]
 struct Cli {
     #[command(flatten)]
@@ -76,7 +77,8 @@ enum Command {
     Query(query::Args),
     /// Show one event with its links
     Show(show::Args),
-    /// Check that the history is exactly what was written
+    /// Check that the history is what was written, the one that others have seen, and whole
+    #[command(after_help = verify::CODES)]
     Verify(verify::Args),
     /// Print the head of the ledger, signed with its key
     Head(head::Args),
@@ -84,6 +86,9 @@ enum Command {
     Prove(prove::Args),
     /// Check a proof; needs no ledger
     CheckProof(check_proof::Args),
+    /// Cosign heads, so that others can rely on what was seen
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Append an application's own events
     Append(append::Args),
     /// Run a command as a task, stream its output, exit as it exits
@@ -141,6 +146,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Query(args) => query::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Verify(args) => verify::run(globals, &args),
+        Command::Witness(command) => witness::run(globals, command),
         Command::Head(args) => head::run(globals, &args),
         Command::Prove(args) => prove::run(globals, &args),
         Command::CheckProof(args) => check_proof::run(globals, &args),

@@ -4,11 +4,12 @@ use std::io::Read;
 use std::path::Path;
 
 use ledger_core::proof::ProofError;
+use ledger_core::store::{LogReader, ReadError};
 use ledger_core::tree_head::{SignedNote, Trust, TrustError, VerifierKey};
 
 use super::error::Failure;
 use crate::api::wire::{ApiError, ErrorCode};
-use crate::keys::{KEY_DIR, PUBLIC_FILE};
+use crate::keys::{self, KEY_DIR, PUBLIC_FILE};
 
 /// More than any head, proof or key.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -108,6 +109,48 @@ pub(crate) fn trust(named: &[String], data_dir: Option<&Path>) -> Result<Trust, 
         keys.push(verifier_key(&file.to_string_lossy())?);
     }
     Trust::new(keys, Vec::new(), 0).map_err(|e| untrusted(&e).into())
+}
+
+/// The key of a ledger at hand, as far as its first event vouches for it.
+pub(crate) enum OwnKey {
+    /// It is the one that the first event names.
+    Fits(VerifierKey),
+    /// It is not, or the first event can't be believed itself: why.
+    Foreign(String),
+}
+
+/// The key of the ledger at hand, held against its first event.
+///
+/// # Errors
+/// [`Failure`] if there is none.
+pub(crate) fn own_key(data_dir: &Path, reader: &dyn LogReader) -> Result<OwnKey, Failure> {
+    let created = match keys::created(reader) {
+        Ok(created) => created,
+        Err(ReadError::Io(error)) => return Err(ReadError::Io(error).into()),
+        Err(damaged) => return Ok(OwnKey::Foreign(damaged.to_string())),
+    };
+    let unnamed = |why: String| {
+        ApiError::new(ErrorCode::Usage, "it is not said whose signature to trust")
+            .because(why)
+            .hint(
+                "name the ledger's verifier key: `ledger head --key` prints it where the ledger is",
+            )
+    };
+    let Some(expected) = created.and_then(|created| created.key_fingerprint) else {
+        return Err(unnamed("this ledger was made without a key".to_owned()).into());
+    };
+    let path = data_dir.join(KEY_DIR).join(PUBLIC_FILE);
+    if !path.exists() {
+        return Err(unnamed(format!("there is no {}", path.display())).into());
+    }
+    let key = verifier_key(&path.to_string_lossy())?;
+    if key.fingerprint() == expected {
+        return Ok(OwnKey::Fits(key));
+    }
+    let path = path.display();
+    Ok(OwnKey::Foreign(format!(
+        "{path} holds another key than the one that the ledger's first event names"
+    )))
 }
 
 /// Why a head is not believed, at the boundary.

@@ -209,6 +209,24 @@ pub enum Input {
     Shutdown,
 }
 
+impl Input {
+    /// Whether it tells of an attempt.
+    pub(super) fn is_report(&self) -> bool {
+        match self {
+            Self::Started { .. }
+            | Self::Attached(_)
+            | Self::Unstarted(_)
+            | Self::Ended { .. }
+            | Self::Lost { .. } => true,
+            Self::Request { .. }
+            | Self::Durable(_)
+            | Self::AppendFailed(_)
+            | Self::Hold
+            | Self::Shutdown => false,
+        }
+    }
+}
+
 /// Why the disk did not take a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendFailure {

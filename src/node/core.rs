@@ -168,6 +168,11 @@ impl Core {
     }
 
     fn take(&mut self, now: Now, input: Input) {
+        // A term's release is its last event. What is reported after it, the next life of this node
+        // finds in the world.
+        if matches!(self.stage, Stage::Stopping) && input.is_report() {
+            return;
+        }
         match input {
             Input::Request {
                 id,

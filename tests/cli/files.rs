@@ -263,7 +263,7 @@ fn a_changed_byte_is_found_and_named() {
     );
     let report: serde_json::Value =
         serde_json::from_str(&sample.run(&["--json", "verify"]).stdout).unwrap();
-    assert_eq!(report["verdict"], "damaged");
+    assert_eq!(report["intact"]["verdict"], "damaged");
     // Whoever reads it stops at the fault instead of showing what was never written.
     let read = sample.run(&["query"]);
     assert_eq!(read.code, Some(3), "{read:?}");

@@ -16,3 +16,5 @@ mod proofs;
 mod refusals;
 mod sample;
 mod terminal;
+mod verdicts;
+mod witness;

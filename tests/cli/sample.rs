@@ -232,6 +232,16 @@ impl Sample {
         Self::of(story())
     }
 
+    /// One in which the end of a process is missing, and a task goes on that has ended.
+    pub fn with_a_hole() -> Self {
+        let mut story = [story(), what_ran()].concat();
+        let ended = story.last_mut().unwrap();
+        ended.1.remove(0);
+        let again = ended.clone();
+        story.push(again);
+        Self::of(story)
+    }
+
     /// A longer story, with a process in it.
     pub fn with_process() -> Self {
         Self::of([story(), what_ran()].concat())

@@ -57,6 +57,11 @@ impl ConsistencyProof {
         Ok(Self { hashes, old, new })
     }
 
+    /// The hashes, in the order of RFC 6962.
+    pub fn hashes(&self) -> &[TreeHash] {
+        &self.hashes
+    }
+
     /// The older head, as it was signed.
     pub fn old(&self) -> &SignedNote {
         &self.old

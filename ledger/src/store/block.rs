@@ -204,20 +204,31 @@ impl Block {
     /// # Errors
     /// The first [`BlockFault`].
     pub fn check(&self, key: &ChainKey) -> Result<Checked, BlockFault> {
+        self.check_each(key, |_| {})
+    }
+
+    /// As [`Block::check`]; shows each event on the way, which spares whoever wants to look at them
+    /// decoding them again. What was shown is worth nothing if this ends in an error.
+    ///
+    /// # Errors
+    /// The first [`BlockFault`].
+    pub fn check_each(
+        &self,
+        key: &ChainKey,
+        mut look: impl FnMut(&EventRef<'_>),
+    ) -> Result<Checked, BlockFault> {
         let mut links = Links::new(*key, self.prev_hash());
         let mut seq = self.first();
         let mut ends: Option<Checked> = None;
         for bytes in self.iter() {
-            let header = codec::decode(bytes)
-                .map_err(|error| BlockFault::Event { seq, error })?
-                .header;
-            if header.seq != seq {
+            let event = codec::decode(bytes).map_err(|error| BlockFault::Event { seq, error })?;
+            if event.header.seq != seq {
                 return Err(BlockFault::Seq {
                     expected: seq,
-                    found: header.seq,
+                    found: event.header.seq,
                 });
             }
-            let edge = Edge::of(&header);
+            let edge = Edge::of(&event.header);
             let ends = ends.get_or_insert(Checked {
                 first: edge,
                 last: edge,
@@ -225,6 +236,7 @@ impl Block {
             ends.last.meets(edge, seq)?;
             ends.last = edge;
             links.next(bytes);
+            look(&event);
             seq = seq.next();
         }
         if links.last() != self.last_hash() {

@@ -12,11 +12,16 @@
 //! | the store's own pages are sound, and its byte count is right | [`verify_offline`] |
 //!
 //! What this can't find: a whole history replaced by whoever can compute hashes, or rolled back
-//! together with its head file. That takes a head known from outside.
+//! together with its head file. That takes a head known from outside, see [`anchors`]. What is made
+//! of the events while they are read anyway is up to an [`Examine`].
 
+mod anchor;
+mod examine;
 mod report;
 mod verifier;
 
+pub use anchor::{AnchorExaminer, AnchorFault, AnchorFold, AnchorNotes, anchors};
+pub use examine::{Examine, Nothing};
 pub use report::{Finding, Place, Report, Verdict, What};
 pub use verifier::{KnownHead, Verifier};
 
@@ -37,27 +42,44 @@ pub fn verify_intact(
     threads: NonZeroUsize,
     progress: &dyn Fn(u64, u64),
 ) -> Report {
+    examine_intact(reader, known, threads, progress, Nothing, &mut |()| {})
+}
+
+/// As [`verify_intact`], and gives `fold` what `examiner` notes of the events.
+pub fn examine_intact<E: Examine>(
+    reader: &dyn LogReader,
+    known: &[KnownHead],
+    threads: NonZeroUsize,
+    progress: &dyn Fn(u64, u64),
+    examiner: E,
+    fold: &mut dyn FnMut(E::Notes),
+) -> Report {
     match reader.head() {
-        Ok(head) => verify_up_to(reader, head, known, threads, progress),
+        Ok(head) => {
+            let known = known.to_vec();
+            let begin = |known| {
+                Verifier::examining(reader.ledger_id(), threads, known, examiner, Box::new(fold))
+            };
+            verify_up_to(reader, head, known, progress, begin)
+        }
         Err(error) => Report::unreadable(reader.ledger_id(), &error.to_string()),
     }
 }
 
-/// As [`verify_intact`], for a ledger that says it ends at `head`.
-fn verify_up_to(
+/// Checks a ledger that says it ends at `head`.
+fn verify_up_to<'f, E: Examine>(
     reader: &dyn LogReader,
     head: Head,
-    known: &[KnownHead],
-    threads: NonZeroUsize,
+    mut known: Vec<KnownHead>,
     progress: &dyn Fn(u64, u64),
+    begin: impl FnOnce(Vec<KnownHead>) -> Verifier<'f, E>,
 ) -> Report {
-    let mut known = known.to_vec();
     known.push(KnownHead {
         place: Place::Head,
         seq: head.seq,
         hash: head.hash,
     });
-    let mut verifier = Verifier::new(reader.ledger_id(), threads, known);
+    let mut verifier = begin(known);
     match reader.blocks(Seq::FIRST) {
         Err(error) => verifier.unreadable(&error),
         Ok(blocks) => {
@@ -104,6 +126,20 @@ pub fn verify_reader(
     threads: NonZeroUsize,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Report, OpenError> {
+    examine_reader(reader, threads, progress, Nothing, &mut |()| {})
+}
+
+/// As [`verify_reader`], and gives `fold` what `examiner` notes of the events.
+///
+/// # Errors
+/// As [`verify_reader`].
+pub fn examine_reader<E: Examine>(
+    reader: &dyn Offline,
+    threads: NonZeroUsize,
+    progress: &dyn Fn(u64, u64),
+    examiner: E,
+    fold: &mut dyn FnMut(E::Notes),
+) -> Result<Report, OpenError> {
     let head_file = reader.head_file();
     let known = match &head_file {
         Ok(said) => vec![KnownHead {
@@ -114,7 +150,12 @@ pub fn verify_reader(
         Err(_) => Vec::new(),
     };
     let mut report = match reader.end() {
-        Ok(end) => verify_up_to(reader, end, &known, threads, progress),
+        Ok(end) => {
+            let begin = |known| {
+                Verifier::examining(reader.ledger_id(), threads, known, examiner, Box::new(fold))
+            };
+            verify_up_to(reader, end, known, progress, begin)
+        }
         Err(error) => Report::unreadable(reader.ledger_id(), &error.to_string()),
     };
     check_files(reader, &head_file, &mut report)?;

@@ -3,13 +3,18 @@
 //! ```text
 //! push ──> chunks ──> workers: each block alone ──> outcomes ──> joined in order, edge to edge
 //! ```
-//! A block carries the hash at both its edges, so the expensive part needs no order.
+//! A block carries the hash at both its edges, so the expensive part needs no order. No more than a
+//! few chunks are ever ahead of the one that is joined next, so memory does not grow with the
+//! ledger, however unevenly the workers get on.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::examine::{Examine, Nothing};
 
 use super::report::{Finding, Place, Report, What};
 use crate::chain::{ChainKey, Head};
@@ -21,6 +26,10 @@ use crate::store::{BLOCK_HEADER, Block, BlockFault, Checked, Edge, ReadError};
 
 /// Bytes of blocks that are handed to a worker at once.
 const CHUNK: usize = 256 * 1024;
+/// Chunks, for each worker, that may be ahead of the one that is joined next.
+const AHEAD: usize = 4;
+/// How long to wait for a chunk before looking whether its worker is still there.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An event known from somewhere else, which the ledger must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,28 +43,42 @@ pub struct KnownHead {
 }
 
 /// Takes a ledger's blocks from the first to the last and says what is wrong with them.
-#[derive(Debug)]
-pub struct Verifier {
-    checks: Arc<Checks>,
-    joiner: Joiner,
+pub struct Verifier<'f, E: Examine = Nothing> {
+    checks: Arc<Checks<E>>,
+    joiner: Joiner<'f, E::Notes>,
     chunk: Vec<Block>,
     chunk_bytes: usize,
     sent: usize,
-    pool: Option<Pool>,
+    pool: Option<Pool<E>>,
 }
 
-impl Verifier {
+impl Verifier<'static> {
     /// A verifier of this ledger; with more than one thread, so many workers hash beside the
     /// caller. Every one of `known` must turn up.
     pub fn new(ledger_id: LedgerId, threads: NonZeroUsize, known: Vec<KnownHead>) -> Self {
+        Self::examining(ledger_id, threads, known, Nothing, Box::new(|()| {}))
+    }
+}
+
+impl<'f, E: Examine> Verifier<'f, E> {
+    /// As [`Verifier::new`], and what `examiner` notes of each block is given to `fold`, in order,
+    /// for as long as nothing is found.
+    pub fn examining(
+        ledger_id: LedgerId,
+        threads: NonZeroUsize,
+        known: Vec<KnownHead>,
+        examiner: E,
+        fold: Box<dyn FnMut(E::Notes) + 'f>,
+    ) -> Self {
         let checks = Arc::new(Checks {
             ledger_id,
             key: ChainKey::new(ledger_id),
             known,
+            examiner,
         });
         Self {
             pool: (threads.get() > 1).then(|| Pool::new(threads, &checks)),
-            joiner: Joiner::new(ledger_id),
+            joiner: Joiner::new(ledger_id, fold),
             checks,
             chunk: Vec::new(),
             chunk_bytes: 0,
@@ -93,6 +116,14 @@ impl Verifier {
         }
         let chunk = std::mem::take(&mut self.chunk);
         self.chunk_bytes = 0;
+        while self.sent - self.joiner.next_chunk >= AHEAD * pool.threads.len().max(1) {
+            match pool.outcomes.recv_timeout(PATIENCE) {
+                Ok((index, outcomes)) => self.joiner.take(index, outcomes),
+                // What a worker that panicked had in hand never comes.
+                Err(_) if pool.threads.iter().any(JoinHandle::is_finished) => break,
+                Err(_) => {}
+            }
+        }
         pool.send(self.sent, chunk);
         self.sent += 1;
         while let Ok((index, outcomes)) = pool.outcomes.try_recv() {
@@ -120,16 +151,15 @@ impl Verifier {
 }
 
 /// What is checked of each block alone.
-#[derive(Debug)]
-struct Checks {
+struct Checks<E> {
     ledger_id: LedgerId,
     key: ChainKey,
     known: Vec<KnownHead>,
+    examiner: E,
 }
 
 /// What became of a block.
-#[derive(Debug)]
-struct Outcome {
+struct Outcome<N> {
     first: Seq,
     last: Seq,
     prev_hash: Hash,
@@ -138,14 +168,17 @@ struct Outcome {
     bytes: u64,
     checked: Result<Checked, BlockFault>,
     findings: Vec<Finding>,
+    notes: N,
 }
 
-impl Checks {
-    fn check(&self, block: &Block) -> Outcome {
+impl<E: Examine> Checks<E> {
+    fn check(&self, block: &Block) -> Outcome<E::Notes> {
         let framing = BLOCK_HEADER + 4 * block.count() as usize;
         let mut findings = Vec::new();
-        let checked = block.check(&self.key);
+        let mut notes = E::Notes::default();
+        let checked = block.check_each(&self.key, |event| self.examiner.event(event, &mut notes));
         if checked.is_ok() {
+            self.examiner.block(block, &mut notes);
             findings.extend(self.first_events(block));
             let range = block.first()..=block.last();
             for known in self.known.iter().filter(|k| range.contains(&k.seq)) {
@@ -168,6 +201,7 @@ impl Checks {
             bytes: (block.as_bytes().len() - framing) as u64,
             checked,
             findings,
+            notes,
         }
     }
 
@@ -222,26 +256,27 @@ impl Checks {
 }
 
 /// Puts outcomes back in order and joins the blocks' edges.
-#[derive(Debug)]
-struct Joiner {
+struct Joiner<'f, N> {
     report: Report,
-    early: BTreeMap<usize, Vec<Outcome>>,
+    early: BTreeMap<usize, Vec<Outcome<N>>>,
     next_chunk: usize,
     /// The edge of the last block, if that block was sound.
     edge: Option<Edge>,
+    fold: Box<dyn FnMut(N) + 'f>,
 }
 
-impl Joiner {
-    fn new(ledger_id: LedgerId) -> Self {
+impl<'f, N> Joiner<'f, N> {
+    fn new(ledger_id: LedgerId, fold: Box<dyn FnMut(N) + 'f>) -> Self {
         Self {
             report: Report::new(Some(ledger_id)),
             early: BTreeMap::new(),
             next_chunk: 0,
             edge: None,
+            fold,
         }
     }
 
-    fn take(&mut self, index: usize, outcomes: Vec<Outcome>) {
+    fn take(&mut self, index: usize, outcomes: Vec<Outcome<N>>) {
         self.early.insert(index, outcomes);
         while let Some(outcomes) = self.early.remove(&self.next_chunk) {
             self.next_chunk += 1;
@@ -251,7 +286,7 @@ impl Joiner {
         }
     }
 
-    fn join(&mut self, outcome: Outcome) {
+    fn join(&mut self, outcome: Outcome<N>) {
         let report = &mut self.report;
         let (last, first) = (report.head, outcome.first);
         let next = Seq(last.seq.0.saturating_add(1));
@@ -281,6 +316,9 @@ impl Joiner {
         }
         for finding in outcome.findings {
             report.add(finding);
+        }
+        if report.is_intact() {
+            (self.fold)(outcome.notes);
         }
         // Whatever was wrong with it, the next block is held against this one's end, so that one
         // fault is one finding.
@@ -332,20 +370,19 @@ impl Joiner {
 }
 
 type Job = (usize, Vec<Block>);
-type Done = (usize, Vec<Outcome>);
+type Done<E> = (usize, Vec<Outcome<<E as Examine>::Notes>>);
 
 /// Threads that check chunks of blocks.
-#[derive(Debug)]
-struct Pool {
+struct Pool<E: Examine> {
     jobs: SyncSender<Job>,
-    outcomes: Receiver<Done>,
+    outcomes: Receiver<Done<E>>,
     threads: Vec<JoinHandle<()>>,
     /// Checks in this thread if no worker could be started or all have ended.
-    fallback: (Arc<Checks>, Sender<Done>),
+    fallback: (Arc<Checks<E>>, Sender<Done<E>>),
 }
 
-impl Pool {
-    fn new(threads: NonZeroUsize, checks: &Arc<Checks>) -> Self {
+impl<E: Examine> Pool<E> {
+    fn new(threads: NonZeroUsize, checks: &Arc<Checks<E>>) -> Self {
         // Few enough that the blocks in flight are a few MiB.
         let (jobs, inbox) = sync_channel::<Job>(2 * threads.get());
         let (done, outcomes) = channel();
@@ -379,7 +416,7 @@ impl Pool {
     }
 
     /// Waits for what is still being checked.
-    fn end(self) -> impl Iterator<Item = Done> {
+    fn end(self) -> impl Iterator<Item = Done<E>> {
         drop(self.jobs);
         drop(self.fallback);
         for thread in self.threads {
@@ -390,7 +427,7 @@ impl Pool {
     }
 }
 
-fn work(checks: &Checks, inbox: &Mutex<Receiver<Job>>, done: &Sender<Done>) {
+fn work<E: Examine>(checks: &Checks<E>, inbox: &Mutex<Receiver<Job>>, done: &Sender<Done<E>>) {
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((index, chunk)) = job else { return };

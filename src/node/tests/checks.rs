@@ -4,7 +4,9 @@ use ledger_core::chain::ChainKey;
 use ledger_core::hash::Hash;
 use ledger_core::ids::Seq;
 use ledger_core::store::LogReader;
+use ledger_core::verify::Examine;
 use projections::framework::Projection;
+use projections::lives::{Lives, LivesNotes};
 use projections::subjects::Version;
 
 use super::super::decision::Decision;
@@ -27,6 +29,7 @@ impl World {
         let restored = Decision::from_rows(&mut rows(&durable).into_iter()).unwrap();
         assert_eq!(rows(&restored), rows(&durable));
         self.check_versions(seed);
+        assert_eq!(self.check_lives(seed), ["term", "node"], "seed {seed}");
         let key = ChainKey::new(self.ledger);
         let mut prev = Hash::ZERO;
         let mut term = None;
@@ -47,6 +50,26 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Everything that began has ended or is accounted for; returns which families have open lives.
+    pub(super) fn check_lives(&self, seed: u64) -> Vec<&'static str> {
+        let (examiner, mut lives) = Lives::begin(LogReader::head(&self.store).unwrap().seq);
+        for block in self.store.blocks(Seq::FIRST).unwrap() {
+            let (block, mut notes) = (block.unwrap(), LivesNotes::default());
+            for event in block.events() {
+                examiner.event(&event.unwrap(), &mut notes);
+            }
+            lives.fold(notes);
+        }
+        let outcome = lives.end();
+        assert!(
+            outcome.is_complete(),
+            "seed {seed}: {:#?}",
+            outcome.findings
+        );
+        let open = outcome.lives.iter().filter(|tally| tally.open > 0);
+        open.map(|tally| tally.family).collect()
     }
 
     /// Whatever was appended on the strength of a version came right after it.

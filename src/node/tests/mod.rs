@@ -13,7 +13,7 @@ use ledger_core::chain::Head;
 use ledger_core::ids::Entity;
 use ledger_core::store::LogReader;
 
-use super::command::{AppEvent, AppendFailure, Command, Input, StopReason};
+use super::command::{AppEvent, AppendFailure, AttemptId, Command, Input, StopReason};
 use world::{World, fold};
 
 const HISTORIES: u64 = 1000;
@@ -95,6 +95,35 @@ fn shutting_down_releases_the_lease_after_everything_is_durable() {
     assert_eq!(world.stopped, Some(StopReason::Shutdown));
     let state = fold(&world.store);
     assert!(state.leases.latest().is_some() && state.leases.open().is_none());
+}
+
+#[test]
+fn what_is_reported_while_it_stops_is_left_to_the_next_life() {
+    let mut world = World::new(4);
+    world.failing = false;
+    for _ in 0..20 {
+        world.submit();
+        world.turn();
+        world.finish_append();
+    }
+    let task = world.core.state().tasks.open().next().unwrap();
+    let attempt = AttemptId {
+        task: task.id.clone(),
+        attempt: task.run().unwrap().attempt,
+    };
+    world.inputs.push(Input::Shutdown);
+    world.inputs.push(Input::Lost {
+        attempt,
+        reason: "gone".into(),
+        orphans_ended: 0,
+    });
+    for _ in 0..4 {
+        world.turn();
+        world.finish_append();
+    }
+    assert_eq!(world.stopped, Some(StopReason::Shutdown));
+    assert!(fold(&world.store).leases.open().is_none());
+    assert_eq!(world.check_lives(4), ["task", "attempt", "process"]);
 }
 
 #[test]

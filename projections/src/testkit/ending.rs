@@ -1,0 +1,90 @@
+//! How attempts of a drawn history end, and what is recorded of that.
+
+use ledger_core::event::*;
+use ledger_core::hash::Hash;
+use ledger_core::time::{Micros, Millis};
+
+use super::Open;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Completed,
+    Failed,
+    TimedOut,
+    Lost,
+    Cancelled,
+}
+
+impl Ending {
+    pub(super) fn task(self, attempt: Attempt, runtime_us: Micros) -> TaskEvent {
+        let stream = StreamDigest {
+            bytes: 6,
+            blake3: Hash::of(b"hello\n"),
+            tail: "hello\n".into(),
+            dropped_bytes: 0,
+            error: None,
+        };
+        let outputs = Outputs {
+            stdout: stream.clone(),
+            stderr: stream,
+        };
+        match self {
+            Self::Completed => TaskEvent::Completed(TaskCompleted {
+                attempt,
+                runtime_us,
+                outputs,
+            }),
+            Self::Failed => TaskEvent::Failed(TaskFailed {
+                attempt,
+                failure: Failure::Exit { code: 1 },
+                runtime_us,
+                outputs,
+            }),
+            Self::TimedOut => TaskEvent::TimedOut(TaskTimedOut {
+                attempt,
+                max_runtime_ms: Millis(30_000),
+                runtime_us,
+                outputs,
+            }),
+            Self::Lost => TaskEvent::Lost(TaskLost {
+                attempt,
+                reason: "gone".into(),
+            }),
+            Self::Cancelled => TaskEvent::Cancelled(TaskCancelled {
+                attempt: Some(attempt),
+                reason: None,
+                runtime_us: Some(runtime_us),
+                outputs: Some(outputs),
+            }),
+        }
+    }
+
+    pub(super) fn process(self, open: &Open) -> ProcessEvent {
+        let (end, usage) = (ProcessEnd::Exited { code: 0 }, Usage::default());
+        let cause = match self {
+            Self::Completed if open.attempt == 2 => LadderCause::Leftovers,
+            Self::Completed | Self::Failed => {
+                return ProcessEvent::Exited(ProcessExited { end, usage });
+            }
+            Self::Lost => {
+                return ProcessEvent::Lost(ProcessLost {
+                    reason: "gone".into(),
+                    orphans_ended: 0,
+                });
+            }
+            Self::TimedOut => LadderCause::MaxRuntime,
+            Self::Cancelled => LadderCause::Cancel,
+        };
+        let steps = vec![LadderStep {
+            signal: "SIGTERM".into(),
+            after_us: Micros(1),
+            processes: 1,
+        }];
+        ProcessEvent::Reaped(ProcessReaped {
+            cause,
+            steps,
+            end,
+            usage,
+        })
+    }
+}
