@@ -191,7 +191,10 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
 }
 
 /// Whoever decides must have understood everything that was decided before.
-fn refuse_unknown(reader: &dyn LogReader, fold: &Fold<Decision>) -> Result<(), BootError> {
+pub(super) fn refuse_unknown(
+    reader: &dyn LogReader,
+    fold: &Fold<Decision>,
+) -> Result<(), BootError> {
     if let Some((seq, kind, version)) = fold.state().unknown() {
         return Err(BootError::UnknownKind {
             seq,

@@ -77,15 +77,22 @@ impl Catalog {
         }
         let mut gone = Vec::new();
         for backups in ledgers.values() {
+            let kept = backups
+                .iter()
+                .map(|(listed, manifest)| kept(listed, manifest));
+            let kept: Vec<Kept> = kept.collect::<Result<_, _>>()?;
+            // Where nothing would go if the newest were good, nothing needs to be read.
+            if kept
+                .last()
+                .is_none_or(|newest| retain(&kept, keep, &newest.name, now).is_empty())
+            {
+                continue;
+            }
             let good = backups.iter().rev().find(|(listed, _)| {
                 verify_backup(&listed.path, threads, &|_, _| {}).is_ok_and(|found| found.is_good())
             });
             // Where none is good, each may hold what another has lost.
             let Some((good, _)) = good else { continue };
-            let kept = backups
-                .iter()
-                .map(|(listed, manifest)| kept(listed, manifest));
-            let kept: Vec<Kept> = kept.collect::<Result<_, _>>()?;
             gone.extend(retain(&kept, keep, &good.name, now));
         }
         gone.sort();

@@ -104,6 +104,9 @@ fn each_backup_is_whole_and_shares_what_was_there() {
     ));
 }
 
+/// What is done to a file, and how it is called.
+type Harm<'a> = (&'static str, Box<dyn Fn(&Path) + 'a>);
+
 /// Does something to a copy of a backup and says what is found.
 fn after(backup: &Path, harm: impl FnOnce(&Path)) -> Vec<String> {
     let room = tempfile::tempdir().unwrap();
@@ -149,7 +152,7 @@ fn every_kind_of_damage_to_every_file_is_found() {
             assert!(found[0].starts_with(file), "{file} cut to {len}: {found:?}");
         }
         let longer = [&bytes[..], b"x"].concat();
-        let harms: [(&str, Box<dyn Fn(&Path)>); 4] = [
+        let harms: [Harm<'_>; 4] = [
             (
                 "longer",
                 Box::new(move |path| fs::write(path, &longer).unwrap()),

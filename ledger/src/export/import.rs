@@ -64,7 +64,7 @@ pub fn import_jsonl(
     let mut lines = JsonlReader::new(lines);
     let mut taken: Option<Taken> = None;
     let export = loop {
-        let line = lines.next()?;
+        let line = lines.read()?;
         let here = |reason: String| ImportError::Chain {
             line: lines.line(),
             reason,
@@ -90,7 +90,7 @@ pub fn import_jsonl(
         }
     };
     let line = lines.line();
-    if lines.next()?.is_some() {
+    if lines.read()?.is_some() {
         return Err(ImportError::Chain {
             line: line + 1,
             reason: "it stands behind the end".into(),

@@ -246,15 +246,15 @@ impl<R: BufRead> JsonlReader<R> {
     ///
     /// # Errors
     /// [`LineError`].
-    pub fn next(&mut self) -> Result<Option<Line>, LineError> {
+    pub fn read(&mut self) -> Result<Option<Line>, LineError> {
         self.line += 1;
-        self.read().map_err(|fault| LineError {
+        self.read_line().map_err(|fault| LineError {
             line: self.line,
             fault,
         })
     }
 
-    fn read(&mut self) -> Result<Option<Line>, LineFault> {
+    fn read_line(&mut self) -> Result<Option<Line>, LineFault> {
         let mut line = Vec::new();
         let mut limited = self.source.by_ref().take(MAX_LINE + 1);
         limited
