@@ -6,10 +6,12 @@
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
+mod backup;
 mod completions;
 mod demo;
 mod error;
 mod exec;
+mod export;
 mod filter_args;
 mod globals;
 mod init;
@@ -18,6 +20,7 @@ mod output;
 mod projections;
 mod query;
 mod rebuild;
+mod restore;
 mod resume;
 mod show;
 mod source;
@@ -83,6 +86,14 @@ enum Command {
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
+    Export(export::Args),
+    /// Make a data directory from a complete export
+    Import(restore::ImportArgs),
+    /// Make, list, verify and remove backups
+    Backup(backup::Args),
+    /// Make a data directory from a backup
+    Restore(restore::RestoreArgs),
     /// Start what waits, in a ledger that was restored or imported
     Resume(resume::Args),
     /// Fold projections anew, or check them against a new fold
@@ -137,6 +148,10 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
+        Command::Export(args) => export::run(globals, &args),
+        Command::Import(args) => restore::run_import(globals, &args),
+        Command::Backup(args) => backup::run(globals, &args),
+        Command::Restore(args) => restore::run_restore(globals, &args),
         Command::Resume(args) => resume::run(globals, &args),
         Command::Rebuild(args) => rebuild::run(globals, &args),
         Command::Projections(command) => projections::run(globals, command),

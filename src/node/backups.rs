@@ -103,6 +103,8 @@ impl Schedule {
         match done {
             Ok(()) => Ok(()),
             Err(Failed::Stopping) => Err(Stopping),
+            // Somebody makes one by hand, which serves as well.
+            Err(Failed::Backup(BackupError::InUse(_))) => Ok(()),
             Err(Failed::Backup(error)) => {
                 // A store that was closed fails whoever reads it.
                 self.reader.head().map_err(|_| Stopping)?;

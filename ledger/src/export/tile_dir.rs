@@ -77,13 +77,21 @@ pub enum TileDirError {
         /// What the ledger says.
         ours: Hash,
     },
-    /// Events came out of order, or too few.
+    /// Events came out of order.
     #[error("seq {expected} was expected, seq {found} came")]
     Order {
         /// What should come.
         expected: Seq,
         /// What came.
         found: Seq,
+    },
+    /// The ledger ends before the tiles do.
+    #[error("the tiles reach to seq {tiles}, the ledger only to seq {ledger}")]
+    Behind {
+        /// Their last event.
+        tiles: Seq,
+        /// The last that came.
+        ledger: Seq,
     },
 }
 
@@ -160,7 +168,9 @@ impl TileDir {
                 TreeWriter::new()
             }
         };
-        let begin = writer.size().0 - writer.size().0 % TILE_WIDTH as u64;
+        // The last event that they have comes once more, to be compared.
+        let width = TILE_WIDTH as u64;
+        let begin = writer.size().0.saturating_sub(1) / width * width;
         Ok(Self {
             dir: dir.to_owned(),
             ledger,
@@ -177,7 +187,7 @@ impl TileDir {
         })
     }
 
-    /// The first event that it needs: where the last bundle begins.
+    /// The first event that it needs: where the bundle with the last that it has begins.
     pub fn next(&self) -> Seq {
         self.next
     }
@@ -223,6 +233,13 @@ impl TileDir {
         mut self,
         sign: impl FnOnce(&TreeHead) -> Result<SignedNote, E>,
     ) -> Result<Grown, E> {
+        let before = self.head.map_or(TreeSize(0), |head| head.tree.size);
+        if self.next <= before.last() {
+            return Err(E::from(TileDirError::Behind {
+                tiles: before.last(),
+                ledger: Seq(self.next.0 - 1),
+            }));
+        }
         if !self.bundle.is_empty() {
             self.write_bundle()?;
         }
@@ -230,7 +247,6 @@ impl TileDir {
             self.write_row(&row)?;
         }
         self.sync()?;
-        let before = self.head.map_or(TreeSize(0), |head| head.tree.size);
         let tree = self.writer.root();
         if tree.size > before {
             let head = TreeHead {
