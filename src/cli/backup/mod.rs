@@ -22,6 +22,7 @@ use crate::config::Config;
 /// Options.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[group(skip)]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
