@@ -2,11 +2,12 @@
 //! noun; what is written how is in `output`, where events come from in `source`.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes:
-//! 0 ok · 1 failed · 2 usage · 3 tampered · 6 refused · 7 no such thing · 8 conflict ·
+//! 0 ok · 1 failed · 2 usage · 3 tampered · 4 not anchored · 6 refused · 7 no such thing · 8 conflict ·
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
 mod backup;
+mod check_proof;
 mod completions;
 mod demo;
 mod error;
@@ -14,10 +15,12 @@ mod exec;
 mod export;
 mod filter_args;
 mod globals;
+mod head;
 mod init;
 mod man;
 mod output;
 mod projections;
+mod prove;
 mod query;
 mod rebuild;
 mod restore;
@@ -27,6 +30,7 @@ mod source;
 mod status;
 mod tail;
 mod task;
+mod trust;
 mod up;
 mod verify;
 
@@ -50,7 +54,7 @@ use crate::api::wire::{ApiError, ErrorCode};
 )]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 6 refused, \
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 4 not anchored, 6 refused, \
     7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own."
 )]
 struct Cli {
@@ -78,6 +82,12 @@ enum Command {
     Show(show::Args),
     /// Check that the history is exactly what was written
     Verify(verify::Args),
+    /// Print the head of the ledger, signed with its key
+    Head(head::Args),
+    /// Prove an event, or that the ledger has only grown
+    Prove(prove::Args),
+    /// Check a proof; needs no ledger
+    CheckProof(check_proof::Args),
     /// Append an application's own events
     Append(append::Args),
     /// Run a command as a task, stream its output, exit as it exits
@@ -145,6 +155,9 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Query(args) => query::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Verify(args) => verify::run(globals, &args),
+        Command::Head(args) => head::run(globals, &args),
+        Command::Prove(args) => prove::run(globals, &args),
+        Command::CheckProof(args) => check_proof::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),

@@ -17,7 +17,7 @@ use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::merkle::{Frontier, TreeHash};
 use ledger_core::store::{ChainWalk, LogReader, ReadError};
-use ledger_core::tree_head::{KeyFileError, SignerKey, TreeHead, read_key_file};
+use ledger_core::tree_head::{KeyFileError, SignerKey, TreeHead};
 use serde::Serialize;
 
 use self::file::Target;
@@ -30,6 +30,7 @@ use super::output::progress::Progress;
 use super::source::Source;
 use crate::api::wire::{ApiError, ErrorCode, NoteRequest};
 use crate::audit::filter::{Filter, SeqRange};
+use crate::keys::{self, NoKey};
 use crate::units::{count_of, format_count};
 
 /// Options.
@@ -138,7 +139,7 @@ fn lines(
         filter,
         extent,
     };
-    let key = signer(data_dir)?;
+    let key = signer(data_dir, reader)?;
     let (target, events, signed) = match args.format {
         Format::Csv => exported.csv(target)?,
         Format::Jsonl | Format::Tiles => exported.jsonl(target, key.as_ref())?,
@@ -276,14 +277,12 @@ fn each_event(
     .into())
 }
 
-/// The key that signs this ledger's heads, if there is one.
-fn signer(data_dir: &Path) -> Result<Option<SignerKey>, Failure> {
-    match read_key_file(&data_dir.join("keys").join("ledger.key")) {
+/// The key that signs this ledger's heads; none if it was made without one, or the key is elsewhere.
+fn signer(data_dir: &Path, reader: &dyn LogReader) -> Result<Option<SignerKey>, Failure> {
+    match keys::load(data_dir, reader) {
         Ok(key) => Ok(Some(key)),
-        Err(KeyFileError::Missing(_)) => Ok(None),
-        Err(error) => Err(ApiError::new(ErrorCode::Failed, error.to_string())
-            .hint("the key must be readable by its owner alone (mode 0600)")
-            .into()),
+        Err(NoKey::Unsigned | NoKey::File(KeyFileError::Missing(_))) => Ok(None),
+        Err(error) => Err(ApiError::from(error).into()),
     }
 }
 

@@ -8,11 +8,12 @@ use ledger_core::export::{TileDir, TileDirError};
 use ledger_core::store::LogReader;
 use ledger_core::tree_head::TreeHead;
 
-use super::{Args, Done, each_event, signer};
+use super::{Args, Done, each_event};
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::audit::filter::SeqRange;
 use crate::cli::error::Failure;
 use crate::cli::output::progress::Progress;
+use crate::keys;
 
 pub(super) fn export(
     args: &Args,
@@ -34,24 +35,7 @@ pub(super) fn export(
         );
     };
     let ledger = reader.ledger_id();
-    let key = signer(data_dir)?.ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::Refused,
-            "there is no key to sign the checkpoint with",
-        )
-        .because(format!(
-            "{} is missing",
-            data_dir.join("keys/ledger.key").display()
-        ))
-        .hint("put the ledger's key there; backups never hold it")
-    })?;
-    if *key.verifier().name() != TreeHead::key_name(ledger) {
-        return Err(ApiError::new(
-            ErrorCode::Refused,
-            format!("the key in {} is of another ledger", data_dir.display()),
-        )
-        .into());
-    }
+    let key = keys::load(data_dir, reader).map_err(ApiError::from)?;
     let mut tiles = TileDir::open(to, ledger).map_err(of_tiles)?;
     let range = SeqRange {
         first: tiles.next(),
