@@ -7,6 +7,7 @@ pub mod framework;
 pub mod idempotency;
 pub mod leases;
 pub mod lives;
+pub mod standing;
 pub mod status;
 pub mod subjects;
 pub mod tasks;

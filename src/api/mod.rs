@@ -11,6 +11,7 @@ mod output;
 mod server;
 mod tasks;
 mod tree;
+mod upkeep;
 mod views;
 pub mod wire;
 

@@ -6,11 +6,13 @@
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
+mod backup;
 mod check_proof;
 mod completions;
 mod demo;
 mod error;
 mod exec;
+mod export;
 mod filter_args;
 mod globals;
 mod head;
@@ -21,6 +23,8 @@ mod projections;
 mod prove;
 mod query;
 mod rebuild;
+mod restore;
+mod resume;
 mod show;
 mod source;
 mod status;
@@ -97,6 +101,16 @@ enum Command {
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
+    Export(export::Args),
+    /// Make a data directory from a complete export
+    Import(restore::ImportArgs),
+    /// Make, list, verify and remove backups
+    Backup(backup::Args),
+    /// Make a data directory from a backup
+    Restore(restore::RestoreArgs),
+    /// Start what waits, in a ledger that was restored or imported
+    Resume(resume::Args),
     /// Fold projections anew, or check them against a new fold
     Rebuild(rebuild::Args),
     /// List, check and rebuild projections
@@ -153,6 +167,11 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
+        Command::Export(args) => export::run(globals, &args),
+        Command::Import(args) => restore::run_import(globals, &args),
+        Command::Backup(args) => backup::run(globals, &args),
+        Command::Restore(args) => restore::run_restore(globals, &args),
+        Command::Resume(args) => resume::run(globals, &args),
         Command::Rebuild(args) => rebuild::run(globals, &args),
         Command::Projections(command) => projections::run(globals, command),
         Command::Completions(args) => completions::run(globals, &args),

@@ -20,7 +20,7 @@ use ledger_core::tree_head::{KeyFileError, SignerKey, VerifierKey};
 use projections::framework::{Fold, Health, rebuild, unwatched};
 
 use super::command::Now;
-use super::core::{Core, CoreConfig};
+use super::core::{Core, CoreConfig, ledger_subject};
 use super::decision::Decision;
 use super::ports::{SeededRandom, Stopwatch};
 use crate::keys;
@@ -115,7 +115,7 @@ pub fn create_ledger(dir: &Path, name: &Id, key: Option<&SignerKey>) -> Result<C
         event_id: clock::event_id(now, SeededRandom::from_system().map_err(io)?.draw()),
         kind: kind.parse().expect(named),
         version: 1,
-        subject: Entity::of("ledger", &ledger_id.to_string()).expect(named),
+        subject: ledger_subject(ledger_id),
         origin: Origin::of(own_uid()),
         idempotency_key: None,
         data,
@@ -209,7 +209,10 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
 }
 
 /// Whoever decides must have understood everything that was decided before.
-fn refuse_unknown(reader: &dyn LogReader, fold: &Fold<Decision>) -> Result<(), BootError> {
+pub(super) fn refuse_unknown(
+    reader: &dyn LogReader,
+    fold: &Fold<Decision>,
+) -> Result<(), BootError> {
     if let Some((seq, kind, version)) = fold.state().unknown() {
         return Err(BootError::UnknownKind {
             seq,

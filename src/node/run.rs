@@ -16,6 +16,7 @@ use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::backups::Schedule;
 use super::boot::{BootError, Booted, boot};
 use super::command::{Input, Output, StopReason};
 use super::core::Core;
@@ -139,12 +140,15 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         stopping,
         warnings,
     });
+    let (stop_backups, backups_stop) = bounded(0);
+    start_backups(options, &api, &views, backups_stop)?;
     let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
+    drop(stop_backups);
     drop(runtime);
     join(threads);
     // The store was open for as long as anyone read: followers were sent the very end.
@@ -169,6 +173,31 @@ fn start_views(
     let dir = ViewDir::open(options.data_dir.join("views"))
         .map_err(|e| NodeError::Views(e.to_string()))?;
     Ok(ViewWorker::start(views::all(), dir, Arc::clone(reader)))
+}
+
+/// Makes backups by the clock, if that is configured.
+fn start_backups(
+    options: &NodeOptions,
+    api: &Api,
+    views: &Arc<ViewWorker>,
+    stop: Receiver<()>,
+) -> Result<(), NodeError> {
+    let config = &options.config.backup;
+    let Some(every) = config.every else {
+        return Ok(());
+    };
+    let schedule = Schedule {
+        node: options.node.clone(),
+        dir: options.data_dir.join(&config.dir),
+        every,
+        keep: config.keep(),
+        reader: Arc::clone(&api.reader),
+        views: Arc::downgrade(views),
+        inbox: api.inbox.clone(),
+    };
+    schedule
+        .start(stop)
+        .map_err(io("starting the thread of backups"))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
