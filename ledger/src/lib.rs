@@ -17,6 +17,7 @@
 //! independent verifier from it.
 
 mod base64;
+pub mod blobs;
 pub mod chain;
 pub mod clock;
 pub mod codec;

@@ -22,7 +22,7 @@ pub use checkpoint::{CheckpointCreated, CheckpointEvent, CheckpointPruned, Check
 pub use job::{JobDue, JobEvent, JobPaused, JobResumed, JobSkipped, SkipReason};
 pub use lease::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
 pub use ledger::{LEDGER_FORMAT, LedgerCreated, LedgerEvent};
-pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped};
+pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped, StopCause};
 pub use process::{
     LadderCause, LadderStep, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
     ProcessRegistered, Usage, process_subject,

@@ -120,6 +120,7 @@ impl Status {
                 started_at: at,
                 recovery: None,
                 stopped_at: None,
+                stop_reason: None,
             });
             return Ok(());
         }
@@ -138,7 +139,10 @@ impl Status {
                     unstarted: e.unstarted,
                 });
             }
-            NodeEvent::Stopped(_) => node.stopped_at = Some(at),
+            NodeEvent::Stopped(e) => {
+                node.stopped_at = Some(at);
+                node.stop_reason = e.reason;
+            }
         }
         Ok(())
     }

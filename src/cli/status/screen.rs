@@ -1,5 +1,6 @@
 //! The status as lines of at most 80 columns, on at most 24 lines if all is well.
 
+use ledger_core::event::StopCause;
 use ledger_core::ids::Seq;
 use ledger_core::time::Micros;
 use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
@@ -116,7 +117,13 @@ fn node(out: &Out, status: &Status) -> String {
         }
         (None, Some(facts)) => {
             let how = match facts.stopped_at {
-                Some(at) => format!("stopped at {}", out.times.full(at)),
+                Some(at) => {
+                    let why = match facts.stop_reason {
+                        None => "",
+                        Some(StopCause::DiskFull) => ": the disk was full",
+                    };
+                    format!("stopped at {}{why}", out.times.full(at))
+                }
                 None => format!("started at {}", out.times.full(facts.started_at)),
             };
             format!("none; {} {how}", facts.name)
