@@ -89,6 +89,9 @@ pub(crate) fn of_boot(error: BootError) -> Failure {
         BootError::Replay(_) => ApiError::new(ErrorCode::Tampered, message)
             .hint("`ledger verify` says where")
             .into(),
+        BootError::Full(_) => ApiError::new(ErrorCode::Failed, message)
+            .hint("make room on that file system, then try again; reading works meanwhile")
+            .into(),
         BootError::Io { .. } | BootError::Identity(_) => {
             ApiError::new(ErrorCode::Failed, message).into()
         }

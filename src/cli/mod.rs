@@ -6,6 +6,7 @@
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
+mod blob;
 mod completions;
 mod demo;
 mod error;
@@ -76,6 +77,9 @@ enum Command {
     Verify(verify::Args),
     /// Append an application's own events
     Append(append::Args),
+    /// Store, read, check and collect content that is too large for events
+    #[command(subcommand)]
+    Blob(blob::Command),
     /// Run a command as a task, stream its output, exit as it exits
     #[command(after_help = exec::CODES)]
     Exec(exec::Args),
@@ -132,6 +136,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(globals, &args),
         Command::Verify(args) => verify::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
+        Command::Blob(command) => blob::run(globals, command),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
         Command::Rebuild(args) => rebuild::run(globals, &args),

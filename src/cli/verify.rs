@@ -6,12 +6,14 @@
 
 use std::num::NonZeroUsize;
 
+use ledger_core::blobs::BlobReport;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::{LogReader as _, Offline as _, OpenError};
 use ledger_core::verify::{Finding, Report, Verdict, verify_intact, verify_reader};
 use serde::Serialize;
 
+use super::blob;
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::escape::escape;
@@ -36,25 +38,35 @@ struct Verified<'a> {
     bytes: u64,
     findings: &'a [Finding],
     found: u64,
+    /// The blobs that events name; absent if the events can't be believed.
+    blobs: Option<&'a BlobReport>,
 }
 
 pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
+    let mut blobs = None;
     let report = match Source::try_open(&data_dir)? {
-        Ok(source) => verify(&source)?,
+        Ok(source) => {
+            let report = verify(&source)?;
+            if report.verdict == Verdict::Intact {
+                blobs = Some(blob::verify::check(&data_dir, source.reader())?);
+            }
+            report
+        }
         // What can't even be opened because it is damaged is a finding like others.
         Err(OpenError::Damaged(text)) => Report::unopened(&text),
         Err(error) => return Err(error.into()),
     };
     let mut out = globals.out(Paging::Never, Buffering::Full);
-    let printed = print(&mut out, globals, &report).and_then(|()| out.finish());
+    let printed = print(&mut out, globals, &report, blobs.as_ref()).and_then(|()| out.finish());
     match printed {
         Ok(()) | Err(Failure::ClosedPipe) => {}
         Err(failure) => return Err(failure),
     }
+    let whole = blobs.is_none_or(|blobs| blobs.is_intact());
     Ok(match report.verdict {
-        Verdict::Intact => Exit::OK,
-        Verdict::Damaged => Exit::TAMPERED,
+        Verdict::Intact if whole => Exit::OK,
+        Verdict::Intact | Verdict::Damaged => Exit::TAMPERED,
     })
 }
 
@@ -72,7 +84,12 @@ fn verify(source: &Source) -> Result<Report, Failure> {
     })
 }
 
-fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failure> {
+fn print(
+    out: &mut Out,
+    globals: &Globals,
+    report: &Report,
+    blobs: Option<&BlobReport>,
+) -> Result<(), Failure> {
     if globals.json {
         return out.json(&Verified {
             verdict: report.verdict,
@@ -84,6 +101,7 @@ fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failur
             bytes: report.bytes,
             findings: &report.findings,
             found: report.found,
+            blobs,
         });
     }
     for finding in &report.findings {
@@ -107,7 +125,11 @@ fn print(out: &mut Out, globals: &Globals, report: &Report) -> Result<(), Failur
             out.line(format_args!(
                 "seq {} has hash {}",
                 report.head.seq, report.head.hash
-            ))
+            ))?;
+            match blobs.filter(|blobs| blobs.blobs > 0) {
+                Some(blobs) => blob::verify::print(out, blobs),
+                None => Ok(()),
+            }
         }
         Verdict::Damaged => {
             let verdict = out.paint.bad("NOT INTACT");

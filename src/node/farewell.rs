@@ -39,8 +39,7 @@ pub(super) fn disk_is_full(dir: &Path, node: &Id) -> Result<Head, String> {
     };
     let mut store = DurableStore::open_with(dir, settings).map_err(|e| said(&e))?;
     let reader = store.reader();
-    let fold: Fold<Decision> =
-        rebuild(&reader, None, &mut unwatched).map_err(|e| said(&e))?;
+    let fold: Fold<Decision> = rebuild(&reader, None, &mut unwatched).map_err(|e| said(&e))?;
     let open = fold.state().leases.open();
     if open.is_none_or(|open| open.holder != *node || open.term != store.head().term) {
         return Err("the term had not begun".to_owned());
@@ -48,9 +47,7 @@ pub(super) fn disk_is_full(dir: &Path, node: &Id) -> Result<Head, String> {
     let drafts = drafts(node, fold.state())?;
     let key = ChainKey::new(reader.ledger_id());
     let mut builder = BatchBuilder::new(key, store.head(), store.head().term);
-    builder
-        .push(&drafts, clock::now())
-        .map_err(|e| said(&e))?;
+    builder.push(&drafts, clock::now()).map_err(|e| said(&e))?;
     let head = store.append(&builder.take()).map_err(|e| said(&e))?;
     // The events are durable whatever becomes of the rest.
     let _ = store.close();

@@ -11,16 +11,20 @@
 //! function of what it holds, the time and the inputs it is given, so that the same inputs give
 //! the same history. What it wants done it returns as data.
 
+pub mod blobs;
 pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
 pub mod disk;
 mod expect;
+mod farewell;
 pub mod gather;
 mod outcome;
 pub mod ports;
 mod processes;
+pub mod reserve;
+pub mod room;
 mod run;
 mod sequencer;
 mod spawning;

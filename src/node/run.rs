@@ -16,10 +16,12 @@ use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::blobs::Blobs;
 use super::boot::{BootError, Booted, boot};
-use super::command::{Input, Output, StopReason};
+use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
 use super::disk::Disk;
+use super::farewell;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
@@ -88,20 +90,19 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         store,
         core,
         first,
-    } = boot(
-        &options.data_dir,
-        &options.node,
-        options.config.scheduler.max_running,
-    )?;
+    } = boot(&options.data_dir, &options.node, &options.config)?;
     let reader = store.reader();
     let base = reader
         .head()
         .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
     let views = Arc::new(start_views(options, &reader)?);
+    let blobs = Blobs::open(&options.data_dir, &options.config.blobs).map_err(io("the blobs"))?;
+    let blobs = Arc::new(blobs);
 
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
+    let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
     let (threads, disk) = start_threads(
         options,
@@ -136,6 +137,8 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         head: heads,
         stopping,
         warnings: warnings(),
+        blobs,
+        warn_below: options.config.disk.warn_below,
     });
     let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
@@ -152,9 +155,19 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         views.stop();
     }
     let _ = std::fs::remove_file(socket_of(options));
+    let reason = on_stop.borrow().clone();
+    let led = heads_end.borrow().seq > base.seq;
+    if let Some(StopReason::AppendFailed(AppendFailure::Full(_))) = &reason
+        && led
+    {
+        match farewell::disk_is_full(&options.data_dir, &options.node) {
+            Ok(head) => tracing::warn!(seq = %head.seq, "recorded that the disk is full"),
+            Err(why) => tracing::error!(why, "that the disk is full could not be recorded"),
+        }
+    }
     drop(lock);
     served?;
-    match on_stop.borrow().clone() {
+    match reason {
         None | Some(StopReason::Shutdown) => Ok(()),
         Some(reason) => Err(NodeError::SteppedDown(reason)),
     }
@@ -212,7 +225,8 @@ fn start_threads(
     let (effects, effects_in) = mpsc::unbounded_channel();
     let views = Arc::clone(views);
     let durable = move |batch| views.durable(batch);
-    let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head));
+    let place = options.data_dir.clone();
+    let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head, place));
     let (large, batches) = bounded(1);
     let writer = spawn_writer(Arc::clone(&disk), batches, inbox.clone())?;
     let outlets = Outlets {

@@ -8,6 +8,7 @@
 mod support;
 
 mod appending;
+mod blobs;
 mod input;
 mod lifecycle;
 mod limits;

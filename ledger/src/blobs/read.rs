@@ -128,7 +128,7 @@ pub struct BlobReader {
 
 impl BlobReader {
     /// How long it is, as its file says.
-    pub fn bytes(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.len
     }
 

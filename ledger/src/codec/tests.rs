@@ -121,7 +121,12 @@ fn the_limit_is_exact() {
         idempotency_key: Some(Id::new("key").unwrap()),
         ..d.clone()
     };
-    let len = header_len(&d.kind, &d.subject, &full.origin, full.idempotency_key.as_ref());
+    let len = header_len(
+        &d.kind,
+        &d.subject,
+        &full.origin,
+        full.idempotency_key.as_ref(),
+    );
     full.data = "{}".into();
     let encoded = encode(&full, Seq(1), Term(1), Timestamp(1), &mut Vec::new());
     assert_eq!(encoded, Ok(len + 2));

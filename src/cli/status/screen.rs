@@ -6,12 +6,12 @@ use ledger_core::time::Micros;
 use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
 
 use super::term_is_open;
-use crate::api::wire::{ProjectionInfo, Status};
+use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
 use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
 use crate::cli::output::table::{Column, Table};
-use crate::units::{count_of, format_count, format_duration};
+use crate::units::{count_of, format_count, format_duration, format_size};
 
 pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     let report = &status.report;
@@ -248,6 +248,11 @@ fn standing(info: &ProjectionInfo, live: bool) -> String {
     }
 }
 
+fn stopped_by_full_disk(status: &Status) -> bool {
+    let node = status.report.node.as_ref();
+    node.is_some_and(|node| node.stop_reason == Some(StopCause::DiskFull))
+}
+
 fn warnings(status: &Status) -> Vec<String> {
     let mut warnings = status
         .node
@@ -257,6 +262,20 @@ fn warnings(status: &Status) -> Vec<String> {
     if status.node.is_none() && term_is_open(status) {
         warnings.push(
             "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
+                .to_owned(),
+        );
+    }
+    if let Some(disk) = status.disk.filter(DiskInfo::is_low) {
+        warnings.push(format!(
+            "the disk is nearly full: {} of {} are free, less than disk.warn_below ({})",
+            format_size(disk.free_bytes),
+            format_size(disk.total_bytes),
+            format_size(disk.warn_below)
+        ));
+    }
+    if status.node.is_none() && stopped_by_full_disk(status) {
+        warnings.push(
+            "the last node stopped because the disk was full: make room, then `ledger up`"
                 .to_owned(),
         );
     }
