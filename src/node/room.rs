@@ -52,7 +52,13 @@ impl fmt::Display for Wanted<'_> {
         let wanted = format_size(self.bytes);
         write!(f, "{wanted} were to be written to {}", self.dir.display())?;
         match Room::of(self.dir) {
-            Ok(room) => write!(f, ", where {} are free", format_size(room.free)),
+            Ok(room) => {
+                write!(f, ", where {} are free", format_size(room.free))?;
+                if room.free < self.bytes {
+                    return Ok(());
+                }
+                f.write_str(" by its own count: a quota, or the device below, may have less")
+            }
             Err(_) => Ok(()),
         }
     }

@@ -10,4 +10,5 @@ mod support;
 mod disk;
 mod outage;
 mod parts;
+mod small_disk;
 mod storm;
