@@ -11,6 +11,7 @@ mod extract;
 mod output;
 mod server;
 mod tasks;
+mod tree;
 mod views;
 pub mod wire;
 

@@ -2,21 +2,24 @@
 //! noun; what is written how is in `output`, where events come from in `source`.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes:
-//! 0 ok · 1 failed · 2 usage · 3 tampered · 6 refused · 7 no such thing · 8 conflict ·
+//! 0 ok · 1 failed · 2 usage · 3 tampered · 4 not anchored · 6 refused · 7 no such thing · 8 conflict ·
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
 mod blob;
+mod check_proof;
 mod completions;
 mod demo;
 mod error;
 mod exec;
 mod filter_args;
 mod globals;
+mod head;
 mod init;
 mod man;
 mod output;
 mod projections;
+mod prove;
 mod query;
 mod rebuild;
 mod show;
@@ -24,6 +27,7 @@ mod source;
 mod status;
 mod tail;
 mod task;
+mod trust;
 mod up;
 mod verify;
 
@@ -47,7 +51,7 @@ use crate::api::wire::{ApiError, ErrorCode};
 )]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 6 refused, \
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 4 not anchored, 6 refused, \
     7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own."
 )]
 struct Cli {
@@ -75,6 +79,12 @@ enum Command {
     Show(show::Args),
     /// Check that the history is exactly what was written
     Verify(verify::Args),
+    /// Print the head of the ledger, signed with its key
+    Head(head::Args),
+    /// Prove an event, or that the ledger has only grown
+    Prove(prove::Args),
+    /// Check a proof; needs no ledger
+    CheckProof(check_proof::Args),
     /// Append an application's own events
     Append(append::Args),
     /// Store, read, check and collect content that is too large for events
@@ -135,6 +145,9 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Query(args) => query::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Verify(args) => verify::run(globals, &args),
+        Command::Head(args) => head::run(globals, &args),
+        Command::Prove(args) => prove::run(globals, &args),
+        Command::CheckProof(args) => check_proof::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
         Command::Blob(command) => blob::run(globals, command),
         Command::Exec(args) => exec::run(globals, args),

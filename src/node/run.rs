@@ -1,6 +1,6 @@
 //! A node from its start to its end: boot, threads, sockets, signals, shutdown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
 use crate::config::Config;
+use crate::keys::{self, NoKey};
 
 /// How a node is to run.
 #[derive(Debug, Clone)]
@@ -96,6 +97,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         .head()
         .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
+    let warnings = warnings(&options.data_dir, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
     let blobs = Blobs::open(&options.data_dir, &options.config.blobs).map_err(io("the blobs"))?;
     let blobs = Arc::new(blobs);
@@ -136,7 +138,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         views: Arc::clone(&views),
         head: heads,
         stopping,
-        warnings: warnings(),
+        warnings,
         blobs,
         warn_below: options.config.disk.warn_below,
     });
@@ -257,8 +259,13 @@ fn socket_of(options: &NodeOptions) -> PathBuf {
 }
 
 /// What an operator should know about how this node runs.
-fn warnings() -> Vec<String> {
+fn warnings(data_dir: &Path, reader: &dyn LogReader) -> Vec<String> {
     let mut warnings = Vec::new();
+    match keys::load(data_dir, reader) {
+        // A ledger that was made without a key can't be helped.
+        Ok(_) | Err(NoKey::Unsigned) => {}
+        Err(error) => warnings.push(format!("heads can't be signed: {error}")),
+    }
     if nix::unistd::geteuid().is_root() {
         warnings.push(
             "the node runs as root and so do its tasks: they are trusted with the ledger's integrity"
