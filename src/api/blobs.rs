@@ -294,7 +294,9 @@ pub(super) async fn collect(
     let shared = Arc::clone(&api);
     let done = blocking(move || {
         let (reader, now) = (shared.reader.as_ref(), clock::now());
-        shared.blobs.collect(reader, now, request.grace_ms, how)
+        let going = || !*shared.stopping.borrow();
+        let (blobs, grace) = (&shared.blobs, request.grace_ms);
+        blobs.collect(reader, now, grace, how, &going)
     });
     let done = done
         .await?

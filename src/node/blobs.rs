@@ -8,20 +8,26 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ledger_core::blobs::{
     BlobError, BlobRef, BlobStore, CollectError, Collected, Collecting, Lease, Limits, Stored,
 };
+use ledger_core::clock;
 use ledger_core::hash::Hash;
 use ledger_core::store::LogReader;
 use ledger_core::time::{Micros, Millis, Timestamp};
+
+use tokio::sync::watch;
 
 use super::ports::Stopwatch;
 use crate::config::BlobsConfig;
 
 /// How long an upload waits for the append that names it.
 const PATIENCE: Micros = Micros(15 * 60 * 1_000_000);
+/// How often what nothing names is collected.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// Most uploads that are kept like this; beyond them the grace period must do.
 const MAX_KEPT: usize = 10_000;
 
@@ -94,10 +100,40 @@ impl Blobs {
         now: Timestamp,
         grace: Option<Millis>,
         how: Collecting,
+        going: &dyn Fn() -> bool,
     ) -> Result<Collected, CollectError> {
         self.kept()
             .retain(|_, (_, since)| since.elapsed() < PATIENCE);
         let grace = grace.unwrap_or(self.grace);
-        self.store.collect(reader, now, grace, how)
+        self.store.collect(reader, now, grace, how, going)
+    }
+}
+
+/// Collects now and then, until the node stops.
+pub(super) async fn sweep(
+    blobs: Arc<Blobs>,
+    reader: Arc<dyn LogReader>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    loop {
+        let (blobs, reader, stop) = (Arc::clone(&blobs), Arc::clone(&reader), stopping.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            let going = || !*stop.borrow();
+            let how = Collecting::Remove;
+            blobs.collect(reader.as_ref(), clock::now(), None, how, &going)
+        });
+        match swept.await {
+            Ok(Ok(done)) if done.removed > 0 => {
+                let (removed, bytes) = (done.removed, done.removed_bytes);
+                tracing::info!(removed, bytes, "blobs that no event names were removed");
+            }
+            Ok(Ok(_) | Err(CollectError::Stopped)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the blobs could not be collected"),
+            Err(error) => tracing::error!(%error, "collecting the blobs was abandoned"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
     }
 }

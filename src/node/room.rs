@@ -25,15 +25,15 @@ impl Room {
     /// The system's.
     pub fn of(dir: &Path) -> io::Result<Self> {
         let fs = statvfs(dir)?;
-        let unit = u64::from(fs.fragment_size());
+        let unit = fs.fragment_size();
         let free = if nix::unistd::geteuid().is_root() {
             fs.blocks_free()
         } else {
             fs.blocks_available()
         };
         Ok(Self {
-            free: u64::from(free).saturating_mul(unit),
-            total: u64::from(fs.blocks()).saturating_mul(unit),
+            free: free.saturating_mul(unit),
+            total: fs.blocks().saturating_mul(unit),
         })
     }
 }

@@ -16,7 +16,7 @@ use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::blobs::Blobs;
+use super::blobs::{self, Blobs};
 use super::boot::{BootError, Booted, boot};
 use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
@@ -25,7 +25,7 @@ use super::farewell;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
-use crate::config::Config;
+use crate::config::{ApiConfig, Config};
 use crate::keys::{self, NoKey};
 
 /// How a node is to run.
@@ -128,11 +128,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             max_runtime: options.config.tasks.max_runtime,
             grace: options.config.tasks.grace,
         },
-        limits: Limits {
-            head_timeout: options.config.api.head_timeout,
-            body_timeout: options.config.api.body_timeout,
-            connections: usize::try_from(options.config.api.max_connections).unwrap_or(usize::MAX),
-        },
+        limits: limits(&options.config.api),
         inbox: inbox.clone(),
         reader,
         views: Arc::clone(&views),
@@ -159,19 +155,34 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let _ = std::fs::remove_file(socket_of(options));
     let reason = on_stop.borrow().clone();
     let led = heads_end.borrow().seq > base.seq;
-    if let Some(StopReason::AppendFailed(AppendFailure::Full(_))) = &reason
-        && led
-    {
-        match farewell::disk_is_full(&options.data_dir, &options.node) {
-            Ok(head) => tracing::warn!(seq = %head.seq, "recorded that the disk is full"),
-            Err(why) => tracing::error!(why, "that the disk is full could not be recorded"),
-        }
+    if led {
+        say_why(options, reason.as_ref());
     }
     drop(lock);
     served?;
     match reason {
         None | Some(StopReason::Shutdown) => Ok(()),
         Some(reason) => Err(NodeError::SteppedDown(reason)),
+    }
+}
+
+/// Records why the node stops, where the core could not: when there was no room.
+fn say_why(options: &NodeOptions, reason: Option<&StopReason>) {
+    let Some(StopReason::AppendFailed(AppendFailure::Full(_))) = reason else {
+        return;
+    };
+    match farewell::disk_is_full(&options.data_dir, &options.node) {
+        Ok(head) => tracing::warn!(seq = %head.seq, "recorded that the disk is full"),
+        Err(why) => tracing::error!(why, "that the disk is full could not be recorded"),
+    }
+}
+
+/// What a client may take of the node.
+fn limits(config: &ApiConfig) -> Limits {
+    Limits {
+        head_timeout: config.head_timeout,
+        body_timeout: config.body_timeout,
+        connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
     }
 }
 
@@ -323,6 +334,8 @@ async fn lead(
             let listener =
                 api::bind(&options.data_dir, &options.node).map_err(io("binding the socket"))?;
             let mut stopping = api.stopping.clone();
+            let (blobs, reader) = (Arc::clone(&api.blobs), Arc::clone(&api.reader));
+            tokio::spawn(blobs::sweep(blobs, reader, stopping.clone()));
             let server = tokio::spawn(api::serve(listener, api, async move {
                 let _ = stopping.wait_for(|stop| *stop).await;
             }));

@@ -50,6 +50,9 @@ pub enum CollectError {
     /// The blobs can't be.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// Whoever asked for it wanted no more of it.
+    #[error("stopped before the end")]
+    Stopped,
 }
 
 /// What a collection decides about one blob.
@@ -60,7 +63,8 @@ enum Fate {
 
 impl BlobStore {
     /// Collects the blobs that no event of the log names, and that nobody is about to name, if their
-    /// files are at least `grace` old. One collection runs at a time; another waits.
+    /// files are at least `grace` old. One collection runs at a time; another waits. It ends early
+    /// once `going` says no.
     ///
     /// # Errors
     /// [`CollectError`].
@@ -70,14 +74,24 @@ impl BlobStore {
         now: Timestamp,
         grace: Millis,
         how: Collecting,
+        going: &dyn Fn() -> bool,
     ) -> Result<Collected, CollectError> {
         // What an earlier one that panicked has noted is true nonetheless.
         let mut named = self.0.named.lock().unwrap_or_else(PoisonError::into_inner);
         let _running = Running::begin(&self.0);
-        named.extend(reader)?;
         let mut report = Collected::default();
+        if self.list().next().is_none() {
+            // The log need not be read for that.
+            return Ok(report);
+        }
+        if !named.extend(reader, going)? {
+            return Err(CollectError::Stopped);
+        }
         for entry in self.list() {
             let entry = entry?;
+            if !going() {
+                return Err(CollectError::Stopped);
+            }
             if named.contains(entry.digest) {
                 report.named += 1;
             } else if !is_old(&entry, now, grace) {

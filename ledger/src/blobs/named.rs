@@ -12,15 +12,22 @@ use crate::store::{LogReader, ReadError, for_each_event};
 /// What the events up to a position name. About 50 bytes for each blob.
 #[derive(Debug, Clone)]
 pub struct Named {
-    upto: Head,
+    /// The last event that was looked at.
+    upto: Seq,
+    /// Where the ledger ended then, or further on.
+    head: Head,
     digests: HashSet<Hash>,
 }
+
+/// Events that are looked at before it is asked whether to go on.
+const STEP: u64 = 20_000;
 
 impl Default for Named {
     /// Before the first event.
     fn default() -> Self {
         Self {
-            upto: Head::EMPTY,
+            upto: Seq::ZERO,
+            head: Head::EMPTY,
             digests: HashSet::new(),
         }
     }
@@ -29,7 +36,7 @@ impl Default for Named {
 impl Named {
     /// The last event that was looked at.
     pub fn upto(&self) -> Seq {
-        self.upto.seq
+        self.upto
     }
 
     /// Whether one of them names this blob.
@@ -47,23 +54,35 @@ impl Named {
         self.digests.is_empty()
     }
 
-    /// Looks at the events behind those that it knows, up to the head that the ledger has now.
+    /// Looks at the events behind those that it knows, up to the head that the ledger has now, for as
+    /// long as `going` says so. Returns whether it came there.
     ///
     /// # Errors
     /// [`ReadError`]; it then stands where it stood, or further on.
-    pub fn extend(&mut self, reader: &dyn LogReader) -> Result<(), ReadError> {
+    pub fn extend(
+        &mut self,
+        reader: &dyn LogReader,
+        going: &dyn Fn() -> bool,
+    ) -> Result<bool, ReadError> {
         let head = reader.head()?;
-        if head.seq < self.upto.seq || (head.seq == self.upto.seq && head.hash != self.upto.hash) {
+        let before = self.head;
+        if head.seq < before.seq || (head.seq == before.seq && head.hash != before.hash) {
             let what = "the ledger ends before what was read of it, or was rewritten";
             return Err(ReadError::Damaged(what.to_owned()));
         }
-        let digests = &mut self.digests;
-        let range = self.upto.seq.next()..=head.seq;
-        each_named(reader, range, &mut |_, named| {
-            digests.insert(named.blake3);
-        })?;
-        self.upto = head;
-        Ok(())
+        while self.upto < head.seq {
+            if !going() {
+                return Ok(false);
+            }
+            let last = Seq(self.upto.0.saturating_add(STEP)).min(head.seq);
+            let digests = &mut self.digests;
+            each_named(reader, self.upto.next()..=last, &mut |_, named| {
+                digests.insert(named.blake3);
+            })?;
+            self.upto = last;
+        }
+        self.head = head;
+        Ok(true)
     }
 }
 

@@ -49,11 +49,11 @@ fn live(
     let lease = store.lease(&later, NOW)?;
     name(&later);
     drop(lease);
-    let collected = store.collect(&*log, NOW, Millis(0), Collecting::Remove);
+    let collected = store.collect(&*log, NOW, Millis(0), Collecting::Remove, &|| true);
     match collected {
         Ok(report) => assert_eq!((report.named, report.removed), (4, 1)),
         Err(CollectError::Blob(error)) => return Err(error),
-        Err(CollectError::Read(error)) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
     Ok(())
 }
@@ -182,16 +182,14 @@ fn a_collection_never_takes_what_somebody_is_about_to_name() {
     let store = open(&disk).unwrap();
     let mut log = ledger();
     let collect = |log: &MemoryStore| {
-        let grace = Millis(0);
-        store
-            .collect(&*log, NOW, grace, Collecting::Remove)
-            .unwrap()
+        let collected = store.collect(log, NOW, Millis(0), Collecting::Remove, &|| true);
+        collected.unwrap()
     };
     // The lease is held while the event is on its way.
     let held = store.put(b"held", MediaType::unknown()).unwrap();
     let report = collect(&log);
     assert_eq!((report.leased, report.removed), (1, 0));
-    log.append(&naming(log.head(), &[held.reference.clone()]))
+    log.append(&naming(log.head(), std::slice::from_ref(&held.reference)))
         .unwrap();
     drop(held.lease);
     let report = collect(&log);
@@ -206,7 +204,7 @@ fn a_collection_never_takes_what_somebody_is_about_to_name() {
         then: std::sync::Mutex::new(Box::new(move || drop(lease.take()))),
     };
     let report = store
-        .collect(&late, NOW, Millis(0), Collecting::Remove)
+        .collect(&late, NOW, Millis(0), Collecting::Remove, &|| true)
         .unwrap();
     assert_eq!((report.leased, report.removed), (1, 0));
     assert!(is_there(&disk, &reference));

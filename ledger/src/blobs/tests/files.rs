@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{LIMITS, ledger, naming};
 use crate::blobs::{
-    BlobError, BlobFault, BlobRef, BlobStore, Collecting, Limits, MediaType, named_in, verify,
+    BlobError, BlobFault, BlobRef, BlobStore, CollectError, Collecting, Limits, MediaType,
+    named_in, verify,
 };
 use crate::hash::Hash;
 use crate::ids::Seq;
@@ -188,7 +189,11 @@ fn only_what_is_old_and_not_named_goes() {
         .unwrap();
     fs::write(dir.path().join("blobs/notes"), "no shelf").unwrap();
     let now = Timestamp(1_000_001);
-    let run = |how| store.collect(&log.clone(), now, Millis(1000), how).unwrap();
+    let run = |how| {
+        store
+            .collect(&log, now, Millis(1000), how, &|| true)
+            .unwrap()
+    };
     let dry = run(Collecting::DryRun);
     assert_eq!((dry.named, dry.removed, dry.young), (1, 1, 2));
     assert!(path(dir.path(), &old).exists());
@@ -198,6 +203,10 @@ fn only_what_is_old_and_not_named_goes() {
         assert!(path(dir.path(), kept).exists());
     }
     assert_eq!(run(Collecting::Remove).removed, 0);
+    let late = Timestamp(20_000_000);
+    let stopped = store.collect(&log, late, Millis(0), Collecting::Remove, &|| false);
+    assert!(matches!(stopped, Err(CollectError::Stopped)), "{stopped:?}");
+    assert!(path(dir.path(), &young).exists());
 }
 
 #[test]

@@ -74,8 +74,10 @@ impl SimDisk {
         let state = self.state();
         let done = &state.ops[..ops];
         let synced = |at: usize, is: &dyn Fn(&Op) -> bool| done[at..].iter().any(is);
-        let mut left = State::default();
-        left.files = vec![(Vec::new(), Timestamp(0)); state.files.len()];
+        let mut left = State {
+            files: vec![(Vec::new(), Timestamp(0)); state.files.len()],
+            ..State::default()
+        };
         for (at, op) in done.iter().enumerate() {
             let folder = match op {
                 Op::Make(Folder::Top) => Some(Folder::Data),
