@@ -173,5 +173,9 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily, for shims that are just ending hold it open.
         let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        // Whoever made the room around it may have gone before, and could not remove it.
+        if let Some(room) = self.at.parent() {
+            let _ = std::fs::remove_dir_all(room);
+        }
     }
 }
