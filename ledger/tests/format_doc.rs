@@ -115,7 +115,10 @@ fn the_blob_is_named_and_placed_as_said() {
     let media_type = MediaType::new("text/plain").unwrap();
     let stored = store.put(content, media_type).unwrap();
     assert_eq!(stored.reference.to_payload(), field(blob, "payload"));
-    assert_eq!(in_payload(field(blob, "payload")), Ok(Some(stored.reference)));
+    assert_eq!(
+        in_payload(field(blob, "payload")),
+        Ok(Some(stored.reference))
+    );
     let path = dir.path().join(field(blob, "path"));
     assert_eq!(std::fs::read(path).unwrap(), content);
     let said = format!("| `app.*` | any | any object; the key `{KEY}` is reserved");
