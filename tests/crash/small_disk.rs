@@ -2,6 +2,8 @@
 //! where that can't be had, one in memory. Mounting takes root; without it a test says that it was not
 //! run, except in CI, where that is a failure.
 
+#![allow(clippy::print_stderr)] // a test that is not run says so where the others are counted
+
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
