@@ -1,6 +1,6 @@
 //! The node's blobs: the store, and leases for those who upload now and append later.
 //!
-//! An upload that was answered is kept from being collected for [`PATIENCE`], counted by this
+//! An upload that was answered is kept from being collected for a quarter of an hour, counted by this
 //! process's own clock, so that neither a short grace period nor a clock that is set forward comes
 //! between an upload and the append that names it. A client that goes away in between leaves garbage,
 //! which is collected when it is old.
