@@ -11,20 +11,24 @@
 mod address;
 mod connection;
 mod stream;
+mod upload;
 
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
+use ledger_core::blobs::{BlobRef, MediaType};
+use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, Seq};
 use projections::tasks::TaskView;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
-    ApiError, AppendRequest, CancelRequest, ErrorCode, GrowthProof, HeadInfo, MAX_BODY,
-    NoteRequest, OutputQuery, ProjectionInfo, Receipt, ResumeRequest, SignedHead, Status, Stream,
-    SubmitReceipt, SubmitRequest, TaskQuery, WrittenProof,
+    ApiError, AppendRequest, CancelRequest, CollectReport, CollectRequest, ErrorCode, GrowthProof,
+    HeadInfo, MAX_BODY, NoteRequest, OutputQuery, ProjectionInfo, Receipt, ResumeRequest,
+    SignedHead, Status, Stream, SubmitReceipt, SubmitRequest, TaskQuery, WrittenProof,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -245,6 +249,39 @@ impl Client {
         self.post("/v1/events", request, Patience::Short).await
     }
 
+    /// Uploads content as a blob; it is on disk when this returns, and kept for a while for an append
+    /// that names it. JSON documents are redacted, so what is stored may be shorter.
+    ///
+    /// # Errors
+    /// [`ApiError`]; also if the content can't be read. Nothing is stored then.
+    pub async fn upload_blob(
+        &self,
+        content: impl Read + Send + 'static,
+        media_type: &MediaType,
+    ) -> Result<BlobRef, ApiError> {
+        let path = format!("/v1/blobs?media_type={}", escaped(media_type));
+        let answer = self.pool.upload(&path, content).await?;
+        decode(&path, &answer)
+    }
+
+    /// The bytes of a blob, which the reader has to check.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is none of this name.
+    pub async fn blob(&self, digest: Hash) -> Result<ByteStream, ApiError> {
+        self.open(&format!("/v1/blobs/{digest}"), &[], Patience::Endless)
+            .await
+    }
+
+    /// Removes blobs that nothing names.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn collect_blobs(&self, request: &CollectRequest) -> Result<CollectReport, ApiError> {
+        self.post("/v1/blobs/collect", request, Patience::Endless)
+            .await
+    }
+
     /// Raw blocks from the one that holds `from`.
     ///
     /// # Errors
@@ -360,6 +397,21 @@ fn with_query(path: &str, query: &[(&str, Option<String>)]) -> String {
             out.push('=');
             out.push_str(value);
             separator = '&';
+        }
+    }
+    out
+}
+
+/// A text as the value of a parameter.
+fn escaped(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text never fails.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -33,6 +33,10 @@ pub struct Config {
     pub api: ApiConfig,
     /// `[backup]`.
     pub backup: BackupConfig,
+    /// `[disk]`.
+    pub disk: DiskConfig,
+    /// `[blobs]`.
+    pub blobs: BlobsConfig,
 }
 
 /// `[backup]`: backups by the clock, and how long they are kept.
@@ -119,6 +123,35 @@ pub struct ApiConfig {
     pub max_connections: u32,
 }
 
+/// `[disk]`: the file system that the data directory is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// `reserve`: length of the file that is given up when the disk is full, so that this can be
+    /// recorded; `0B` for none. Default [`RESERVE`].
+    pub reserve: u64,
+    /// `warn_below`: free bytes below which `status` warns. Default [`WARN_BELOW`].
+    pub warn_below: u64,
+}
+
+/// Recording why a node stops takes a few pages of the journal, and the batch that did not fit may
+/// have to be written once more; two megabytes hold both for any usual batch.
+pub const RESERVE: u64 = 2 * 1024 * 1024;
+/// Longest reserve: beyond it the room is of more use as room.
+const MAX_RESERVE: u64 = 1024 * 1024 * 1024;
+/// At ten thousand events a second of the usual size, two minutes.
+pub const WARN_BELOW: u64 = 512 * 1024 * 1024;
+
+/// `[blobs]`: content that is too large for an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobsConfig {
+    /// `max_size`: longest blob. Default 1 GiB.
+    pub max_size: u64,
+    /// `max_in_flight`: bytes of all unfinished uploads together. Default 4 GiB.
+    pub max_in_flight: u64,
+    /// `grace`: how old a blob must be that nothing names before it is collected. Default 24 h.
+    pub grace: Millis,
+}
+
 /// A head is a few hundred bytes and comes at once from any program that works; ten seconds leave
 /// room for one that is being swapped in.
 pub const HEAD_TIMEOUT: Millis = Millis(10_000);
@@ -167,6 +200,26 @@ impl Default for ApiConfig {
             head_timeout: HEAD_TIMEOUT,
             body_timeout: BODY_TIMEOUT,
             max_connections: connections.clamp(64, 1024),
+        }
+    }
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self {
+            reserve: RESERVE,
+            warn_below: WARN_BELOW,
+        }
+    }
+}
+
+impl Default for BlobsConfig {
+    fn default() -> Self {
+        let limits = ledger_core::blobs::Limits::default();
+        Self {
+            max_size: limits.bytes,
+            max_in_flight: limits.in_flight,
+            grace: Millis(24 * 3_600_000),
         }
     }
 }
@@ -356,7 +409,7 @@ struct Section {
 }
 
 /// Every section and key there is: what is not here is refused.
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 7] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
@@ -424,6 +477,29 @@ const SECTIONS: [Section; 5] = [
             }),
         ],
     },
+    Section {
+        name: "disk",
+        keys: &[
+            ("reserve", |c, v| match size(v)? {
+                reserve if reserve <= MAX_RESERVE => {
+                    c.disk.reserve = reserve;
+                    Ok(())
+                }
+                _ => Err("must be at most 1GiB".to_owned()),
+            }),
+            ("warn_below", |c, v| size(v).map(|s| c.disk.warn_below = s)),
+        ],
+    },
+    Section {
+        name: "blobs",
+        keys: &[
+            ("max_size", |c, v| size(v).map(|s| c.blobs.max_size = s)),
+            ("max_in_flight", |c, v| {
+                size(v).map(|s| c.blobs.max_in_flight = s)
+            }),
+            ("grace", |c, v| duration(v).map(|d| c.blobs.grace = d)),
+        ],
+    },
 ];
 
 fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
@@ -463,103 +539,4 @@ fn article(value: &DeValue<'_>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, Path::new("ledger.toml")).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn every_key_has_a_default_and_can_be_set() {
-        assert_eq!(parse(""), Ok(Config::default()));
-        let config = parse(
-            "[node]\nname = \"b\"\n[scheduler]\nmax_running = 7\n\
-             [tasks]\nmax_runtime = \"2m\"\ngrace = \"500ms\"\noutput_limit = \"64KiB\"\n\
-             [api]\nhead_timeout = \"1s\"\nbody_timeout = \"2s\"\nmax_connections = 9\n\
-             [backup]\ndir = \"/b\"\nevery = \"1h\"\nkeep_for = \"7d\"\nkeep_at_least = 2\n\
-             max_size = \"1GiB\"\n",
-        )
-        .unwrap();
-        assert_eq!(config.node.name.as_str(), "b");
-        assert_eq!(config.scheduler.max_running, 7);
-        assert_eq!(config.tasks.max_runtime, Millis(120_000));
-        assert_eq!(config.tasks.grace, Millis(500));
-        assert_eq!(config.tasks.output_limit, 65_536);
-        assert_eq!(config.api.head_timeout, Millis(1000));
-        assert_eq!(config.api.body_timeout, Millis(2000));
-        assert_eq!(config.api.max_connections, 9);
-        let backup = BackupConfig {
-            dir: "/b".into(),
-            every: Some(Millis(3_600_000)),
-            keep_for: Some(Millis(604_800_000)),
-            keep_at_least: 2,
-            max_size: Some(1 << 30),
-        };
-        assert_eq!(config.backup, backup);
-        assert!(Config::default().scheduler.max_running >= 4);
-        assert!((64..=1024).contains(&Config::default().api.max_connections));
-    }
-
-    #[test]
-    fn faults_name_the_line_and_what_was_meant() {
-        let cases = [
-            (
-                "\n[sheduler]\nmax_running = 1",
-                "ledger.toml:2: there is no section `sheduler`; did you mean `scheduler`?",
-            ),
-            (
-                "[tasks]\n\nmax_runtme = \"1s\"",
-                "ledger.toml:3: there is no key `max_runtme`; did you mean `max_runtime`?",
-            ),
-            ("[tasks]\nzzz = 1", "ledger.toml:2: there is no key `zzz`"),
-            (
-                "[tasks]\nmax_runtime = 30",
-                "ledger.toml:2: `tasks.max_runtime` must be a text in quotes, not an integer",
-            ),
-            (
-                "[tasks]\ngrace = \"0s\"",
-                "ledger.toml:2: `tasks.grace` must be longer than nothing",
-            ),
-            (
-                "[scheduler]\nmax_running = 0",
-                "ledger.toml:2: `scheduler.max_running` must be a whole number from 1 to 10000",
-            ),
-            (
-                "[node]\nname = \"../x\"",
-                "ledger.toml:2: `node.name` is not a name: an id is 1 to 128 characters of A-Z, \
-                 a-z, 0-9, '.', '_' and '-', and starts with a letter or digit",
-            ),
-            (
-                "node = 1",
-                "ledger.toml:1: `node` is a section; write [node] on a line of its own",
-            ),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse(text), Err(expected.to_owned()), "{text}");
-        }
-        let syntax = parse("[node]\nname = \n").unwrap_err();
-        assert!(syntax.starts_with("ledger.toml:2: "), "{syntax}");
-    }
-
-    #[test]
-    fn a_named_file_must_exist_and_the_usual_one_need_not() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Config::load(dir.path(), None).unwrap(), Config::default());
-        let named = dir.path().join("other.toml");
-        assert!(matches!(
-            Config::load(dir.path(), Some(&named)),
-            Err(ConfigError::Missing(path)) if path == named
-        ));
-        std::fs::write(dir.path().join(FILE_NAME), "[node]\nname = \"c\"").unwrap();
-        assert_eq!(
-            Config::load(dir.path(), None).unwrap().node.name.as_str(),
-            "c"
-        );
-        std::fs::write(&named, "x".repeat(2 << 20)).unwrap();
-        assert!(matches!(
-            Config::load(dir.path(), Some(&named)),
-            Err(ConfigError::Io { .. })
-        ));
-    }
-}
+mod tests;

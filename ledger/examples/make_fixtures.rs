@@ -192,6 +192,7 @@ fn lease_and_node() -> Outcome<Vec<Draft>> {
     let stopped = NodeStopped {
         running: 1,
         queued: 20,
+        reason: None,
     };
     Ok(vec![
         ours(LeaseEvent::Acquired(acquired), "lease/main")?,

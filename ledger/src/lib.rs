@@ -18,6 +18,7 @@
 
 pub mod backup;
 mod base64;
+pub mod blobs;
 pub mod chain;
 pub mod clock;
 pub mod codec;

@@ -6,6 +6,7 @@ mod common;
 
 use common::doc::{document, events, field, ledger_id, unhex, vectors};
 use common::{JsonEvent, encode_again};
+use ledger_core::blobs::{BlobStore, KEY, Limits, MediaType, in_payload};
 use ledger_core::chain::{CHAIN_CONTEXT, ChainKey};
 use ledger_core::codec::{ENCODING, MAX_DEPTH, MAX_EVENT, decode, minify_object};
 use ledger_core::envelope::ChainedEvent;
@@ -103,6 +104,25 @@ fn every_kind_is_listed_and_no_other() {
     listed.sort_unstable();
     known.sort_unstable();
     assert_eq!(listed, known);
+}
+
+#[test]
+fn the_blob_is_named_and_placed_as_said() {
+    let blob = &vectors("blob")[0];
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path(), Limits::default()).unwrap();
+    let content = field(blob, "content").as_bytes();
+    let media_type = MediaType::new("text/plain").unwrap();
+    let stored = store.put(content, media_type).unwrap();
+    assert_eq!(stored.reference.to_payload(), field(blob, "payload"));
+    assert_eq!(
+        in_payload(field(blob, "payload")),
+        Ok(Some(stored.reference))
+    );
+    let path = dir.path().join(field(blob, "path"));
+    assert_eq!(std::fs::read(path).unwrap(), content);
+    let said = format!("| `app.*` | any | any object; the key `{KEY}` is reserved");
+    assert!(document().contains(&said));
 }
 
 #[test]

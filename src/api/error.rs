@@ -34,7 +34,7 @@ impl From<Rejected> for ApiError {
             Rejected::Task(Refusal::Invalid(_)) => Self::new(ErrorCode::Usage, message),
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
-                .hint("keep large content in a file and put its path and hash into the event"),
+                .hint("keep what is large out of the command: store it (`ledger blob put FILE`) and have the command read it (`ledger blob get DIGEST | …`)"),
             Rejected::Head { actual, .. } => Self::new(ErrorCode::Conflict, message)
                 .hint("read what was appended meanwhile, then try again")
                 .actually(actual),

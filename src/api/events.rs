@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::blobs::{self, Naming};
 use super::error::{failed, usage};
 use super::extract::{Asked, Content};
 use super::server::{Api, Caller, blocking, json};
@@ -60,12 +61,14 @@ pub(super) async fn append(
         .into_iter()
         .map(app_event)
         .collect::<Result<_, _>>()?;
+    let key = request.idempotency_key;
+    let (events, naming) = blobs::settle(&api, events, &origin, key.as_ref()).await?;
     let command = Command::Append {
         events,
-        key: request.idempotency_key,
+        key,
         expected_head: request.expected_head,
     };
-    match api.ask(origin, command).await? {
+    match ask(&api, origin, command, naming).await? {
         Reply::Recorded(head) => Ok(Json(receipt(head, false))),
         Reply::Replayed(seq) => {
             let reader = Arc::clone(&api.reader);
@@ -86,6 +89,30 @@ pub(super) async fn append(
         }
         other => Err(unexpected(&other)),
     }
+}
+
+/// Asks the core, and keeps the blobs that the events name until it has answered, even if the client
+/// goes away meanwhile.
+async fn ask(
+    api: &Arc<Api>,
+    origin: Origin,
+    command: Command,
+    naming: Naming,
+) -> Result<Reply, ApiError> {
+    if naming.is_empty() {
+        return api.ask(origin, command).await;
+    }
+    let api = Arc::clone(api);
+    let asked = tokio::spawn(async move {
+        let answer = api.ask(origin, command).await;
+        if matches!(answer, Ok(Reply::Recorded(_))) {
+            naming.done(&api);
+        }
+        answer
+    });
+    asked
+        .await
+        .map_err(|e| failed("the request was abandoned", e))?
 }
 
 fn app_event(event: super::wire::AppendEvent) -> Result<AppEvent, ApiError> {

@@ -50,7 +50,7 @@ impl FromRequest<Arc<Api>> for Content {
 
 fn too_large() -> Response {
     let error = usage("the request body is too large; at most 1 MiB is taken")
-        .hint("send less at a time; keep large content in a file and name its path");
+        .hint("send less at a time; upload large content as a blob (`ledger blob put FILE`)");
     closing(answer(StatusCode::PAYLOAD_TOO_LARGE, error))
 }
 

@@ -3,6 +3,7 @@
 //! Handlers only translate: a request becomes a command to the core or a question to a view, the
 //! answer becomes JSON. Who asks is taken from the socket's peer, never from the request.
 
+mod blobs;
 mod connections;
 mod error;
 mod events;
@@ -17,3 +18,4 @@ pub mod wire;
 
 pub use connections::Limits;
 pub use server::{Api, Defaults, bind, serve};
+pub(crate) use views::disk_info;

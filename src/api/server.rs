@@ -24,7 +24,8 @@ use tokio::sync::{oneshot, watch};
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{events, output, tasks, tree, upkeep, views};
+use super::{blobs, events, output, tasks, tree, upkeep, views};
+use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
 
@@ -54,6 +55,9 @@ pub struct Api {
     /// Flips when the node stops, which ends streams that would go on for ever.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) blobs: Arc<Blobs>,
+    /// Free bytes of the file system below which the status warns.
+    pub(crate) warn_below: u64,
 }
 
 impl Api {
@@ -175,6 +179,9 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/events", post(events::append))
         .route("/v1/resume", post(upkeep::resume))
         .route("/v1/notes", post(upkeep::note))
+        .route("/v1/blobs", post(blobs::upload))
+        .route("/v1/blobs/{digest}", get(blobs::download))
+        .route("/v1/blobs/collect", post(blobs::collect))
         .route("/v1/tasks", get(tasks::list).post(tasks::submit))
         .route("/v1/tasks/{id}", get(tasks::show))
         .route("/v1/tasks/{id}/wait", get(tasks::wait))

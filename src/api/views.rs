@@ -1,5 +1,6 @@
 //! `/v1/status` and `/v1/projections`: what the views show, and how they are.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,7 +18,8 @@ use super::error::{failed, usage};
 use super::extract::{Asked, Name};
 use super::server::{Api, blocking};
 use super::tasks::At;
-use super::wire::{ApiError, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
+use super::wire::{ApiError, DiskInfo, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
+use crate::node::room::Room;
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
@@ -54,7 +56,18 @@ pub(super) async fn status(
         node: Some(node),
         report,
         projections,
+        disk: disk_info(&api.data_dir, api.warn_below),
     }))
+}
+
+/// The room on the file system of a data directory.
+pub(crate) fn disk_info(data_dir: &Path, warn_below: u64) -> Option<DiskInfo> {
+    let room = Room::of(data_dir).ok()?;
+    Some(DiskInfo {
+        free_bytes: room.free,
+        total_bytes: room.total,
+        warn_below,
+    })
 }
 
 pub(super) async fn list(

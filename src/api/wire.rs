@@ -12,6 +12,9 @@
 //! | `POST /v1/tasks/{id}/cancel` | [`CancelRequest`] | [`Receipt`] |
 //! | `POST /v1/tasks/{id}/retry` | | [`Receipt`] |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
+//! | `POST /v1/blobs` | `?media_type=`, the bytes | [`ledger_core::blobs::BlobRef`]; they are on disk |
+//! | `GET /v1/blobs/{digest}` | | the bytes; cut short if they are damaged |
+//! | `POST /v1/blobs/collect` | [`CollectRequest`] | [`CollectReport`] |
 //! | `GET /v1/head` | | [`HeadInfo`] |
 //! | `GET /v1/blocks` | `?from=SEQ&follow=BOOL` | raw blocks, each behind its u32 length |
 //! | `POST /v1/resume` | [`ResumeRequest`] | [`Receipt`], `replayed` if it was not paused |
@@ -19,6 +22,9 @@
 //! | `GET /v1/projections` | | list of [`ProjectionInfo`] |
 //! | `GET /v1/projections/{name}/snapshot` | | [`SnapshotHead`], then a line `["key",value]` for each row |
 //! | `POST /v1/projections/{name}/rebuild` | | [`ProjectionInfo`] |
+//!
+//! The data of an event that would be too large becomes a blob, and the event a reference to it; an
+//! event may also name a blob that was uploaded. See `FORMAT.md`, "Blobs".
 //!
 //! A request that rested on something that is not so (`expected_head`, `expected_version`) is a
 //! conflict that names what is, in [`ApiError::actual`].
@@ -184,6 +190,38 @@ pub struct AppendEvent {
     pub data: Box<RawValue>,
 }
 
+/// Longest JSON document that is uploaded as a blob: it is redacted as a whole, in memory.
+pub const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+
+/// Removes blobs that nothing names.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectRequest {
+    /// How old one must be; the node's setting if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<Millis>,
+    /// Only say what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectReport {
+    /// Whether nothing was removed because of `dry_run`.
+    pub dry_run: bool,
+    /// Blobs that events name.
+    pub named: u64,
+    /// Blobs that went, or would have.
+    pub removed: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// Blobs that nothing names and that are too young.
+    pub young: u64,
+    /// Blobs that nothing names yet and somebody has just uploaded or is about to name.
+    pub leased: u64,
+}
+
 /// Which tasks to list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -268,6 +306,27 @@ pub struct Status {
     pub report: projections::status::StatusReport,
     /// Every view and how it is.
     pub projections: Vec<ProjectionInfo>,
+    /// The file system that the data directory is on; absent if it can't be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskInfo>,
+}
+
+/// A file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskInfo {
+    /// Bytes that may still be taken.
+    pub free_bytes: u64,
+    /// All there are.
+    pub total_bytes: u64,
+    /// Below so many free ones `status` warns.
+    pub warn_below: u64,
+}
+
+impl DiskInfo {
+    /// Whether it is time to make room.
+    pub fn is_low(&self) -> bool {
+        self.free_bytes < self.warn_below
+    }
 }
 
 /// One projection.

@@ -2,17 +2,26 @@
 
 use std::io::{BufRead, Read};
 
+use ledger_core::blobs::{KEY, MediaType, in_payload};
+
 use ledger_core::envelope::is_traceparent;
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use projections::subjects::Version;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::blob::Content;
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::{Buffering, Paging};
 use super::source::Node;
-use crate::api::wire::{ApiError, AppendEvent, AppendRequest, ErrorCode, MAX_BATCH, MAX_BODY};
+use crate::api::wire::{
+    ApiError, AppendEvent, AppendRequest, ErrorCode, MAX_BATCH, MAX_BODY, MAX_DOCUMENT,
+};
+use crate::units::format_size;
+
+/// Data beyond this is uploaded before the append: a request has at most [`MAX_BODY`] bytes.
+const INLINE: usize = MAX_BODY / 2;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -27,14 +36,27 @@ pub(crate) struct Args {
     /// What it is about, KIND/ID [default: app/default]
     #[arg(long, value_name = "SUBJECT", conflicts_with = "batch")]
     subject: Option<Entity>,
-    /// Its data, one JSON object; `-` reads it from standard input
+    /// Its data, one JSON object; `-` reads it from standard input. What is too large for an event
+    /// becomes a blob, and the event names it
     #[arg(
         long,
-        value_name = "JSON|-",
+        value_name = "JSON|@FILE|-",
         default_value = "{}",
         conflicts_with = "batch"
     )]
     data: String,
+    /// Content that belongs to it, of any size and kind: a blob that the event names. Nothing is taken
+    /// out of it, so keep secrets out
+    #[arg(long, value_name = "FILE|-", conflicts_with = "batch")]
+    blob: Option<Content>,
+    /// What the blob is
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "application/octet-stream",
+        requires = "blob"
+    )]
+    media_type: MediaType,
     /// Append many, all or none: lines of {"kind":…,"subject":…,"expected_version":…,"data":…} from
     /// a file, or `-`; all but the kind may be left out
     #[arg(long, value_name = "FILE|-")]
@@ -61,18 +83,21 @@ pub(crate) struct Args {
 
 pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
+    let mut node = None;
     let events = match (args.kind, &args.batch) {
         (Some(kind), _) => {
-            let data = if args.data == "-" {
-                read_all()?
+            let data = object(&read_data(args.data, args.blob.as_ref())?)?;
+            let data = if args.blob.is_some() || data.get().len() > INLINE {
+                let node = node.insert(Node::require(&data_dir)?);
+                with_blob(node, &data, args.blob.as_ref(), &args.media_type)?
             } else {
-                args.data
+                data
             };
             vec![AppendEvent {
                 kind,
                 subject: args.subject,
                 expected_version: args.expect_version.map(Seq::from),
-                data: object(&data)?,
+                data,
             }]
         }
         (None, Some(source)) => read_batch(source)?,
@@ -89,7 +114,10 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
             .ok()
             .filter(|value| is_traceparent(value)),
     };
-    let node = Node::require(&data_dir)?;
+    let node = match node {
+        Some(node) => node,
+        None => Node::require(&data_dir)?,
+    };
     let receipt = node.wait(node.client().append(&request))?;
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
@@ -109,15 +137,60 @@ fn unreadable(what: &str, error: &std::io::Error) -> ApiError {
     ApiError::new(ErrorCode::Failed, format!("{what} can't be read")).because(error)
 }
 
-fn read_all() -> Result<String, ApiError> {
+/// The event's data: what was given, or what stands in a file or on standard input.
+fn read_data(given: String, blob: Option<&Content>) -> Result<String, ApiError> {
+    let (name, mut content) = match given.strip_prefix('@') {
+        None if given != "-" => return Ok(given),
+        None if matches!(blob, Some(Content::Stdin)) => {
+            let what = "standard input can't be both the data and the blob";
+            return Err(ApiError::new(ErrorCode::Usage, what));
+        }
+        None => ("standard input", Content::Stdin.open()?),
+        Some(file) => (file, Content::File(file.to_owned()).open()?),
+    };
     let mut text = String::new();
-    let limit = MAX_BODY as u64 + 1;
-    std::io::stdin()
-        .lock()
-        .take(limit)
+    let limit = MAX_DOCUMENT as u64;
+    (&mut content)
+        .take(limit + 1)
         .read_to_string(&mut text)
-        .map_err(|e| unreadable("standard input", &e))?;
+        .map_err(|e| unreadable(name, &e))?;
+    if text.len() as u64 > limit {
+        return Err(ApiError::new(ErrorCode::Usage, "the data is too large")
+            .because(format!("{name} has more than {}", format_size(limit)))
+            .hint("attach it with --blob FILE: it is stored as it is then, and nothing is taken out of it"));
+    }
     Ok(text)
+}
+
+/// Uploads what does not go into the event, and returns data that names it.
+fn with_blob(
+    node: &Node,
+    data: &RawValue,
+    blob: Option<&Content>,
+    media_type: &MediaType,
+) -> Result<Box<RawValue>, Failure> {
+    let upload = |content: Box<dyn Read + Send>, media_type: &MediaType| {
+        node.wait(node.client().upload_blob(content, media_type))
+    };
+    let raw = |text: String| {
+        RawValue::from_string(text)
+            .map_err(|e| ApiError::new(ErrorCode::Failed, "the data can't be written").because(e))
+    };
+    let Some(content) = blob else {
+        let text = std::io::Cursor::new(data.get().to_owned());
+        let stored = upload(Box::new(text), &MediaType::json())?;
+        return Ok(raw(stored.to_payload())?);
+    };
+    if in_payload(data.get()).is_ok_and(|named| named.is_some()) {
+        let what = format!("the data has the key {KEY} already");
+        return Err(ApiError::new(ErrorCode::Usage, what).into());
+    }
+    let stored = upload(content.open()?, media_type)?;
+    let named = stored.to_payload();
+    let rest = data.get().trim_start_matches('{').trim_start();
+    let separator = if rest.starts_with('}') { "" } else { "," };
+    let named = named.trim_end_matches('}');
+    Ok(raw(format!("{named}}}{separator}{rest}"))?)
 }
 
 /// Takes a text as a JSON object, exactly as it is written.

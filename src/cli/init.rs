@@ -100,6 +100,9 @@ pub(crate) fn of_boot(error: BootError) -> Failure {
         BootError::Replay(_) => ApiError::new(ErrorCode::Tampered, message)
             .hint("`ledger verify` says where")
             .into(),
+        BootError::Full(_) => ApiError::new(ErrorCode::Failed, message)
+            .hint("make room on that file system, then try again; reading works meanwhile")
+            .into(),
         BootError::Key(KeyFileError::Exists(_)) => ApiError::new(ErrorCode::Conflict, message)
             .because("a key without its ledger: an interrupted `ledger init` leaves it, or a ledger that was lost")
             .hint("move it away, or use it for the new ledger with --key")

@@ -7,6 +7,7 @@
 
 mod append;
 mod backup;
+mod blob;
 mod check_proof;
 mod completions;
 mod demo;
@@ -95,6 +96,9 @@ enum Command {
     Witness(witness::Command),
     /// Append an application's own events
     Append(append::Args),
+    /// Store, read, check and collect content that is too large for events
+    #[command(subcommand)]
+    Blob(blob::Command),
     /// Run a command as a task, stream its output, exit as it exits
     #[command(after_help = exec::CODES)]
     Exec(exec::Args),
@@ -165,6 +169,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Prove(args) => prove::run(globals, &args),
         Command::CheckProof(args) => check_proof::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
+        Command::Blob(command) => blob::run(globals, command),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
         Command::Export(args) => export::run(globals, &args),

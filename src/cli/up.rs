@@ -9,6 +9,7 @@ use super::init::of_boot;
 use super::output::note;
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::config::Config;
+use crate::node::command::{AppendFailure, StopReason};
 use crate::node::{NodeError, NodeOptions, Ready, run as run_node};
 
 /// Options.
@@ -60,6 +61,11 @@ fn of_node(error: NodeError) -> Failure {
         NodeError::Boot(error) => of_boot(error),
         NodeError::Views(_) | NodeError::Io { .. } => {
             ApiError::new(ErrorCode::Failed, message).into()
+        }
+        NodeError::SteppedDown(StopReason::AppendFailed(AppendFailure::Full(_))) => {
+            ApiError::new(ErrorCode::Failed, message)
+                .hint("what was acknowledged is safe; make room on that file system, then `ledger up`; reading works meanwhile")
+                .into()
         }
         NodeError::SteppedDown(_) => ApiError::new(ErrorCode::Failed, message)
             .hint("what was acknowledged is safe; mend the cause, then start a node again")

@@ -42,7 +42,7 @@ type Sender = SendRequest<Full<Bytes>>;
 
 /// Connections to one node.
 pub(super) struct Pool {
-    address: Address,
+    pub(super) address: Address,
     /// With how long each has been idle, the longest first.
     idle: Mutex<Vec<(Sender, Stopwatch)>>,
     /// [`MAX_IDLE_TIME`], less in tests.
@@ -202,7 +202,7 @@ async fn within<T>(
     }
 }
 
-async fn read_whole(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read_whole(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
@@ -215,7 +215,7 @@ async fn read_whole(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
 }
 
 /// The node's own words, or as much as can be said without them.
-fn failure(status: u16, body: &[u8]) -> ApiError {
+pub(super) fn failure(status: u16, body: &[u8]) -> ApiError {
     match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => body.error,
         Err(_) => {

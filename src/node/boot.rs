@@ -3,6 +3,7 @@
 //! The order matters: nothing is read before the lock is held, nothing is served before the
 //! lease is durable, nothing is dispatched before open work was looked into.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,9 @@ use super::command::Now;
 use super::core::{Core, CoreConfig, ledger_subject};
 use super::decision::Decision;
 use super::ports::{SeededRandom, Stopwatch};
+use super::reserve;
+use super::room::Wanted;
+use crate::config::{Config, RESERVE};
 use crate::keys;
 use crate::lease::lock::{DirLock, LockError};
 use crate::shim::ProcessIdentity;
@@ -57,6 +61,9 @@ pub enum BootError {
         /// Why.
         error: std::io::Error,
     },
+    /// There is no room for the reserve.
+    #[error("the disk is full: {0}")]
+    Full(String),
     /// The key of a new ledger can't be made.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -97,6 +104,7 @@ pub fn create_ledger(dir: &Path, name: &Id, key: Option<&SignerKey>) -> Result<C
     if dir.join(STORE_FILE).exists() {
         return Err(OpenError::Exists(dir.to_owned()).into());
     }
+    make_reserve(dir, RESERVE)?;
     let ledger_id = clock::new_ledger_id();
     let key = keys::make(dir, ledger_id, key)?.verifier();
     let created = LedgerCreated {
@@ -134,6 +142,20 @@ pub fn create_ledger(dir: &Path, name: &Id, key: Option<&SignerKey>) -> Result<C
     })
 }
 
+/// Makes the reserve as long as it is to be.
+fn make_reserve(dir: &Path, bytes: u64) -> Result<(), BootError> {
+    reserve::ensure(dir, bytes).map_err(|error| match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            let wanted = Wanted { bytes, dir };
+            BootError::Full(format!("{error}; the reserve: {wanted}"))
+        }
+        _ => BootError::Io {
+            path: dir.join(reserve::RESERVE_FILE),
+            error,
+        },
+    })
+}
+
 /// The user that this process runs as, as an actor.
 pub fn own_uid() -> Entity {
     let uid = nix::unistd::geteuid().as_raw();
@@ -154,10 +176,11 @@ pub(super) struct Booted {
 }
 
 /// Locks, opens, folds and takes the lease.
-pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, BootError> {
+pub(super) fn boot(dir: &Path, node: &Id, config: &Config) -> Result<Booted, BootError> {
     if !dir.is_dir() {
         return Err(OpenError::Missing(dir.to_owned()).into());
     }
+    let max_running = config.scheduler.max_running;
     let lock = DirLock::take(dir)?;
     // A writer trusts redb's record of free pages; were that damaged, it would overwrite events.
     // Looking first costs about a third of a second for a million events.
@@ -165,6 +188,7 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
     OfflineReader::open(dir)?
         .check_structure()
         .map_err(damaged)?;
+    make_reserve(dir, config.disk.reserve)?;
     let store = DurableStore::open(dir)?;
     let begun = Stopwatch::start();
     let reader = store.reader();

@@ -460,6 +460,7 @@ impl Core {
         let stopped = NodeStopped {
             running: u32::try_from(self.tasks().open_count()).unwrap_or(u32::MAX),
             queued: u32::try_from(queued).unwrap_or(u32::MAX),
+            reason: None,
         };
         let decided = vec![
             Decided::new(self.actor.clone(), NodeEvent::Stopped(stopped)),

@@ -5,6 +5,7 @@
 //! that made it, because handing it over and being woken again would take as long as the sync
 //! itself; a large one by a thread beside it, so that the next is made meanwhile.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -13,6 +14,7 @@ use ledger_core::store::{AppendError, LogWriter};
 use tokio::sync::watch;
 
 use super::command::{AppendFailure, Input};
+use super::room::Wanted;
 use super::threads::Mail;
 
 /// Events up to which a batch is appended by the thread that made it: they are made in about the
@@ -24,6 +26,8 @@ pub(super) struct Disk {
     store: Mutex<Box<dyn LogWriter>>,
     durable: Box<dyn Fn(Arc<Batch>) + Send + Sync>,
     head: watch::Sender<Head>,
+    /// Where the store is, to say how much room there is.
+    dir: PathBuf,
 }
 
 impl Disk {
@@ -31,11 +35,13 @@ impl Disk {
         store: Box<dyn LogWriter>,
         durable: Box<dyn Fn(Arc<Batch>) + Send + Sync>,
         head: watch::Sender<Head>,
+        dir: PathBuf,
     ) -> Self {
         Self {
             store: Mutex::new(store),
             durable,
             head,
+            dir,
         }
     }
 
@@ -50,7 +56,14 @@ impl Disk {
                 Input::Durable(at)
             }
             Err(error) => Input::AppendFailed(match error {
-                AppendError::Full(e) => AppendFailure::Full(e.to_string()),
+                AppendError::Full(e) => {
+                    let bytes = batch.byte_len() as u64;
+                    let wanted = Wanted {
+                        bytes,
+                        dir: &self.dir,
+                    };
+                    AppendFailure::Full(format!("{e}; {wanted}"))
+                }
                 fenced @ AppendError::Fenced { .. } => AppendFailure::Fenced(fenced.to_string()),
                 other => AppendFailure::Io(other.to_string()),
             }),

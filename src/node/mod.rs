@@ -12,17 +12,21 @@
 //! the same history. What it wants done it returns as data.
 
 pub mod backups;
+pub mod blobs;
 pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
 pub mod disk;
 mod expect;
+mod farewell;
 pub mod found;
 pub mod gather;
 mod outcome;
 pub mod ports;
 mod processes;
+pub mod reserve;
+pub mod room;
 mod run;
 mod sequencer;
 mod spawning;

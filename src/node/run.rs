@@ -17,14 +17,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::backups::Schedule;
+use super::blobs::{self, Blobs};
 use super::boot::{BootError, Booted, boot};
-use super::command::{Input, Output, StopReason};
+use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
 use super::disk::Disk;
+use super::farewell;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
-use crate::config::Config;
+use crate::config::{ApiConfig, Config};
 use crate::keys::{self, NoKey};
 
 /// How a node is to run.
@@ -90,11 +92,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         store,
         core,
         first,
-    } = boot(
-        &options.data_dir,
-        &options.node,
-        options.config.scheduler.max_running,
-    )?;
+    } = boot(&options.data_dir, &options.node, &options.config)?;
     let reader = store.reader();
     let base = reader
         .head()
@@ -102,9 +100,12 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let reader: Arc<dyn LogReader> = Arc::new(reader);
     let warnings = warnings(&options.data_dir, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
+    let blobs = Blobs::open(&options.data_dir, &options.config.blobs).map_err(io("the blobs"))?;
+    let blobs = Arc::new(blobs);
 
     let (inbox, mail) = unbounded();
     let (head, heads) = watch::channel(base);
+    let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
     let (threads, disk) = start_threads(
         options,
@@ -128,17 +129,15 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             max_runtime: options.config.tasks.max_runtime,
             grace: options.config.tasks.grace,
         },
-        limits: Limits {
-            head_timeout: options.config.api.head_timeout,
-            body_timeout: options.config.api.body_timeout,
-            connections: usize::try_from(options.config.api.max_connections).unwrap_or(usize::MAX),
-        },
+        limits: limits(&options.config.api),
         inbox: inbox.clone(),
         reader,
         views: Arc::clone(&views),
         head: heads,
         stopping,
         warnings,
+        blobs,
+        warn_below: options.config.disk.warn_below,
     });
     let (stop_backups, backups_stop) = bounded(0);
     start_backups(options, &api, &views, backups_stop)?;
@@ -158,11 +157,36 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         views.stop();
     }
     let _ = std::fs::remove_file(socket_of(options));
+    let reason = on_stop.borrow().clone();
+    let led = heads_end.borrow().seq > base.seq;
+    if led {
+        say_why(options, reason.as_ref());
+    }
     drop(lock);
     served?;
-    match on_stop.borrow().clone() {
+    match reason {
         None | Some(StopReason::Shutdown) => Ok(()),
         Some(reason) => Err(NodeError::SteppedDown(reason)),
+    }
+}
+
+/// Records why the node stops, where the core could not: when there was no room.
+fn say_why(options: &NodeOptions, reason: Option<&StopReason>) {
+    let Some(StopReason::AppendFailed(AppendFailure::Full(_))) = reason else {
+        return;
+    };
+    match farewell::disk_is_full(&options.data_dir, &options.node) {
+        Ok(head) => tracing::warn!(seq = %head.seq, "recorded that the disk is full"),
+        Err(why) => tracing::error!(why, "that the disk is full could not be recorded"),
+    }
+}
+
+/// What a client may take of the node.
+fn limits(config: &ApiConfig) -> Limits {
+    Limits {
+        head_timeout: config.head_timeout,
+        body_timeout: config.body_timeout,
+        connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
     }
 }
 
@@ -243,7 +267,8 @@ fn start_threads(
     let (effects, effects_in) = mpsc::unbounded_channel();
     let views = Arc::clone(views);
     let durable = move |batch| views.durable(batch);
-    let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head));
+    let place = options.data_dir.clone();
+    let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head, place));
     let (large, batches) = bounded(1);
     let writer = spawn_writer(Arc::clone(&disk), batches, inbox.clone())?;
     let outlets = Outlets {
@@ -338,6 +363,8 @@ async fn lead(
             let listener =
                 api::bind(&options.data_dir, &options.node).map_err(io("binding the socket"))?;
             let mut stopping = api.stopping.clone();
+            let (blobs, reader) = (Arc::clone(&api.blobs), Arc::clone(&api.reader));
+            tokio::spawn(blobs::sweep(blobs, reader, stopping.clone()));
             let server = tokio::spawn(api::serve(listener, api, async move {
                 let _ = stopping.wait_for(|stop| *stop).await;
             }));

@@ -11,4 +11,5 @@ mod copies;
 mod disk;
 mod outage;
 mod parts;
+mod small_disk;
 mod storm;

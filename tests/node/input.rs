@@ -158,7 +158,8 @@ async fn appends_that_make_no_sense() {
         (data(r#"{"x":{"a":1,"\u0061":2}}"#), "duplicate key"),
         (deep(200), "nested deeper"),
         (deep(100_000), "nested deeper"),
-        (data(&format!(r#"{{"a":"{}"}}"#, "x".repeat(66_000))), "65"),
+        (data(r#"{"$blob":1}"#), "reserved"),
+        (data(r#"{"\u0024blob":{}}"#), "reserved"),
         (one(r#"{"kind":"app.x"}"#), "missing field `data`"),
         (one(r#"{"kind":"app.X","data":{}}"#), "kind"),
         (one(r#"{"kind":"","data":{}}"#), "kind"),
@@ -197,12 +198,16 @@ async fn appends_that_make_no_sense() {
             &[(&kind(reserved), "can't be appended")],
         );
     }
-    // The whole batch is refused if one event does not fit.
+    // The whole batch is refused if one event does not fit: it names a blob and is too large besides.
+    let reference = format!(
+        r#"{{"blake3":"{}","bytes":1,"media_type":"a/b"}}"#,
+        "0".repeat(64)
+    );
     let huge = format!(
-        r#"{{"events":[{{"kind":"app.ok","data":{{}}}},{{"kind":"app.x","data":{{"a":"{}"}}}}]}}"#,
+        r#"{{"events":[{{"kind":"app.ok","data":{{}}}},{{"kind":"app.x","data":{{"$blob":{reference},"a":"{}"}}}}]}}"#,
         "x".repeat(65_600)
     );
-    b.refuses("/v1/events", 400, "usage", &[(&huge, "65")]);
+    b.refuses("/v1/events", 400, "usage", &[(&huge, "names a blob")]);
     b.assert_unmoved().await;
 }
 

@@ -9,6 +9,7 @@ mod support;
 
 mod appending;
 mod backups;
+mod blobs;
 mod input;
 mod lifecycle;
 mod limits;

@@ -20,8 +20,8 @@ pub use json::{JsonError, MAX_DEPTH, minify_object};
 
 use uuid::Uuid;
 
-use crate::envelope::{Draft, EventRef, Header, is_traceparent};
-use crate::ids::{EventId, Seq, Term, is_entity, is_id, is_kind};
+use crate::envelope::{Draft, EventRef, Header, Origin, TraceParent, is_traceparent};
+use crate::ids::{Entity, EventId, Id, Kind, Seq, Term, is_entity, is_id, is_kind};
 use crate::time::Timestamp;
 
 /// The encoding that this code writes.
@@ -141,6 +141,21 @@ pub fn encode(
         return Err(EncodeError::TooLarge(len));
     }
     Ok(len)
+}
+
+/// Bytes of an encoded event in front of its payload.
+pub fn header_len(kind: &Kind, subject: &Entity, origin: &Origin, key: Option<&Id>) -> usize {
+    let text = |text: &str| 1 + text.len();
+    let optional = |text: Option<&str>| text.map_or(0, |text| 1 + text.len());
+    FIXED
+        + text(kind)
+        + text(subject)
+        + text(&origin.actor)
+        + optional(origin.claimed_actor.as_deref())
+        + origin.cause.map_or(0, |_| 8)
+        + optional(origin.correlation.as_deref())
+        + optional(origin.traceparent.as_ref().map(TraceParent::as_str))
+        + optional(key.map(|key| &**key))
 }
 
 /// Kinds, ids and entities are at most 193 bytes long by their types, so one length byte does.

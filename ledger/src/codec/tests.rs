@@ -108,6 +108,28 @@ fn the_limit_is_exact() {
     };
     let mut out = vec![7];
     let header = encode(&d, Seq(1), Term(1), Timestamp(1), &mut out).unwrap() - 2;
+    assert_eq!(header_len(&d.kind, &d.subject, &d.origin, None), header);
+    let whole = Origin {
+        claimed_actor: Some(Entity::new("agent/ada").unwrap()),
+        cause: Some(Seq(1)),
+        correlation: Some(Id::new("tied").unwrap()),
+        traceparent: TraceParent::new(&format!("00-{:032}-{:016}-00", 1, 1)),
+        ..d.origin.clone()
+    };
+    let mut full = Draft {
+        origin: whole,
+        idempotency_key: Some(Id::new("key").unwrap()),
+        ..d.clone()
+    };
+    let len = header_len(
+        &d.kind,
+        &d.subject,
+        &full.origin,
+        full.idempotency_key.as_ref(),
+    );
+    full.data = "{}".into();
+    let encoded = encode(&full, Seq(1), Term(1), Timestamp(1), &mut Vec::new());
+    assert_eq!(encoded, Ok(len + 2));
     d.data = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_EVENT - header - 8));
     out.truncate(1);
     assert_eq!(

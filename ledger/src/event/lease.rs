@@ -25,6 +25,8 @@ pub struct LeaseAcquired {
 pub enum ReleaseReason {
     /// The node was asked to stop.
     Shutdown,
+    /// The disk is full.
+    DiskFull,
 }
 
 /// The holder gave its term back; the last event of that term.

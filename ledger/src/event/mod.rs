@@ -25,7 +25,7 @@ pub use ledger::{
     LEDGER_FORMAT, LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerCreated,
     LedgerEvent, LedgerExported, LedgerImported, LedgerRestored, LedgerResumed,
 };
-pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped};
+pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped, StopCause};
 pub use process::{
     LadderCause, LadderStep, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
     ProcessRegistered, Usage, process_subject,

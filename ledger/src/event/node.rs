@@ -34,13 +34,24 @@ pub struct NodeRecovered {
     pub unstarted: u32,
 }
 
-/// The node stops in good order.
+/// Why a node stops that nobody asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// An append failed for want of room. What was decided and not acknowledged is dropped.
+    DiskFull,
+}
+
+/// The node stops: in good order, or with a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStopped {
     /// Attempts that go on under their shims.
     pub running: u32,
     /// Tasks left in the queues.
     pub queued: u32,
+    /// Why, if nobody asked it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<StopCause>,
 }
 
 family!(
@@ -50,7 +61,7 @@ family!(
         Started(NodeStarted) = "node.started",
         /// Has taken up the work.
         Recovered(NodeRecovered) = "node.recovered",
-        /// Stops in good order.
+        /// Stops.
         Stopped(NodeStopped) = "node.stopped",
     }
 );

@@ -19,7 +19,7 @@ pub mod samples;
 mod scan;
 #[cfg(test)]
 #[allow(dead_code, reason = "it can do more than each of its tests asks for")]
-mod sim;
+pub(crate) mod sim;
 mod stream;
 mod tree;
 

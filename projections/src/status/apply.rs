@@ -139,6 +139,7 @@ impl Status {
                 started_at: at,
                 recovery: None,
                 stopped_at: None,
+                stop_reason: None,
             });
             return Ok(());
         }
@@ -157,7 +158,10 @@ impl Status {
                     unstarted: e.unstarted,
                 });
             }
-            NodeEvent::Stopped(_) => node.stopped_at = Some(at),
+            NodeEvent::Stopped(e) => {
+                node.stopped_at = Some(at);
+                node.stop_reason = e.reason;
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ledger_core::envelope::Header;
-use ledger_core::event::{Attempt, Priority};
+use ledger_core::event::{Attempt, Priority, StopCause};
 use ledger_core::ids::{Id, LedgerId, Seq, Term};
 use ledger_core::time::{Micros, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -120,9 +120,12 @@ pub struct NodeFacts {
     /// What it found, once it took up the work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryFacts>,
-    /// When it stopped in good order, if it did.
+    /// When it stopped and could say so, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// Why, if nobody asked it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<StopCause>,
 }
 
 /// How many events there are, by family.

@@ -348,6 +348,7 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
     let stopped = NodeEvent::Stopped(NodeStopped {
         running: 0,
         queued: 0,
+        reason: None,
     });
     let reason = refused(&mut History::new(), "node/b", stopped);
     assert_eq!(reason, "node b is not the one that started");

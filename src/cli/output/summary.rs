@@ -3,7 +3,7 @@
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
     CheckpointEvent, Event, Exec, Failure, JobEvent, LadderCause, LeaseEvent, LedgerEvent,
-    NodeEvent, Payload, ProcessEnd, ProcessEvent, SkipReason, TaskEvent,
+    NodeEvent, Payload, ProcessEnd, ProcessEvent, SkipReason, StopCause, TaskEvent,
 };
 
 use super::text::cut;
@@ -149,7 +149,13 @@ fn node(event: &NodeEvent) -> String {
             e.lost,
             e.unstarted
         ),
-        NodeEvent::Stopped(e) => format!("{} running, {} queued", e.running, e.queued),
+        NodeEvent::Stopped(e) => {
+            let why = match e.reason {
+                None => "",
+                Some(StopCause::DiskFull) => "the disk is full; ",
+            };
+            format!("{why}{} running, {} queued", e.running, e.queued)
+        }
     }
 }
 

@@ -21,7 +21,9 @@ use super::projections::snapshots;
 use super::source::Source;
 use super::tail::duration;
 use super::task::view::fold;
+use crate::api::disk_info;
 use crate::api::wire::Status;
+use crate::config::Config;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -49,7 +51,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         let at = args.at.seq(source.reader())?;
         let status = match &source {
             Source::Node(node) => node.wait(node.client().status(at))?,
-            Source::Files(_) => from_files(&source, &data_dir, at)?,
+            Source::Files(_) => from_files(globals, &source, &data_dir, at)?,
         };
         drop(source);
         if args.watch && std::io::stdout().is_terminal() {
@@ -78,6 +80,7 @@ fn print(out: &mut Out, globals: &Globals, args: &Args, status: &Status) -> Resu
 
 /// The same without a node. Ages are as of now, or of the last event of the position asked for.
 fn from_files(
+    globals: &Globals,
     source: &Source,
     data_dir: &std::path::Path,
     at: Option<Seq>,
@@ -85,10 +88,12 @@ fn from_files(
     let folded = fold::<StatusView>(source.reader(), at)?;
     let report = folded.state().report(clock::now());
     let projections = snapshots(data_dir)?;
+    let config = Config::load(data_dir, globals.config.as_deref())?;
     Ok(Status {
         node: None,
         report,
         projections,
+        disk: disk_info(data_dir, config.disk.warn_below),
     })
 }
 

@@ -1,11 +1,12 @@
 //! The status as lines of at most 80 columns, on at most 24 lines if all is well.
 
+use ledger_core::event::StopCause;
 use ledger_core::ids::Seq;
 use ledger_core::time::Micros;
 use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
 
 use super::term_is_open;
-use crate::api::wire::{ProjectionInfo, Status};
+use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
 use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
@@ -144,7 +145,13 @@ fn node(out: &Out, status: &Status) -> String {
         }
         (None, Some(facts)) => {
             let how = match facts.stopped_at {
-                Some(at) => format!("stopped at {}", out.times.full(at)),
+                Some(at) => {
+                    let why = match facts.stop_reason {
+                        None => "",
+                        Some(StopCause::DiskFull) => ": the disk was full",
+                    };
+                    format!("stopped at {}{why}", out.times.full(at))
+                }
                 None => format!("started at {}", out.times.full(facts.started_at)),
             };
             format!("none; {} {how}", facts.name)
@@ -269,6 +276,11 @@ fn standing(info: &ProjectionInfo, live: bool) -> String {
     }
 }
 
+fn stopped_by_full_disk(status: &Status) -> bool {
+    let node = status.report.node.as_ref();
+    node.is_some_and(|node| node.stop_reason == Some(StopCause::DiskFull))
+}
+
 fn warnings(status: &Status) -> Vec<String> {
     let mut warnings = status
         .node
@@ -283,6 +295,20 @@ fn warnings(status: &Status) -> Vec<String> {
     }
     if let Some(failing) = &status.report.backups.failing {
         warnings.push(format!("the last backup failed: {}", failing.reason));
+    }
+    if let Some(disk) = status.disk.filter(DiskInfo::is_low) {
+        warnings.push(format!(
+            "the disk is nearly full: {} of {} are free, less than disk.warn_below ({})",
+            format_size(disk.free_bytes),
+            format_size(disk.total_bytes),
+            format_size(disk.warn_below)
+        ));
+    }
+    if status.node.is_none() && stopped_by_full_disk(status) {
+        warnings.push(
+            "the last node stopped because the disk was full: make room, then `ledger up`"
+                .to_owned(),
+        );
     }
     if status.report.tasks.dead > 0 {
         warnings

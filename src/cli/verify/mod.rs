@@ -14,6 +14,7 @@ mod show;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use ledger_core::blobs::BlobReport;
 use ledger_core::store::{LogReader, Offline as _, OpenError};
 use ledger_core::verify::{
     AnchorFold, AnchorNotes, Report, anchors, examine_intact, examine_reader,
@@ -22,6 +23,7 @@ use projections::framework::hash_at;
 use projections::lives::{Lives, LivesNotes, Outcome};
 
 use self::heads::{HeadArgs, Heads, Judged};
+use super::blob;
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::progress::Progress;
@@ -51,6 +53,8 @@ enum Anchored {
 /// All three verdicts.
 struct Verdicts {
     intact: Report,
+    /// The blobs that events name; none if the events can't be believed.
+    blobs: Option<BlobReport>,
     anchored: Anchored,
     /// None if it could not be judged, because the ledger is not intact.
     complete: Option<Outcome>,
@@ -62,7 +66,8 @@ impl Verdicts {
             Anchored::NotAsked | Anchored::NotJudged => true,
             Anchored::Heads(heads) => heads.iter().all(|head| head.fault.is_none()),
         };
-        if !self.intact.is_intact() {
+        let blobs = self.blobs.as_ref().is_none_or(BlobReport::is_intact);
+        if !self.intact.is_intact() || !blobs {
             Exit::TAMPERED
         } else if !anchored {
             Exit::UNANCHORED
@@ -82,6 +87,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         // What can't even be opened because it is damaged is a finding like others.
         Err(OpenError::Damaged(text)) => Verdicts {
             intact: Report::unopened(&text),
+            blobs: None,
             anchored: not_judged(&heads),
             complete: None,
         },
@@ -134,7 +140,9 @@ fn verify(source: &Source, data_dir: &Path, heads: Heads) -> Result<Verdicts, Fa
     } else {
         None
     };
+    let blobs = judged.then(|| blob::verify::check(data_dir, source.reader()));
     Ok(Verdicts {
+        blobs: blobs.transpose()?,
         intact,
         anchored,
         complete,

@@ -1,5 +1,6 @@
 //! The three verdicts as lines for people, and as one object for programs.
 
+use ledger_core::blobs::BlobReport;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::verify::{Finding, Report, Verdict};
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::heads::Judged;
 use super::{Anchored, Verdicts};
+use crate::cli::blob;
 use crate::cli::error::Failure;
 use crate::cli::globals::Globals;
 use crate::cli::output::Out;
@@ -33,6 +35,8 @@ struct ShownIntact<'a> {
     verdict: Verdict,
     findings: &'a [Finding],
     found: u64,
+    /// The blobs that events name; absent if the events can't be believed.
+    blobs: Option<&'a BlobReport>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +81,7 @@ impl<'a> From<&'a Verdicts> for Shown<'a> {
                 verdict: report.verdict,
                 findings: &report.findings,
                 found: report.found,
+                blobs: verdicts.blobs.as_ref(),
             },
             anchored: ShownAnchored {
                 verdict: anchored,
@@ -96,6 +101,9 @@ pub(super) fn print(out: &mut Out, globals: &Globals, verdicts: &Verdicts) -> Re
         return out.json(&Shown::from(verdicts));
     }
     intact(out, &verdicts.intact)?;
+    if let Some(blobs) = verdicts.blobs.as_ref().filter(|blobs| blobs.blobs > 0) {
+        blob::verify::print(out, blobs)?;
+    }
     anchored(out, &verdicts.anchored)?;
     complete(out, verdicts.complete.as_ref())
 }

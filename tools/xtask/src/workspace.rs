@@ -10,7 +10,7 @@ use crate::syntax;
 use crate::tree::TextFile;
 
 /// Directories under `src/` that are infrastructure; every other one is a domain.
-const INFRASTRUCTURE: [&str; 5] = ["node", "api", "cli", "docs", "shim"];
+const INFRASTRUCTURE: [&str; 6] = ["node", "api", "cli", "config", "docs", "shim"];
 
 /// The repository as the rules see it.
 pub(crate) struct Workspace {
