@@ -26,6 +26,7 @@ pub mod hash;
 pub mod ids;
 pub mod merkle;
 pub mod proof;
+pub mod salvage;
 pub mod store;
 mod text;
 pub mod time;

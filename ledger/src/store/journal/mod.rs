@@ -23,13 +23,14 @@ mod recover;
 mod tests;
 
 pub(crate) use disk::{Access, Files, SegmentDir, SegmentFile, segment_name};
+pub(crate) use frame::{FRAME_HEADER, SegmentHeader};
 pub(crate) use pool::Pool;
 pub(crate) use recover::{Recovered, recover};
 
 use std::io;
 use std::sync::Arc;
 
-use self::frame::{Generation, SEGMENT_HEADER, SegmentHeader};
+use self::frame::{Generation, SEGMENT_HEADER};
 use self::pool::Slot;
 use crate::chain::Batch;
 use crate::ids::{LedgerId, Seq};
@@ -98,7 +99,7 @@ impl Journal {
             .inspect_err(|_| {
                 // Nobody may find it later and take it for acknowledged. If this fails too, the
                 // next opening writes it again before anyone relies on it.
-                let _ = file.write_at(current.at, &[0; frame::FRAME_HEADER]);
+                let _ = file.write_at(current.at, &[0; FRAME_HEADER]);
                 let _ = file.sync();
             })?;
         current.at += need;

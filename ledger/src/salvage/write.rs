@@ -1,0 +1,264 @@
+//! Writing what was salvaged into a directory of its own.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::search::{count, events};
+use super::{Claim, Left, Salvage, SalvageError, Stage, Watch, io_error};
+use crate::chain::{Batch, BatchBuilder, ChainKey, Head};
+use crate::envelope::Draft;
+use crate::ids::{LedgerId, Seq, Term};
+use crate::store::durable::{DurableStore, JOURNAL_DIR};
+use crate::store::redb::{HEAD_FILE, STORE_FILE};
+use crate::store::{AppendError, LogWriter};
+use crate::time::Timestamp;
+use crate::verify::verify_offline;
+
+/// Name of the directory with what was left behind.
+pub const LEFT_BEHIND: &str = "left-behind";
+/// Name of the file in it that says what there is.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// Name of the file in it with all pieces, one behind the other.
+pub const PIECES_FILE: &str = "pieces";
+
+/// Where the new ledger is made before it is put in its place.
+const WORK: &str = "salvaging";
+/// Bytes of events that are appended at a time.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// What was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// Where the new ledger ends: the event that tells of its salvage.
+    pub head: Head,
+}
+
+/// What stands in the manifest.
+#[derive(Serialize)]
+struct Manifest<'a> {
+    format: u32,
+    ledger_id: LedgerId,
+    source: String,
+    good: Claim,
+    claimed: Option<Claim>,
+    first_fault: String,
+    #[serde(flatten)]
+    left: &'a Left,
+}
+
+impl Salvage {
+    /// Writes a new ledger into `into`, which must be empty or not there, ending with `told`, an
+    /// event that says what was done.
+    ///
+    /// # Errors
+    /// [`SalvageError`]. There is then no ledger in `into`, but maybe parts of one.
+    pub fn write(
+        &self,
+        into: &Path,
+        told: &Draft,
+        now: Timestamp,
+        threads: NonZeroUsize,
+        watch: Watch<'_>,
+    ) -> Result<Written, SalvageError> {
+        self.prepare(into)?;
+        let work = into.join(WORK);
+        let making = || io_error(|| format!("making {}", work.display()));
+        new_dir(&work).map_err(making())?;
+        let head = self.write_events(&work, told, now, watch)?;
+        if self.left.events > 0 {
+            self.write_left(&work.join(LEFT_BEHIND)).map_err(making())?;
+        }
+        let progress = |done, of| watch(Stage::Checking, done, of);
+        let report = verify_offline(&work, threads, &progress)?;
+        if !report.is_intact() || (report.head.seq, report.head.hash) != (head.seq, head.hash) {
+            let found = report.findings.first().map(ToString::to_string);
+            return Err(SalvageError::Unsound(found.unwrap_or_default()));
+        }
+        publish(&work, into).map_err(making())?;
+        Ok(Written { head })
+    }
+
+    /// Sees to it that `into` is an empty directory, and not one of the original's.
+    ///
+    /// # Errors
+    /// [`SalvageError`] if it is not.
+    pub fn prepare(&self, into: &Path) -> Result<(), SalvageError> {
+        let looking = || io_error(|| format!("looking at {}", into.display()));
+        let source = self.source.canonicalize().map_err(looking())?;
+        let there = into.ancestors().find(|dir| dir.symlink_metadata().is_ok());
+        let there = there.unwrap_or(into).canonicalize().map_err(looking())?;
+        if there.starts_with(&source) {
+            return Err(SalvageError::Inside(into.to_owned()));
+        }
+        let making = io_error(|| format!("making {}", into.display()));
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(into)
+            .map_err(making)?;
+        let mut entries = fs::read_dir(into).map_err(looking())?;
+        match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(SalvageError::Occupied(into.to_owned())),
+        }
+    }
+
+    fn write_events(
+        &self,
+        dir: &Path,
+        told: &Draft,
+        now: Timestamp,
+        watch: Watch<'_>,
+    ) -> Result<Head, SalvageError> {
+        let key = ChainKey::new(self.ledger_id);
+        let mut filling = Filling {
+            key,
+            ledger_id: self.ledger_id,
+            dir,
+            store: None,
+            head: Head::EMPTY,
+            body: Vec::new(),
+        };
+        let mut last = Seq::ZERO;
+        for step in &self.way {
+            let run = &self.graph.runs()[step.run];
+            debug_assert!(count(run) > 0);
+            let bytes = self.graph.bytes(run, 0);
+            let mut seq = run.first;
+            for event in events(&bytes) {
+                if seq > last && seq <= step.to.seq {
+                    filling.add(event)?;
+                }
+                seq = seq.next();
+            }
+            last = step.to.seq;
+            watch(Stage::Writing, last.0, self.good.seq.0);
+        }
+        filling.flush()?;
+        let (head, good) = (filling.head, self.good);
+        let Some(mut store) = filling.store else {
+            return Err(unsound("it has no events"));
+        };
+        if (head.seq, head.hash) != (good.seq, good.hash) {
+            return Err(unsound("the original has changed meanwhile"));
+        }
+        let mut builder = BatchBuilder::new(key, head, head.term.max(Term(1)));
+        builder
+            .push(std::slice::from_ref(told), now)
+            .map_err(unsound)?;
+        let head = store.append(&builder.take()).map_err(of_append)?;
+        let closing = io_error(|| format!("writing {}", dir.display()));
+        store.close().map_err(closing)?;
+        Ok(head)
+    }
+
+    fn write_left(&self, dir: &Path) -> io::Result<()> {
+        new_dir(dir)?;
+        let mut pieces = BufWriter::new(new_file(&dir.join(PIECES_FILE))?);
+        for piece in &self.left.pieces {
+            let run = &self.graph.runs()[piece.run];
+            pieces.write_all(&self.graph.bytes(run, piece.length - run.len))?;
+        }
+        pieces.into_inner()?.sync_all()?;
+        let (seq, hash) = (self.good.seq, self.good.hash);
+        let manifest = Manifest {
+            format: 1,
+            ledger_id: self.ledger_id,
+            source: self.source.display().to_string(),
+            good: Claim { seq, hash },
+            claimed: self.claimed,
+            first_fault: self.first_fault(),
+            left: &self.left,
+        };
+        let mut file = BufWriter::new(new_file(&dir.join(MANIFEST_FILE))?);
+        serde_json::to_writer_pretty(&mut file, &manifest)?;
+        file.write_all(b"\n")?;
+        file.into_inner()?.sync_all()?;
+        sync_dir(dir)
+    }
+}
+
+/// A store that is being filled.
+struct Filling<'a> {
+    key: ChainKey,
+    ledger_id: LedgerId,
+    dir: &'a Path,
+    store: Option<DurableStore>,
+    head: Head,
+    /// Events that are to be appended, each behind its length.
+    body: Vec<u8>,
+}
+
+impl Filling<'_> {
+    fn add(&mut self, event: &[u8]) -> Result<(), SalvageError> {
+        let len = u32::try_from(event.len()).map_err(unsound)?;
+        self.body.extend_from_slice(&len.to_le_bytes());
+        self.body.extend_from_slice(event);
+        // The first stands alone: a ledger is made with it.
+        if self.store.is_none() || self.body.len() >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SalvageError> {
+        let batch = Batch::restore(self.key, self.head, &self.body).map_err(unsound)?;
+        self.body.clear();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.head = batch.head();
+        match &mut self.store {
+            Some(store) => store.append(&batch).map(drop).map_err(of_append),
+            None => {
+                self.store = Some(DurableStore::create(self.dir, self.ledger_id, &batch)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Puts everything in its place, the store last: with it the ledger is there.
+fn publish(work: &Path, into: &Path) -> io::Result<()> {
+    for name in [LEFT_BEHIND, JOURNAL_DIR, HEAD_FILE, STORE_FILE] {
+        match fs::rename(work.join(name), into.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name == LEFT_BEHIND => {}
+            other => other?,
+        }
+        sync_dir(into)?;
+    }
+    fs::remove_dir(work)?;
+    sync_dir(into)
+}
+
+fn new_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn unsound(error: impl ToString) -> SalvageError {
+    SalvageError::Unsound(error.to_string())
+}
+
+fn of_append(error: AppendError) -> SalvageError {
+    match error {
+        AppendError::Full(error) | AppendError::Io(error) => {
+            io_error(|| "writing the new ledger".into())(error)
+        }
+        other => unsound(other),
+    }
+}
