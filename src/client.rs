@@ -22,8 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
-    ApiError, AppendRequest, CancelRequest, ErrorCode, HeadInfo, MAX_BODY, OutputQuery,
-    ProjectionInfo, Receipt, Status, Stream, SubmitReceipt, SubmitRequest, TaskQuery,
+    ApiError, AppendRequest, CancelRequest, ErrorCode, HeadInfo, MAX_BODY, NoteRequest,
+    OutputQuery, ProjectionInfo, Receipt, ResumeRequest, Status, Stream, SubmitReceipt,
+    SubmitRequest, TaskQuery,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -192,6 +193,22 @@ impl Client {
             Patience::Short,
         )
         .await
+    }
+
+    /// Starts what waits, in a ledger that was restored or imported.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn resume(&self, request: &ResumeRequest) -> Result<Receipt, ApiError> {
+        self.post("/v1/resume", request, Patience::Short).await
+    }
+
+    /// Has a backup or an export recorded.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Conflict`] if what it says of the history is not so here.
+    pub async fn note(&self, request: &NoteRequest) -> Result<Receipt, ApiError> {
+        self.post("/v1/notes", request, Patience::Short).await
     }
 
     /// Appends an application's own events, all or none; they are on disk when this returns.

@@ -11,6 +11,7 @@ use crate::framework::{
 };
 use crate::idempotency::Idempotency;
 use crate::leases::Leases;
+use crate::standing::Standing;
 use crate::status::Status;
 use crate::subjects::Subjects;
 use crate::tasks::Tasks;
@@ -86,6 +87,7 @@ proptest! {
         check_all_ways::<Tasks>(&history, cut);
         check_all_ways::<Idempotency>(&history, cut);
         check_all_ways::<Leases>(&history, cut);
+        check_all_ways::<Standing>(&history, cut);
         check_all_ways::<Subjects>(&history, cut);
     }
 }

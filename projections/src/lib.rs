@@ -6,6 +6,7 @@
 pub mod framework;
 pub mod idempotency;
 pub mod leases;
+pub mod standing;
 pub mod status;
 pub mod subjects;
 pub mod tasks;

@@ -10,6 +10,7 @@ mod extract;
 mod output;
 mod server;
 mod tasks;
+mod upkeep;
 mod views;
 pub mod wire;
 

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{events, output, tasks, views};
+use super::{events, output, tasks, upkeep, views};
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
 
@@ -170,6 +170,8 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/head", get(events::head))
         .route("/v1/blocks", get(events::blocks))
         .route("/v1/events", post(events::append))
+        .route("/v1/resume", post(upkeep::resume))
+        .route("/v1/notes", post(upkeep::note))
         .route("/v1/tasks", get(tasks::list).post(tasks::submit))
         .route("/v1/tasks/{id}", get(tasks::show))
         .route("/v1/tasks/{id}/wait", get(tasks::wait))

@@ -232,7 +232,7 @@ pub(super) async fn retry(
     recorded(api.ask(origin, Command::Retry { task_id: task }).await?)
 }
 
-fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {
+pub(super) fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {
     match reply {
         Reply::Recorded(head) => Ok(Json(receipt(head, false))),
         Reply::Unchanged(head) => Ok(Json(receipt(head, true))),

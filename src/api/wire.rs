@@ -14,6 +14,8 @@
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
 //! | `GET /v1/head` | | [`HeadInfo`] |
 //! | `GET /v1/blocks` | `?from=SEQ&follow=BOOL` | raw blocks, each behind its u32 length |
+//! | `POST /v1/resume` | [`ResumeRequest`] | [`Receipt`], `replayed` if it was not paused |
+//! | `POST /v1/notes` | [`NoteRequest`] | [`Receipt`] |
 //! | `GET /v1/projections` | | list of [`ProjectionInfo`] |
 //! | `GET /v1/projections/{name}/snapshot` | | [`SnapshotHead`], then a line `["key",value]` for each row |
 //! | `POST /v1/projections/{name}/rebuild` | | [`ProjectionInfo`] |
@@ -29,7 +31,7 @@
 
 use std::fmt;
 
-use ledger_core::event::{Payload, Priority};
+use ledger_core::event::{LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::time::{Millis, Timestamp};
@@ -113,6 +115,27 @@ pub struct CancelRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Starts what waits, in a ledger that was restored or imported.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a client has done with the ledger as a whole, to be recorded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteRequest {
+    /// It made a backup.
+    BackedUp(LedgerBackedUp),
+    /// It removed backups.
+    BackupsPruned(LedgerBackupsPruned),
+    /// It exported.
+    Exported(LedgerExported),
 }
 
 /// An application's own events, appended all or none.

@@ -18,6 +18,7 @@ mod output;
 mod projections;
 mod query;
 mod rebuild;
+mod resume;
 mod show;
 mod source;
 mod status;
@@ -82,6 +83,8 @@ enum Command {
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// Start what waits, in a ledger that was restored or imported
+    Resume(resume::Args),
     /// Fold projections anew, or check them against a new fold
     Rebuild(rebuild::Args),
     /// List, check and rebuild projections
@@ -134,6 +137,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
+        Command::Resume(args) => resume::run(globals, &args),
         Command::Rebuild(args) => rebuild::run(globals, &args),
         Command::Projections(command) => projections::run(globals, command),
         Command::Completions(args) => completions::run(globals, &args),

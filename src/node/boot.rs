@@ -18,7 +18,7 @@ use ledger_core::store::{LogReader, Offline, OpenError, ReadError, for_each_even
 use projections::framework::{Fold, Health, rebuild, unwatched};
 
 use super::command::Now;
-use super::core::{Core, CoreConfig};
+use super::core::{Core, CoreConfig, ledger_subject};
 use super::decision::Decision;
 use super::ports::{SeededRandom, Stopwatch};
 use crate::lease::lock::{DirLock, LockError};
@@ -101,7 +101,7 @@ pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
         event_id: clock::event_id(now, SeededRandom::from_system().map_err(io)?.draw()),
         kind: kind.parse().expect(named),
         version: 1,
-        subject: Entity::of("ledger", &ledger_id.to_string()).expect(named),
+        subject: ledger_subject(ledger_id),
         origin: Origin::of(own_uid()),
         idempotency_key: None,
         data,

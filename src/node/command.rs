@@ -2,7 +2,7 @@
 
 use ledger_core::chain::{Batch, Head};
 use ledger_core::envelope::Origin;
-use ledger_core::event::{Attempt, Exec, Priority, TaskSubmitted};
+use ledger_core::event::{Attempt, Exec, LedgerEvent, Priority, TaskSubmitted};
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use ledger_core::time::{Millis, Timestamp};
 use projections::subjects::Version;
@@ -46,6 +46,16 @@ pub enum Command {
         key: Option<Id>,
         /// Refuse unless the ledger ends here.
         expected_head: Option<Seq>,
+    },
+    /// Start what waits, in a ledger that was restored or imported.
+    Resume {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Record what has become of the ledger as a whole: a backup, an export.
+    Note {
+        /// What.
+        event: LedgerEvent,
     },
     /// Answer once the task has ended and that is durable.
     AwaitEnd {

@@ -12,12 +12,14 @@
 //! Idea: decide, append, apply, act (event sourcing); obligations as in Omicron's background
 //! tasks and Kubernetes' reconcilers.
 
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::chain::Head;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    Event, LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Payload, Priority,
+    LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Payload, Priority,
     ReleaseReason,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
@@ -25,11 +27,9 @@ use ledger_core::time::Micros;
 use projections::tasks::{Task, TaskState};
 
 use super::command::{
-    AppEvent, AttemptId, BootOfOrder, Command, Input, Now, Output, Rejected, Reply, RequestId,
-    StartOrder, StopReason,
+    AttemptId, BootOfOrder, Input, Now, Output, Rejected, Reply, RequestId, StartOrder, StopReason,
 };
 use super::decision::Decision;
-use super::expect;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
@@ -78,6 +78,7 @@ enum Stage {
 
 /// One leading node's brain.
 pub struct Core {
+    ledger: LedgerId,
     sequencer: Sequencer,
     stage: Stage,
     node: Id,
@@ -91,6 +92,8 @@ pub struct Core {
     waiting: BTreeMap<Id, Vec<RequestId>>,
     replay: Micros,
     replayed: Seq,
+    /// Whether what was open in the history that this directory was made from was given up.
+    forsaken: bool,
     /// Whether the disk has caught up with something since obligations were last looked at. They
     /// only ever arise then.
     obliged: bool,
@@ -103,8 +106,13 @@ impl Core {
         let term = config.state.leases.next_term().max(config.head.term.next());
         let node = config.tenure.holder.clone();
         let actor = node_subject(&node);
-        let open: BTreeSet<AttemptId> = config.state.tasks.open().filter_map(attempt_of).collect();
+        let inherited = config.state.standing.inherited();
+        let open = config.state.tasks.open();
+        let open = open.filter(|task| !is_inherited(task, inherited));
+        let open: BTreeSet<AttemptId> = open.filter_map(attempt_of).collect();
         let mut core = Self {
+            ledger: config.ledger,
+            forsaken: false,
             replayed: config.head.seq,
             sequencer: Sequencer::new(
                 config.ledger,
@@ -210,112 +218,6 @@ impl Core {
         }
     }
 
-    fn request(&mut self, now: Now, id: RequestId, origin: Origin, command: Command) {
-        if matches!(self.stage, Stage::Stopping) {
-            let result = Err(Rejected::NotLeading("the node is shutting down".into()));
-            self.outputs.push(Output::Reply { id, result });
-            return;
-        }
-        let result = match command {
-            Command::Submit { task_id, task, key } => self.submit(now, &origin, task_id, task, key),
-            Command::Cancel { task_id, reason } => self.cancel(now, origin, &task_id, reason),
-            Command::Retry { task_id } => match scheduler::decide::retry(self.tasks(), &task_id) {
-                Ok(decided) => {
-                    let origin = self.for_task(&task_id, origin);
-                    self.record(now, &origin, None, vec![decided.into()])
-                }
-                Err(refusal) => Err(refusal.into()),
-            },
-            Command::Append {
-                events,
-                key,
-                expected_head,
-            } => self.append(now, &origin, events, key, expected_head),
-            Command::AwaitEnd { task_id } => match self.tasks().get(&task_id) {
-                None => Err(scheduler::decide::Refusal::Unknown(task_id).into()),
-                Some(task) if task.is_ended() => Ok(Reply::TaskEnded(Box::new(task.view()))),
-                Some(_) => {
-                    self.waiting.entry(task_id).or_default().push(id);
-                    return;
-                }
-            },
-        };
-        // A refusal rests on state that may not be durable yet, so it waits like everything else.
-        self.sequencer.reply(self.sequencer.head().seq, id, result);
-    }
-
-    fn submit(
-        &mut self,
-        now: Now,
-        origin: &Origin,
-        task_id: Option<Id>,
-        task: ledger_core::event::TaskSubmitted,
-        key: Option<Id>,
-    ) -> Result<Reply, Rejected> {
-        if let Some(seq) = self.replayed(key.as_ref()) {
-            return Ok(Reply::Replayed(seq));
-        }
-        let task_id = task_id.unwrap_or_else(|| self.sequencer.new_id(now.wall));
-        let queue = task.priority;
-        let position = self.tasks().queued_count(queue);
-        let decided = scheduler::decide::submit(self.tasks(), &task_id, task)?;
-        match self.record(now, origin, key.as_ref(), vec![decided.into()])? {
-            Reply::Recorded(head) => Ok(Reply::Submitted {
-                task_id,
-                queue,
-                position,
-                head,
-            }),
-            other => Ok(other),
-        }
-    }
-
-    fn cancel(
-        &mut self,
-        now: Now,
-        origin: Origin,
-        task_id: &Id,
-        reason: Option<String>,
-    ) -> Result<Reply, Rejected> {
-        let Some(decided) = scheduler::decide::cancel(self.tasks(), task_id, reason)? else {
-            return Ok(Reply::Unchanged(self.sequencer.head()));
-        };
-        let origin = self.for_task(task_id, origin);
-        let reply = self.record(now, &origin, None, vec![decided.into()]);
-        // A task that only waited has ended with this.
-        self.tell_waiting(task_id);
-        reply
-    }
-
-    fn append(
-        &mut self,
-        now: Now,
-        origin: &Origin,
-        events: Vec<AppEvent>,
-        key: Option<Id>,
-        expected_head: Option<Seq>,
-    ) -> Result<Reply, Rejected> {
-        if let Some(seq) = self.replayed(key.as_ref()) {
-            return Ok(Reply::Replayed(seq));
-        }
-        let head = self.sequencer.head().seq;
-        expect::check(&self.sequencer.state.subjects, head, expected_head, &events)?;
-        let entries = events
-            .into_iter()
-            .map(|e| Entry {
-                subject: e.subject,
-                kind: e.kind,
-                data: e.data,
-                event: Event::App,
-            })
-            .collect();
-        self.record(now, origin, key.as_ref(), entries)
-    }
-
-    fn replayed(&self, key: Option<&Id>) -> Option<Seq> {
-        key.and_then(|key| self.sequencer.state.keys.lookup(key))
-    }
-
     fn record(
         &mut self,
         now: Now,
@@ -403,7 +305,8 @@ impl Core {
         if matches!(self.stage, Stage::Recovering(_)) {
             self.finish_recovery(now);
         }
-        if matches!(self.stage, Stage::Leading) {
+        if matches!(self.stage, Stage::Leading) && self.state().standing.paused().is_none() {
+            self.forsake(now);
             self.dispatch(now);
         }
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
@@ -442,6 +345,24 @@ impl Core {
         self.record_own(now, &origin, decided);
     }
 
+    /// Gives up the attempts that were open in the history that this directory was made from: they
+    /// were ordered elsewhere, and nothing of them is here. New ones never come up.
+    fn forsake(&mut self, now: Now) {
+        if self.forsaken {
+            return;
+        }
+        self.forsaken = true;
+        let inherited = self.state().standing.inherited();
+        let open = self.tasks().open();
+        let open = open.filter(|task| is_inherited(task, inherited));
+        let open: Vec<AttemptId> = open.filter_map(attempt_of).collect();
+        for attempt in open {
+            self.attempt_event(now, &attempt, |task, run| {
+                scheduler::decide::lost(task, run, FORSAKEN, 0)
+            });
+        }
+    }
+
     fn dispatch(&mut self, now: Now) {
         while let Some(decided) =
             scheduler::decide::dispatch(self.tasks(), self.max_running, &self.node, now.wall)
@@ -477,7 +398,9 @@ impl Core {
         let (mut handed, mut cancelled) = (Vec::new(), Vec::new());
         for task in self.sequencer.state.tasks.open() {
             let Some(id) = attempt_of(task) else { continue };
-            if task.run().is_none_or(|run| run.ordered > durable) {
+            if task.run().is_none_or(|run| run.ordered > durable)
+                || is_inherited(task, self.sequencer.state.standing.inherited())
+            {
                 continue;
             }
             if !self.handed.contains(&id) {
@@ -587,6 +510,20 @@ fn attempt_of(task: &Task) -> Option<AttemptId> {
         task: task.id.clone(),
         attempt: run.attempt,
     })
+}
+
+/// Why attempts of the history that a directory was made from are lost.
+const FORSAKEN: &str =
+    "it was open when this ledger was restored or imported: what became of it is not known here";
+
+/// Whether a task's attempt was ordered in the history that this directory was made from.
+fn is_inherited(task: &Task, inherited: Seq) -> bool {
+    task.run().is_some_and(|run| run.ordered <= inherited)
+}
+
+/// The subject of events about a ledger as a whole.
+pub fn ledger_subject(ledger: LedgerId) -> Entity {
+    Entity::of("ledger", &ledger.to_string()).expect("a UUID is an id")
 }
 
 /// The subject of a node's events, and its actor.

@@ -7,6 +7,7 @@ use ledger_core::ids::Seq;
 use projections::framework::{ApplyError, Projection, RestoreError};
 use projections::idempotency::Idempotency;
 use projections::leases::Leases;
+use projections::standing::Standing;
 use projections::subjects::Subjects;
 use projections::tasks::Tasks;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub struct Decision {
     pub keys: Idempotency,
     /// Versions of what applications record events about.
     pub subjects: Subjects,
+    /// Whether work goes on.
+    pub standing: Standing,
     /// The first event that this binary does not know: whoever decides over it decides blindly.
     unknown: Option<Unknown>,
 }
@@ -45,10 +48,11 @@ impl Decision {
 
 impl Projection for Decision {
     const NAME: &'static str = "decision";
-    const VERSION: u32 = Tasks::VERSION * 1_000_000
-        + Leases::VERSION * 10_000
-        + Idempotency::VERSION * 100
-        + Subjects::VERSION;
+    const VERSION: u32 = Tasks::VERSION * 100_000_000
+        + Leases::VERSION * 1_000_000
+        + Idempotency::VERSION * 10_000
+        + Subjects::VERSION * 100
+        + Standing::VERSION;
 
     fn wants(_kind: &str) -> bool {
         // Any event may carry an idempotency key, and time passes with each.
@@ -73,6 +77,9 @@ impl Projection for Decision {
         if Subjects::wants(header.kind) {
             self.subjects.apply(header, event)?;
         }
+        if Standing::wants(header.kind) {
+            self.standing.apply(header, event)?;
+        }
         self.keys.apply(header, event)
     }
 
@@ -81,6 +88,8 @@ impl Projection for Decision {
             .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
         self.leases
             .rows(&mut |key, value| emit(&format!("leases/{key}"), value));
+        self.standing
+            .rows(&mut |key, value| emit(&format!("standing/{key}"), value));
         self.subjects
             .rows(&mut |key, value| emit(&format!("subjects/{key}"), value));
         self.tasks
@@ -93,7 +102,7 @@ impl Projection for Decision {
 
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let (mut keys, mut leases) = (Vec::new(), Vec::new());
-        let (mut subjects, mut tasks) = (Vec::new(), Vec::new());
+        let (mut standing, mut subjects, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         let mut unknown = None;
         for (key, value) in rows {
             if key == "unknown" {
@@ -104,6 +113,7 @@ impl Projection for Decision {
             let part = match key.split_once('/') {
                 Some(("keys", _)) => &mut keys,
                 Some(("leases", _)) => &mut leases,
+                Some(("standing", _)) => &mut standing,
                 Some(("subjects", _)) => &mut subjects,
                 Some(("tasks", _)) => &mut tasks,
                 _ => return Err(RestoreError::row(key, "belongs to no part")),
@@ -114,6 +124,7 @@ impl Projection for Decision {
         Ok(Self {
             keys: Idempotency::from_rows(&mut keys.into_iter())?,
             leases: Leases::from_rows(&mut leases.into_iter())?,
+            standing: Standing::from_rows(&mut standing.into_iter())?,
             subjects: Subjects::from_rows(&mut subjects.into_iter())?,
             tasks: Tasks::from_rows(&mut tasks.into_iter())?,
             unknown,

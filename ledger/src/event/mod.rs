@@ -21,7 +21,10 @@ pub use app::APP_PREFIX;
 pub use checkpoint::{CheckpointCreated, CheckpointEvent, CheckpointPruned, CheckpointRejected};
 pub use job::{JobDue, JobEvent, JobPaused, JobResumed, JobSkipped, SkipReason};
 pub use lease::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
-pub use ledger::{LEDGER_FORMAT, LedgerCreated, LedgerEvent};
+pub use ledger::{
+    LEDGER_FORMAT, LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerCreated,
+    LedgerEvent, LedgerExported, LedgerImported, LedgerRestored, LedgerResumed,
+};
 pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped};
 pub use process::{
     LadderCause, LadderStep, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,

@@ -12,8 +12,8 @@ use ledger_core::ids::{Id, Term};
 use ledger_core::time::Micros;
 
 use super::state::{
-    LedgerFacts, LiveProcess, LiveTask, NodeFacts, Phase, RecoveryFacts, Status, TermFacts,
-    TermState, level,
+    LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, Phase, RecoveryFacts, Status,
+    TermFacts, TermState, level,
 };
 use crate::framework::ApplyError;
 
@@ -54,6 +54,25 @@ impl Status {
         match event {
             LedgerEvent::Created(_) if self.ledger.is_some() => {
                 Err("the ledger was created already".to_owned())
+            }
+            LedgerEvent::Restored(_) => {
+                self.paused = Some(PausedFacts::by(header, "restore"));
+                Ok(())
+            }
+            LedgerEvent::Imported(_) => {
+                self.paused = Some(PausedFacts::by(header, "import"));
+                Ok(())
+            }
+            LedgerEvent::Resumed(_) => {
+                self.paused = None;
+                Ok(())
+            }
+            LedgerEvent::BackedUp(_)
+            | LedgerEvent::BackupFailed(_)
+            | LedgerEvent::BackupsPruned(_)
+            | LedgerEvent::Exported(_) => {
+                self.backups.fold(header, event);
+                Ok(())
             }
             LedgerEvent::Created(e) => {
                 self.ledger = Some(LedgerFacts {

@@ -6,18 +6,20 @@
 //! rate is of the latest [`RECENT_RUNS`] runs.
 
 mod apply;
+mod backups;
 mod histogram;
 mod query;
 mod rows;
 mod state;
 
+pub use backups::{BackupFacts, FailedBackup, LastBackup};
 pub use histogram::Histogram;
 pub use query::{
     LeaseReport, Percentiles, QueueReport, RecentRuns, StatusReport, TaskCounts, Waiting,
 };
 pub use state::{
-    EventCounts, LedgerFacts, LiveProcess, LiveTask, NodeFacts, Phase, ProcessTotals, QueueFigures,
-    RECENT_RUNS, RecoveryFacts, Status, TermFacts, TermState, Totals, UpkeepTotals,
+    EventCounts, LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, Phase, ProcessTotals,
+    QueueFigures, RECENT_RUNS, RecoveryFacts, Status, TermFacts, TermState, Totals, UpkeepTotals,
 };
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::backups::BackupFacts;
 use super::histogram::Histogram;
 use super::state::{
-    EventCounts, LedgerFacts, LiveProcess, NodeFacts, Phase, ProcessTotals, Status, TermFacts,
-    TermState, Totals, UpkeepTotals, level,
+    EventCounts, LedgerFacts, LiveProcess, NodeFacts, PausedFacts, Phase, ProcessTotals, Status,
+    TermFacts, TermState, Totals, UpkeepTotals, level,
 };
 
 /// The whole system at a position, as of a time.
@@ -21,6 +22,12 @@ pub struct StatusReport {
     pub now: Timestamp,
     /// Which ledger; absent before its first event.
     pub ledger: Option<LedgerFacts>,
+    /// Why nothing is started, if nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PausedFacts>,
+    /// Backups and exports.
+    #[serde(default)]
+    pub backups: BackupFacts,
     /// The latest term, and how long it has been held.
     pub lease: Option<LeaseReport>,
     /// The node that started last, as the log knows it.
@@ -164,6 +171,8 @@ impl Status {
         StatusReport {
             now,
             ledger: self.ledger.clone(),
+            paused: self.paused.clone(),
+            backups: self.backups.clone(),
             lease: self.lease_report(now),
             node: self.node.clone(),
             events: e.clone(),

@@ -13,7 +13,7 @@ use crate::framework::{ApplyError, Projection, RestoreError};
 
 impl Projection for Status {
     const NAME: &'static str = "status";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     /// All: even events that it does not understand are counted.
     fn wants(_kind: &str) -> bool {
@@ -25,12 +25,14 @@ impl Projection for Status {
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
+        emit("backups", &json(&self.backups));
         emit("events", &json(&self.events));
         emit_some(emit, "lease", self.term.as_ref());
         emit_some(emit, "lease_before", self.term_before.as_ref());
         emit("lease_open", &json(&self.terms_open));
         emit_some(emit, "ledger", self.ledger.as_ref());
         emit_some(emit, "node", self.node.as_ref());
+        emit_some(emit, "paused", self.paused.as_ref());
         for (id, process) in &self.processes {
             emit(&format!("process/{id}"), &json(process));
         }
@@ -75,12 +77,14 @@ impl Status {
             }
             Some(_) => return Err("no such row".to_owned()),
             None => match key {
+                "backups" => self.backups = parsed(value)?,
                 "events" => self.events = parsed(value)?,
                 "lease" => self.term = Some(parsed(value)?),
                 "lease_before" => self.term_before = Some(parsed(value)?),
                 "lease_open" => self.terms_open = parsed(value)?,
                 "ledger" => self.ledger = Some(parsed(value)?),
                 "node" => self.node = Some(parsed(value)?),
+                "paused" => self.paused = Some(parsed(value)?),
                 "process_totals" => self.process_totals = parsed(value)?,
                 "recent" => self.recent = recent(&parsed::<String>(value)?)?,
                 "task_totals" => self.totals = parsed(value)?,

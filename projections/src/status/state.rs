@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ledger_core::envelope::Header;
 use ledger_core::event::{Attempt, Priority};
 use ledger_core::ids::{Id, LedgerId, Seq, Term};
 use ledger_core::time::{Micros, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::backups::BackupFacts;
 use super::histogram::Histogram;
 
 /// How many of the latest runs the success rate is of.
@@ -21,6 +23,28 @@ pub struct LedgerFacts {
     pub name: Id,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// Nothing is started: the directory was made from a backup or an export, and nobody has resumed
+/// it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedFacts {
+    /// `restore` or `import`.
+    pub by: String,
+    /// The event that says so.
+    pub since: Seq,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl PausedFacts {
+    pub(super) fn by(header: &Header<'_>, by: &str) -> Self {
+        Self {
+            by: by.to_owned(),
+            since: header.seq,
+            at: header.recorded_at,
+        }
+    }
 }
 
 /// How a term ended, if it has.
@@ -271,6 +295,8 @@ pub struct QueueFigures {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     pub(super) ledger: Option<LedgerFacts>,
+    pub(super) paused: Option<PausedFacts>,
+    pub(super) backups: BackupFacts,
     pub(super) term: Option<TermFacts>,
     pub(super) term_before: Option<TermFacts>,
     /// Terms that began and are neither given back nor recorded as lost.

@@ -30,6 +30,25 @@ pub(crate) fn summary(event: &EventRef<'_>) -> String {
 fn ledger(event: &LedgerEvent) -> String {
     match event {
         LedgerEvent::Created(e) => format!("{:?} made by {}", e.name.as_str(), e.software),
+        LedgerEvent::Restored(e) => format!("from backup {}, seq {}; paused", e.backup, e.seq),
+        LedgerEvent::Imported(e) => format!("from an export, seq {}; paused", e.seq),
+        LedgerEvent::Resumed(e) => e.reason.clone().unwrap_or_default(),
+        LedgerEvent::BackedUp(e) => format!(
+            "{}, seq {}, {}, {} new",
+            e.backup,
+            e.seq,
+            format_size(e.bytes),
+            format_size(e.written)
+        ),
+        LedgerEvent::BackupFailed(e) => e.reason.clone(),
+        LedgerEvent::BackupsPruned(e) => {
+            let names: Vec<&str> = e.backups.iter().map(|name| &**name).collect();
+            names.join(", ")
+        }
+        LedgerEvent::Exported(e) => {
+            let part = if e.complete { "" } else { ", not all" };
+            format!("{} up to seq {}{part}", e.format, e.seq)
+        }
     }
 }
 

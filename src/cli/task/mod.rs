@@ -3,7 +3,7 @@
 mod cancel;
 mod list;
 mod logs;
-mod retry;
+pub(crate) mod retry;
 mod show;
 pub(crate) mod submit;
 pub(crate) mod view;

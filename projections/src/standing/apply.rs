@@ -1,0 +1,72 @@
+//! How `ledger.*` events change the standing.
+
+use ledger_core::envelope::Header;
+use ledger_core::event::{Event, LedgerEvent};
+
+use super::state::{Paused, PausedBy, Standing};
+use crate::framework::{ApplyError, Projection, RestoreError};
+
+const INHERITED: &str = "inherited";
+const PAUSED: &str = "paused";
+
+impl Projection for Standing {
+    const NAME: &'static str = "standing";
+    const VERSION: u32 = 1;
+
+    fn wants(kind: &str) -> bool {
+        kind.starts_with("ledger.")
+    }
+
+    fn apply(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
+        let Event::Ledger(event) = event else {
+            return Ok(());
+        };
+        let by = match event {
+            LedgerEvent::Restored(_) => PausedBy::Restore,
+            LedgerEvent::Imported(_) => PausedBy::Import,
+            LedgerEvent::Resumed(_) => {
+                if self.paused.take().is_none() {
+                    return Err(ApplyError::at(header, "what was not paused was resumed"));
+                }
+                return Ok(());
+            }
+            LedgerEvent::Created(_)
+            | LedgerEvent::BackedUp(_)
+            | LedgerEvent::BackupFailed(_)
+            | LedgerEvent::BackupsPruned(_)
+            | LedgerEvent::Exported(_) => return Ok(()),
+        };
+        // A backup of a ledger that was never resumed is restored paused once more.
+        self.inherited = header.seq;
+        self.paused = Some(Paused {
+            by,
+            since: header.seq,
+            at: header.recorded_at,
+        });
+        Ok(())
+    }
+
+    fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
+        if self.inherited.0 > 0 {
+            emit(INHERITED, &self.inherited.to_string());
+        }
+        if let Some(paused) = &self.paused {
+            let value =
+                serde_json::to_string(paused).expect("it holds a word, a number and a time");
+            emit(PAUSED, &value);
+        }
+    }
+
+    fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
+        let mut standing = Self::default();
+        for (key, value) in rows {
+            let parsed = match key.as_str() {
+                INHERITED => serde_json::from_str(&value).map(|seq| standing.inherited = seq),
+                PAUSED => serde_json::from_str(&value).map(|p| standing.paused = Some(p)),
+                _ => return Err(RestoreError::row(key, "no such row")),
+            };
+            parsed.map_err(|e| RestoreError::row(key, e.to_string()))?;
+        }
+        Ok(standing)
+    }
+}

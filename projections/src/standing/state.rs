@@ -1,0 +1,46 @@
+//! Paused or not, and since when.
+
+use ledger_core::ids::Seq;
+use ledger_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a ledger was paused by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PausedBy {
+    /// It was made from a backup.
+    Restore,
+    /// It was made from an export.
+    Import,
+}
+
+/// Nothing is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Why.
+    pub by: PausedBy,
+    /// The event that says so.
+    pub since: Seq,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How this directory stands to its history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub(super) paused: Option<Paused>,
+    pub(super) inherited: Seq,
+}
+
+impl Standing {
+    /// Whether nothing may be started, and why.
+    pub fn paused(&self) -> Option<Paused> {
+        self.paused
+    }
+
+    /// The last event by which this directory was made from something else, 0 if it never was:
+    /// what was ordered before it was ordered elsewhere.
+    pub fn inherited(&self) -> Seq {
+        self.inherited
+    }
+}

@@ -1,0 +1,29 @@
+//! `ledger resume`: starts what waits, in a ledger that was restored or imported.
+
+use super::error::{Exit, Failure};
+use super::globals::Globals;
+use super::source::Node;
+use super::task::retry;
+use crate::api::wire::ResumeRequest;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Why, for whoever reads the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let node = Node::require(&globals.data_dir()?)?;
+    let request = ResumeRequest {
+        reason: args.reason.clone(),
+    };
+    let receipt = node.wait(node.client().resume(&request))?;
+    let what = if receipt.replayed {
+        "the ledger was not paused"
+    } else {
+        "the ledger is resumed: tasks are started again"
+    };
+    retry::print(globals, what, &receipt)
+}
