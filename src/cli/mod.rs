@@ -19,6 +19,7 @@ mod projections;
 mod query;
 mod rebuild;
 mod resume;
+mod salvage;
 mod show;
 mod source;
 mod status;
@@ -75,6 +76,8 @@ enum Command {
     Show(show::Args),
     /// Check that the history is exactly what was written
     Verify(verify::Args),
+    /// Copy what is provably good of a damaged ledger into a new directory
+    Salvage(salvage::Args),
     /// Append an application's own events
     Append(append::Args),
     /// Run a command as a task, stream its output, exit as it exits
@@ -134,6 +137,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Query(args) => query::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Verify(args) => verify::run(globals, &args),
+        Command::Salvage(args) => salvage::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),

@@ -22,6 +22,7 @@ mod outcome;
 pub mod ports;
 mod processes;
 mod run;
+pub mod salvage;
 mod sequencer;
 mod spawning;
 pub(crate) mod threads;

@@ -13,5 +13,6 @@ mod support;
 mod files;
 mod live;
 mod refusals;
+mod salvage;
 mod sample;
 mod terminal;

@@ -246,7 +246,7 @@ impl Sample {
         let created = format!(
             r#"{{"ledger_id":"{LEDGER_ID}","format":1,"name":"sample","software":"opsledger 0.1.0"}}"#
         );
-        assert_eq!(LedgerEvent::KINDS, ["ledger.created"]);
+        assert_eq!(LedgerEvent::KINDS[0], "ledger.created");
         let mut genesis = BatchBuilder::new(key, Head::EMPTY, Term(0));
         let subject = format!("ledger/{LEDGER_ID}");
         let first = draft(1, "ledger.created", &subject, "uid/1000", None, created);

@@ -22,7 +22,7 @@ mod write;
 mod tests;
 
 pub use left::{Chained, Left, Piece, PieceKind, Range, Why};
-pub use write::{LEFT_BEHIND, MANIFEST_FILE, PIECES_FILE, Written};
+pub use write::{LEFT_BEHIND, MANIFEST_FILE, PIECES_FILE, Written, check_target};
 
 use std::fs::File;
 use std::io;

@@ -65,7 +65,14 @@ impl Salvage {
         threads: NonZeroUsize,
         watch: Watch<'_>,
     ) -> Result<Written, SalvageError> {
-        self.prepare(into)?;
+        check_target(&self.source, into)?;
+        let making = io_error(|| format!("making {}", into.display()));
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(into)
+            .map_err(making)?;
         let work = into.join(WORK);
         let making = || io_error(|| format!("making {}", work.display()));
         new_dir(&work).map_err(making())?;
@@ -81,32 +88,6 @@ impl Salvage {
         }
         publish(&work, into).map_err(making())?;
         Ok(Written { head })
-    }
-
-    /// Sees to it that `into` is an empty directory, and not one of the original's.
-    ///
-    /// # Errors
-    /// [`SalvageError`] if it is not.
-    pub fn prepare(&self, into: &Path) -> Result<(), SalvageError> {
-        let looking = || io_error(|| format!("looking at {}", into.display()));
-        let source = self.source.canonicalize().map_err(looking())?;
-        let there = into.ancestors().find(|dir| dir.symlink_metadata().is_ok());
-        let there = there.unwrap_or(into).canonicalize().map_err(looking())?;
-        if there.starts_with(&source) {
-            return Err(SalvageError::Inside(into.to_owned()));
-        }
-        let making = io_error(|| format!("making {}", into.display()));
-        let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(into)
-            .map_err(making)?;
-        let mut entries = fs::read_dir(into).map_err(looking())?;
-        match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(SalvageError::Occupied(into.to_owned())),
-        }
     }
 
     fn write_events(
@@ -181,6 +162,26 @@ impl Salvage {
         file.write_all(b"\n")?;
         file.into_inner()?.sync_all()?;
         sync_dir(dir)
+    }
+}
+
+/// Whether `into` can take what is salvaged from `source`: it is empty or not there, and lies outside.
+///
+/// # Errors
+/// [`SalvageError`] if not.
+pub fn check_target(source: &Path, into: &Path) -> Result<(), SalvageError> {
+    let looking = || io_error(|| format!("looking at {}", into.display()));
+    let source = source.canonicalize().map_err(looking())?;
+    let there = into.ancestors().find(|dir| dir.symlink_metadata().is_ok());
+    let there = there.unwrap_or(into).canonicalize().map_err(looking())?;
+    if there.starts_with(&source) {
+        return Err(SalvageError::Inside(into.to_owned()));
+    }
+    match fs::read_dir(into).map(|mut entries| entries.next()) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(SalvageError::Occupied(into.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(looking()(error)),
     }
 }
 
