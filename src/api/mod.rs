@@ -9,6 +9,7 @@ mod events;
 mod extract;
 mod output;
 mod server;
+mod spoken;
 mod tasks;
 mod upkeep;
 mod views;
