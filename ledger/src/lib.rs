@@ -22,6 +22,8 @@ pub mod clock;
 pub mod codec;
 pub mod envelope;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod hash;
 pub mod ids;
 pub mod merkle;

@@ -37,7 +37,33 @@ pub(super) async fn append(
     Caller(origin): Caller,
     Content(body): Content,
 ) -> Result<Json<Receipt>, ApiError> {
-    let request: AppendRequest = json(&body)?;
+    let (origin, command) = append_command(&body, origin)?;
+    match api.ask(origin, command).await? {
+        Reply::Recorded(head) => Ok(Json(receipt(head, false))),
+        Reply::Replayed(seq) => {
+            let reader = Arc::clone(&api.reader);
+            let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
+            let header = found.event()?.header;
+            if !header.kind.starts_with(APP_PREFIX) {
+                return Err(ApiError::new(
+                    ErrorCode::Conflict,
+                    format!("the idempotency key was used for another request, seq {seq}"),
+                ));
+            }
+            Ok(Json(Receipt {
+                seq,
+                hash: found.hash,
+                term: header.term,
+                replayed: true,
+            }))
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// What a body asks for, by whom.
+pub(super) fn append_command(body: &Bytes, origin: Origin) -> Result<(Origin, Command), ApiError> {
+    let request: AppendRequest = json(body)?;
     if !(1..=MAX_BATCH).contains(&request.events.len()) {
         return Err(usage(format!("an append has 1 to {MAX_BATCH} events")));
     }
@@ -65,27 +91,7 @@ pub(super) async fn append(
         key: request.idempotency_key,
         expected_head: request.expected_head,
     };
-    match api.ask(origin, command).await? {
-        Reply::Recorded(head) => Ok(Json(receipt(head, false))),
-        Reply::Replayed(seq) => {
-            let reader = Arc::clone(&api.reader);
-            let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
-            let header = found.event()?.header;
-            if !header.kind.starts_with(APP_PREFIX) {
-                return Err(ApiError::new(
-                    ErrorCode::Conflict,
-                    format!("the idempotency key was used for another request, seq {seq}"),
-                ));
-            }
-            Ok(Json(Receipt {
-                seq,
-                hash: found.hash,
-                term: header.term,
-                replayed: true,
-            }))
-        }
-        other => Err(unexpected(&other)),
-    }
+    Ok((origin, command))
 }
 
 fn app_event(event: super::wire::AppendEvent) -> Result<AppEvent, ApiError> {

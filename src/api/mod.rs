@@ -7,6 +7,8 @@ mod connections;
 mod error;
 mod events;
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod output;
 mod server;
 mod spoken;

@@ -22,6 +22,8 @@ mod write;
 mod tests;
 
 pub use left::{Chained, Left, Piece, PieceKind, Range, Why};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use scan::check_scan;
 pub use write::{LEFT_BEHIND, MANIFEST_FILE, PIECES_FILE, Written, check_target};
 
 use std::fs::File;

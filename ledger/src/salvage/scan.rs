@@ -279,6 +279,41 @@ pub(super) fn fill(bytes: &dyn Bytes, at: u64, out: &mut [u8]) -> u64 {
     lost
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Bytes for &[u8] {
+    fn len(&self) -> io::Result<u64> {
+        Ok((**self).len() as u64)
+    }
+
+    fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(at).map_err(io::Error::other)?;
+        let found = self.get(from..from + out.len());
+        out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+/// What must hold of a scan of any bytes; see [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_scan(data: &[u8]) {
+    let used = SegmentHeader::decode(data).ok();
+    for holds in [Holds::Blocks, Holds::Frames(used)] {
+        let found = scan(&data, 0, holds, &mut |_| {}).expect("memory can be read");
+        let mut behind = 0;
+        for run in found.runs {
+            assert!(run.at >= behind, "they follow each other");
+            behind = run.at + run.len;
+            let bytes = &data[run.at as usize..behind as usize];
+            let mut rest = bytes;
+            for seq in run.first.0..=run.last.0 {
+                let (found, len) = event(rest).expect("it was found");
+                assert_eq!(found, Seq(seq));
+                rest = &rest[4 + len..];
+            }
+            assert!(rest.is_empty());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

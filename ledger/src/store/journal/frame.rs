@@ -142,7 +142,7 @@ pub(super) fn decode(segment: &[u8], generation: Generation, at: u64) -> Option<
     Some((read, at + frame.len() as u64))
 }
 
-fn crc(generation: Generation, at: u64, frame: &[u8]) -> u32 {
+pub(super) fn crc(generation: Generation, at: u64, frame: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&generation.0.to_le_bytes());
     hasher.update(&at.to_le_bytes());
