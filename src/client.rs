@@ -22,9 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
-    ApiError, AppendRequest, CancelRequest, ErrorCode, HeadInfo, MAX_BODY, NoteRequest,
-    OutputQuery, ProjectionInfo, Receipt, ResumeRequest, Status, Stream, SubmitReceipt,
-    SubmitRequest, TaskQuery,
+    ApiError, AppendRequest, CancelRequest, ErrorCode, GrowthProof, HeadInfo, MAX_BODY,
+    NoteRequest, OutputQuery, ProjectionInfo, Receipt, ResumeRequest, SignedHead, Status, Stream,
+    SubmitReceipt, SubmitRequest, TaskQuery, WrittenProof,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -94,6 +94,32 @@ impl Client {
     /// [`ApiError`], as all methods here.
     pub async fn head(&self) -> Result<HeadInfo, ApiError> {
         self.get("/v1/head", &[]).await
+    }
+
+    /// The ledger's head, signed.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Refused`] if there is no key to sign with.
+    pub async fn tree_head(&self) -> Result<SignedHead, ApiError> {
+        self.get("/v1/tree/head", &[]).await
+    }
+
+    /// A proof that an event is in the ledger.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if it isn't.
+    pub async fn prove(&self, seq: Seq) -> Result<WrittenProof, ApiError> {
+        self.get("/v1/tree/proof", &[("seq", Some(seq.to_string()))])
+            .await
+    }
+
+    /// How the ledger has grown since it had `size` events.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unanchored`] if it has fewer.
+    pub async fn growth(&self, size: u64) -> Result<GrowthProof, ApiError> {
+        self.get("/v1/tree/growth", &[("size", Some(size.to_string()))])
+            .await
     }
 
     /// What the node says of itself and the ledger, now or as of a position.

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ledger_core::backup::Keep;
 use ledger_core::ids::Id;
 use ledger_core::time::Millis;
 use toml::Spanned;
@@ -30,6 +31,50 @@ pub struct Config {
     pub tasks: TasksConfig,
     /// `[api]`.
     pub api: ApiConfig,
+    /// `[backup]`.
+    pub backup: BackupConfig,
+}
+
+/// `[backup]`: backups by the clock, and how long they are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// `dir`: where they are; relative to the data directory. Default `backups`: on the disk of the
+    /// ledger, which is no help when that disk fails.
+    pub dir: PathBuf,
+    /// `every`: how often the node makes one. Default: never.
+    pub every: Option<Millis>,
+    /// `keep_for`: how long they are kept. Default: for ever.
+    pub keep_for: Option<Millis>,
+    /// `keep_at_least`: how many are kept however old or large they are, 1 to 1,000,000. Default 3.
+    pub keep_at_least: u32,
+    /// `max_size`: bytes of all of them together, above which the oldest are removed. Default: none.
+    pub max_size: Option<u64>,
+}
+
+/// Where backups are if nothing is said.
+pub const BACKUP_DIR: &str = "backups";
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from(BACKUP_DIR),
+            every: None,
+            keep_for: None,
+            keep_at_least: 3,
+            max_size: None,
+        }
+    }
+}
+
+impl BackupConfig {
+    /// What of them is kept.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            keep_for: self.keep_for,
+            at_least: usize::try_from(self.keep_at_least).unwrap_or(usize::MAX),
+            max_size: self.max_size,
+        }
+    }
 }
 
 /// `[node]`: the node that runs here.
@@ -311,7 +356,7 @@ struct Section {
 }
 
 /// Every section and key there is: what is not here is refused.
-const SECTIONS: [Section; 4] = [
+const SECTIONS: [Section; 5] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
@@ -350,6 +395,32 @@ const SECTIONS: [Section; 4] = [
             ("max_connections", |c, v| {
                 c.api.max_connections = whole(v, 4, MAX_CONNECTIONS)?;
                 Ok(())
+            }),
+        ],
+    },
+    Section {
+        name: "backup",
+        keys: &[
+            ("dir", |c, v| {
+                c.backup.dir = PathBuf::from(text(v)?);
+                Ok(())
+            }),
+            ("every", |c, v| match duration(v)? {
+                Millis(0..1000) => Err("must be at least 1s".to_owned()),
+                every => {
+                    c.backup.every = Some(every);
+                    Ok(())
+                }
+            }),
+            ("keep_for", |c, v| {
+                duration(v).map(|d| c.backup.keep_for = Some(d))
+            }),
+            ("keep_at_least", |c, v| {
+                c.backup.keep_at_least = whole(v, 1, 1_000_000)?;
+                Ok(())
+            }),
+            ("max_size", |c, v| {
+                size(v).map(|s| c.backup.max_size = Some(s))
             }),
         ],
     },
@@ -405,7 +476,9 @@ mod tests {
         let config = parse(
             "[node]\nname = \"b\"\n[scheduler]\nmax_running = 7\n\
              [tasks]\nmax_runtime = \"2m\"\ngrace = \"500ms\"\noutput_limit = \"64KiB\"\n\
-             [api]\nhead_timeout = \"1s\"\nbody_timeout = \"2s\"\nmax_connections = 9\n",
+             [api]\nhead_timeout = \"1s\"\nbody_timeout = \"2s\"\nmax_connections = 9\n\
+             [backup]\ndir = \"/b\"\nevery = \"1h\"\nkeep_for = \"7d\"\nkeep_at_least = 2\n\
+             max_size = \"1GiB\"\n",
         )
         .unwrap();
         assert_eq!(config.node.name.as_str(), "b");
@@ -416,6 +489,14 @@ mod tests {
         assert_eq!(config.api.head_timeout, Millis(1000));
         assert_eq!(config.api.body_timeout, Millis(2000));
         assert_eq!(config.api.max_connections, 9);
+        let backup = BackupConfig {
+            dir: "/b".into(),
+            every: Some(Millis(3_600_000)),
+            keep_for: Some(Millis(604_800_000)),
+            keep_at_least: 2,
+            max_size: Some(1 << 30),
+        };
+        assert_eq!(config.backup, backup);
         assert!(Config::default().scheduler.max_running >= 4);
         assert!((64..=1024).contains(&Config::default().api.max_connections));
     }

@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod decided;
 pub mod docs;
+pub mod keys;
 pub mod lease;
 pub mod node;
 pub mod redact;

@@ -16,12 +16,16 @@
 //! The bytes are specified in `FORMAT.md` beside this crate, precisely enough to write an
 //! independent verifier from it.
 
+pub mod backup;
 mod base64;
 pub mod chain;
 pub mod clock;
 pub mod codec;
+pub mod copy;
 pub mod envelope;
 pub mod event;
+pub mod export;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod hash;

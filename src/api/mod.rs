@@ -13,6 +13,7 @@ mod output;
 mod server;
 mod spoken;
 mod tasks;
+mod tree;
 mod upkeep;
 mod views;
 pub mod wire;

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{events, output, tasks, upkeep, views};
+use super::{events, output, tasks, tree, upkeep, views};
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
 
@@ -168,6 +168,9 @@ fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/status", get(views::status))
         .route("/v1/head", get(events::head))
+        .route("/v1/tree/head", get(tree::head))
+        .route("/v1/tree/proof", get(tree::proof))
+        .route("/v1/tree/growth", get(tree::growth))
         .route("/v1/blocks", get(events::blocks))
         .route("/v1/events", post(events::append))
         .route("/v1/resume", post(upkeep::resume))

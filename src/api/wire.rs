@@ -301,6 +301,29 @@ pub struct SnapshotHead {
     pub digest: Hash,
 }
 
+/// The ledger's head, signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedHead {
+    /// A signed note that holds a checkpoint.
+    pub note: String,
+}
+
+/// A proof, as it stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenProof {
+    /// The proof.
+    pub proof: String,
+}
+
+/// That the ledger has only grown since an older head, which whoever asked has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrowthProof {
+    /// The hashes of the proof, in base64.
+    pub hashes: Vec<String>,
+    /// The newer head: a signed note.
+    pub head: String,
+}
+
 /// What kind of failure: one code for the HTTP status, the exit code and scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -317,6 +340,8 @@ pub enum ErrorCode {
     Conflict,
     /// The ledger or a file is damaged.
     Tampered,
+    /// It does not agree with a head that is known from elsewhere.
+    Unanchored,
     /// Something failed on our side.
     Failed,
     /// It took longer than allowed.
@@ -330,7 +355,7 @@ impl ErrorCode {
             Self::Usage => 400,
             Self::Refused => 403,
             Self::NotFound => 404,
-            Self::Conflict => 409,
+            Self::Conflict | Self::Unanchored => 409,
             Self::NotLeader => 503,
             Self::Tampered | Self::Failed => 500,
             Self::Timeout => 504,
@@ -343,6 +368,7 @@ impl ErrorCode {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Tampered => 3,
+            Self::Unanchored => 4,
             Self::Refused | Self::NotLeader => 6,
             Self::NotFound => 7,
             Self::Conflict => 8,

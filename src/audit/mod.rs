@@ -1,3 +1,4 @@
-//! Asking the history: which events, and what they led to.
+//! Asking the history: which events, what they led to, and what can be proven of them.
 
 pub mod filter;
+pub mod heads;

@@ -15,7 +15,7 @@ use crate::audit::filter::{
 };
 
 /// Which events. The same option again widens, another one narrows.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     /// Only this kind; a glob such as task.* (repeatable)
@@ -75,6 +75,11 @@ impl FilterArgs {
             grep: each(&self.grep, parse_regex)?,
             conditions: each(&self.conditions, str::parse)?,
         })
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Whether they name where to begin.

@@ -1,8 +1,11 @@
 //! `ledger init`: makes a ledger. The only command that does: a node that made one silently would
 //! hide that the history it should have had is gone.
 
+use std::path::PathBuf;
+
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, IdError, LedgerId, Seq};
+use ledger_core::tree_head::{KeyFileError, read_key_file};
 use serde::Serialize;
 
 use super::error::{Exit, Failure};
@@ -17,6 +20,9 @@ pub(crate) struct Args {
     /// What to call it [default: the name of the directory, or `ledger`]
     #[arg(long, value_name = "NAME")]
     name: Option<Id>,
+    /// Sign its heads with the key in this file (mode 0600) instead of a new one
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -26,6 +32,7 @@ struct Made<'a> {
     data_dir: &'a str,
     seq: Seq,
     hash: Hash,
+    key: String,
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
@@ -38,7 +45,9 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 .hint("--name")
         })?,
     };
-    let made = create_ledger(&dir, &name).map_err(of_boot)?;
+    let key = args.key.as_deref().map(read_key_file).transpose();
+    let key = key.map_err(|e| of_boot(e.into()))?;
+    let made = create_ledger(&dir, &name, key.as_ref()).map_err(of_boot)?;
     let shown = dir.display().to_string();
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
@@ -48,6 +57,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             data_dir: &shown,
             seq: made.head.seq,
             hash: made.head.hash,
+            key: made.key.to_string(),
         })?;
     } else {
         let shown = super::output::escape::escape(&shown).into_owned();
@@ -59,6 +69,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             "seq {} has hash {}",
             made.head.seq, made.head.hash
         ))?;
+        out.line(format_args!("its heads are signed by {}", made.key))?;
         out.line("start a node with `ledger up`")?;
     }
     out.finish()?;
@@ -88,6 +99,13 @@ pub(crate) fn of_boot(error: BootError) -> Failure {
             .into(),
         BootError::Replay(_) => ApiError::new(ErrorCode::Tampered, message)
             .hint("`ledger verify` says where")
+            .into(),
+        BootError::Key(KeyFileError::Exists(_)) => ApiError::new(ErrorCode::Conflict, message)
+            .because("a key without its ledger: an interrupted `ledger init` leaves it, or a ledger that was lost")
+            .hint("move it away, or use it for the new ledger with --key")
+            .into(),
+        BootError::Key(error) => ApiError::new(ErrorCode::Refused, error.to_string())
+            .hint("a key file holds one line and has mode 0600 (chmod 600)")
             .into(),
         BootError::Io { .. } | BootError::Identity(_) => {
             ApiError::new(ErrorCode::Failed, message).into()

@@ -2,22 +2,28 @@
 //! noun; what is written how is in `output`, where events come from in `source`.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes:
-//! 0 ok · 1 failed · 2 usage · 3 tampered · 6 refused · 7 no such thing · 8 conflict ·
+//! 0 ok · 1 failed · 2 usage · 3 tampered · 4 not anchored · 6 refused · 7 no such thing · 8 conflict ·
 //! 124 timeout; `exec` passes the command's own.
 
 mod append;
+mod backup;
+mod check_proof;
 mod completions;
 mod demo;
 mod error;
 mod exec;
+mod export;
 mod filter_args;
 mod globals;
+mod head;
 mod init;
 mod man;
 mod output;
 mod projections;
+mod prove;
 mod query;
 mod rebuild;
+mod restore;
 mod resume;
 mod salvage;
 mod show;
@@ -25,6 +31,7 @@ mod source;
 mod status;
 mod tail;
 mod task;
+mod trust;
 mod up;
 mod verify;
 
@@ -48,7 +55,7 @@ use crate::api::wire::{ApiError, ErrorCode};
 )]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 6 refused, \
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 tampered, 4 not anchored, 6 refused, \
     7 no such thing, 8 conflict, 124 timeout.\n`exec` passes the command's own."
 )]
 struct Cli {
@@ -76,6 +83,12 @@ enum Command {
     Show(show::Args),
     /// Check that the history is exactly what was written
     Verify(verify::Args),
+    /// Print the head of the ledger, signed with its key
+    Head(head::Args),
+    /// Prove an event, or that the ledger has only grown
+    Prove(prove::Args),
+    /// Check a proof; needs no ledger
+    CheckProof(check_proof::Args),
     /// Copy what is provably good of a damaged ledger into a new directory
     Salvage(salvage::Args),
     /// Append an application's own events
@@ -86,6 +99,14 @@ enum Command {
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
+    Export(export::Args),
+    /// Make a data directory from a complete export
+    Import(restore::ImportArgs),
+    /// Make, list, verify and remove backups
+    Backup(backup::Args),
+    /// Make a data directory from a backup
+    Restore(restore::RestoreArgs),
     /// Start what waits, in a ledger that was restored or imported
     Resume(resume::Args),
     /// Fold projections anew, or check them against a new fold
@@ -137,10 +158,17 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Query(args) => query::run(globals, &args),
         Command::Show(args) => show::run(globals, &args),
         Command::Verify(args) => verify::run(globals, &args),
+        Command::Head(args) => head::run(globals, &args),
+        Command::Prove(args) => prove::run(globals, &args),
+        Command::CheckProof(args) => check_proof::run(globals, &args),
         Command::Salvage(args) => salvage::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
+        Command::Export(args) => export::run(globals, &args),
+        Command::Import(args) => restore::run_import(globals, &args),
+        Command::Backup(args) => backup::run(globals, &args),
+        Command::Restore(args) => restore::run_restore(globals, &args),
         Command::Resume(args) => resume::run(globals, &args),
         Command::Rebuild(args) => rebuild::run(globals, &args),
         Command::Projections(command) => projections::run(globals, command),

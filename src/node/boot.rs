@@ -14,13 +14,16 @@ use ledger_core::event::{
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Term};
 use ledger_core::store::durable::{DurableStore, OfflineReader};
+use ledger_core::store::redb::STORE_FILE;
 use ledger_core::store::{LogReader, Offline, OpenError, ReadError, for_each_event};
+use ledger_core::tree_head::{KeyFileError, SignerKey, VerifierKey};
 use projections::framework::{Fold, Health, rebuild, unwatched};
 
 use super::command::Now;
 use super::core::{Core, CoreConfig, ledger_subject};
 use super::decision::Decision;
 use super::ports::{SeededRandom, Stopwatch};
+use crate::keys;
 use crate::lease::lock::{DirLock, LockError};
 use crate::shim::ProcessIdentity;
 
@@ -54,6 +57,9 @@ pub enum BootError {
         /// Why.
         error: std::io::Error,
     },
+    /// The key of a new ledger can't be made.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// The system does not say who we are.
     #[error("this process can't be identified: {0}")]
     Identity(String),
@@ -66,13 +72,16 @@ pub struct Created {
     pub ledger_id: LedgerId,
     /// Its first event.
     pub head: Head,
+    /// What its signed heads are checked with.
+    pub key: VerifierKey,
 }
 
-/// Makes a ledger in `dir`, which is made (0700) if it is missing.
+/// Makes a ledger in `dir`, which is made (0700) if it is missing, and the key that signs its heads,
+/// which is a new one if none is given.
 ///
 /// # Errors
 /// [`BootError`]; there is then no new ledger.
-pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
+pub fn create_ledger(dir: &Path, name: &Id, key: Option<&SignerKey>) -> Result<Created, BootError> {
     use std::os::unix::fs::DirBuilderExt;
     let io = |error| BootError::Io {
         path: dir.to_owned(),
@@ -84,13 +93,18 @@ pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
         .create(dir)
         .map_err(io)?;
     let _lock = DirLock::take(dir)?;
+    // The key comes first, because the ledger names it.
+    if dir.join(STORE_FILE).exists() {
+        return Err(OpenError::Exists(dir.to_owned()).into());
+    }
     let ledger_id = clock::new_ledger_id();
+    let key = keys::make(dir, ledger_id, key)?.verifier();
     let created = LedgerCreated {
         ledger_id,
         format: LEDGER_FORMAT,
         name: name.clone(),
         software: software(),
-        key_fingerprint: None,
+        key_fingerprint: Some(key.fingerprint()),
     };
     let (kind, data) = Event::from(LedgerEvent::Created(created))
         .kind_and_data()
@@ -113,7 +127,11 @@ pub fn create_ledger(dir: &Path, name: &Id) -> Result<Created, BootError> {
     DurableStore::create(dir, ledger_id, &builder.take())?
         .close()
         .map_err(io)?;
-    Ok(Created { ledger_id, head })
+    Ok(Created {
+        ledger_id,
+        head,
+        key,
+    })
 }
 
 /// The user that this process runs as, as an actor.
@@ -191,7 +209,10 @@ pub(super) fn boot(dir: &Path, node: &Id, max_running: u32) -> Result<Booted, Bo
 }
 
 /// Whoever decides must have understood everything that was decided before.
-fn refuse_unknown(reader: &dyn LogReader, fold: &Fold<Decision>) -> Result<(), BootError> {
+pub(super) fn refuse_unknown(
+    reader: &dyn LogReader,
+    fold: &Fold<Decision>,
+) -> Result<(), BootError> {
     if let Some((seq, kind, version)) = fold.state().unknown() {
         return Err(BootError::UnknownKind {
             seq,

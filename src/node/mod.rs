@@ -11,12 +11,14 @@
 //! function of what it holds, the time and the inputs it is given, so that the same inputs give
 //! the same history. What it wants done it returns as data.
 
+pub mod backups;
 pub mod boot;
 pub mod command;
 pub mod core;
 pub mod decision;
 pub mod disk;
 mod expect;
+pub mod found;
 pub mod gather;
 mod outcome;
 pub mod ports;

@@ -1,6 +1,6 @@
 //! A node from its start to its end: boot, threads, sockets, signals, shutdown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::backups::Schedule;
 use super::boot::{BootError, Booted, boot};
 use super::command::{Input, Output, StopReason};
 use super::core::Core;
@@ -24,6 +25,7 @@ use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
 use crate::config::Config;
+use crate::keys::{self, NoKey};
 
 /// How a node is to run.
 #[derive(Debug, Clone)]
@@ -98,6 +100,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         .head()
         .map_err(|e| BootError::Replay(e.to_string()))?;
     let reader: Arc<dyn LogReader> = Arc::new(reader);
+    let warnings = warnings(&options.data_dir, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
 
     let (inbox, mail) = unbounded();
@@ -135,14 +138,17 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         views: Arc::clone(&views),
         head: heads,
         stopping,
-        warnings: warnings(),
+        warnings,
     });
+    let (stop_backups, backups_stop) = bounded(0);
+    start_backups(options, &api, &views, backups_stop)?;
     let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
+    drop(stop_backups);
     drop(runtime);
     join(threads);
     // The store was open for as long as anyone read: followers were sent the very end.
@@ -167,6 +173,31 @@ fn start_views(
     let dir = ViewDir::open(options.data_dir.join("views"))
         .map_err(|e| NodeError::Views(e.to_string()))?;
     Ok(ViewWorker::start(views::all(), dir, Arc::clone(reader)))
+}
+
+/// Makes backups by the clock, if that is configured.
+fn start_backups(
+    options: &NodeOptions,
+    api: &Api,
+    views: &Arc<ViewWorker>,
+    stop: Receiver<()>,
+) -> Result<(), NodeError> {
+    let config = &options.config.backup;
+    let Some(every) = config.every else {
+        return Ok(());
+    };
+    let schedule = Schedule {
+        node: options.node.clone(),
+        dir: options.data_dir.join(&config.dir),
+        every,
+        keep: config.keep(),
+        reader: Arc::clone(&api.reader),
+        views: Arc::downgrade(views),
+        inbox: api.inbox.clone(),
+    };
+    schedule
+        .start(stop)
+        .map_err(io("starting the thread of backups"))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
@@ -243,8 +274,13 @@ fn socket_of(options: &NodeOptions) -> PathBuf {
 }
 
 /// What an operator should know about how this node runs.
-fn warnings() -> Vec<String> {
+fn warnings(data_dir: &Path, reader: &dyn LogReader) -> Vec<String> {
     let mut warnings = Vec::new();
+    match keys::load(data_dir, reader) {
+        // A ledger that was made without a key can't be helped.
+        Ok(_) | Err(NoKey::Unsigned) => {}
+        Err(error) => warnings.push(format!("heads can't be signed: {error}")),
+    }
     if nix::unistd::geteuid().is_root() {
         warnings.push(
             "the node runs as root and so do its tasks: they are trusted with the ledger's integrity"

@@ -87,6 +87,7 @@ async fn a_graceful_stop_ends_streams_and_answers_those_who_wait() {
     while let Some(event) = follower.next().await {
         last = Some(event.kind);
     }
+    assert_eq!(follower.broke, None);
     assert_eq!(
         last.as_deref(),
         Some("lease.released"),

@@ -221,6 +221,7 @@ impl Node {
                 ..Tail::new(ledger_id)
             },
             ready: Vec::new(),
+            broke: None,
         }
     }
 
@@ -283,6 +284,8 @@ pub struct Follower {
     blocks: BlockStream,
     tail: Tail,
     ready: Vec<Logged>,
+    /// What ended the stream, if it did not end well.
+    pub broke: Option<String>,
 }
 
 impl Follower {
@@ -290,12 +293,14 @@ impl Follower {
     pub async fn next(&mut self) -> Option<Logged> {
         while self.ready.is_empty() {
             let block = tokio::time::timeout(DEADLINE, self.blocks.next()).await;
-            let block = block.expect("no event comes");
-            if let Err(error) = &block {
-                // Shown only if the test fails: the end of a killed node is no failure.
-                println!("the stream broke: {error}");
-            }
-            let block = block.ok().flatten()?;
+            let block = match block.expect("no event comes") {
+                Ok(block) => block?,
+                // The stream of a node that was killed.
+                Err(error) => {
+                    self.broke = Some(error.to_string());
+                    return None;
+                }
+            };
             self.ready = self.tail.take(block);
         }
         Some(self.ready.remove(0))

@@ -1,9 +1,8 @@
 //! Writing what was salvaged into a directory of its own.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use super::search::{count, events};
 use super::{Claim, Left, Salvage, SalvageError, Stage, Watch, io_error};
 use crate::chain::{Batch, BatchBuilder, ChainKey, Head};
 use crate::envelope::Draft;
+use crate::files::{make_dir, make_dirs, new_file, sync_dir};
 use crate::ids::{LedgerId, Seq, Term};
 use crate::store::durable::{DurableStore, JOURNAL_DIR};
 use crate::store::redb::{HEAD_FILE, STORE_FILE};
@@ -67,15 +67,10 @@ impl Salvage {
     ) -> Result<Written, SalvageError> {
         check_target(&self.source, into)?;
         let making = io_error(|| format!("making {}", into.display()));
-        let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(into)
-            .map_err(making)?;
+        make_dirs(into).map_err(making)?;
         let work = into.join(WORK);
         let making = || io_error(|| format!("making {}", work.display()));
-        new_dir(&work).map_err(making())?;
+        make_dir(&work).map_err(making())?;
         let head = self.write_events(&work, told, now, watch)?;
         if self.left.events > 0 {
             self.write_left(&work.join(LEFT_BEHIND)).map_err(making())?;
@@ -140,7 +135,7 @@ impl Salvage {
     }
 
     fn write_left(&self, dir: &Path) -> io::Result<()> {
-        new_dir(dir)?;
+        make_dir(dir)?;
         let mut pieces = BufWriter::new(new_file(&dir.join(PIECES_FILE))?);
         for piece in &self.left.pieces {
             let run = &self.graph.runs()[piece.run];
@@ -236,19 +231,6 @@ fn publish(work: &Path, into: &Path) -> io::Result<()> {
     }
     fs::remove_dir(work)?;
     sync_dir(into)
-}
-
-fn new_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)
-}
-
-fn new_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path)
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 fn unsound(error: impl ToString) -> SalvageError {

@@ -12,6 +12,9 @@ use super::{AppendError, BLOCK_CAP, LogReader, LogWriter, for_each_event};
 use crate::chain::{Batch, ChainKey, Head, Links};
 use crate::hash::Hash;
 use crate::ids::{Seq, Term};
+use crate::merkle::{
+    Frontier, LeafIndex, TreeSize, check_consistency, check_inclusion, leaf_hashes,
+};
 
 /// A store's two halves.
 pub type Opened = (Box<dyn LogWriter>, Arc<dyn LogReader>);
@@ -110,6 +113,34 @@ impl Model {
             (next, prev) = (block.last().next(), block.last_hash());
         }
         assert!(events.next().is_none());
+        self.check_tree(reader);
+    }
+
+    /// The store's tree is the one over these events, now and as it was, and proves them.
+    fn check_tree(&self, reader: &dyn LogReader) {
+        let mut leaves = Vec::new();
+        leaf_hashes(self.events.iter().map(|(b, _)| b.as_slice()), &mut leaves);
+        let over = |size: usize| {
+            let mut tree = Frontier::new();
+            tree.extend(&leaves[..size], &mut |_| {});
+            tree.root()
+        };
+        let (all, tree) = (leaves.len(), reader.tree().expect("the tree reads"));
+        assert_eq!(tree.root(), over(all));
+        let chain = self.events.last().map_or(Hash::ZERO, |(_, hash)| *hash);
+        assert_eq!(tree.head(reader.ledger_id()).chain, chain);
+        let sizes = [1, all / 3, all / 2, all.saturating_sub(1), all];
+        for size in sizes.into_iter().filter(|&size| (1..=all).contains(&size)) {
+            let (old, new) = (over(size), over(all));
+            assert_eq!(tree.root_at(old.size).expect("an older root"), old);
+            let proof = tree.consistency(old.size, new.size).expect("a proof");
+            check_consistency(&old, &new, &proof).expect("it has only grown");
+            let index = LeafIndex(size as u64 - 1);
+            let proof = tree.inclusion(index, new.size).expect("a proof");
+            check_inclusion(&leaves[size - 1], index, &new, &proof).expect("it is included");
+        }
+        let beyond = TreeSize(all as u64 + 1);
+        assert!(tree.root_at(beyond).is_err(), "a tree it never had");
     }
 }
 

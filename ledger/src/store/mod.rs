@@ -21,10 +21,12 @@ mod scan;
 #[allow(dead_code, reason = "it can do more than each of its tests asks for")]
 mod sim;
 mod stream;
+mod tree;
 
 pub use block::{BLOCK_CAP, BLOCK_HEADER, Block, BlockFault, BlockIter, Checked, Edge, pack};
 pub use scan::{ChainWalk, for_each_event};
 pub use stream::{MAX_BLOCK, read_block, write_block};
+pub use tree::LogTree;
 
 use std::path::PathBuf;
 
@@ -167,6 +169,15 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`ReadError`] if the store can't be read.
     fn blocks(&self, from: Seq) -> Result<Blocks<'_>, ReadError>;
+
+    /// The Merkle tree over all events that are there now. A store that keeps the tree's rows
+    /// answers without reading its events; this reads all of them.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store can't be read.
+    fn tree(&self) -> Result<LogTree<'_>, ReadError> {
+        LogTree::of_blocks(self.blocks(Seq::FIRST)?)
+    }
 }
 
 /// A ledger's files, opened for reading alone: what verification needs beside the events.

@@ -199,6 +199,11 @@ impl Status {
         }
     }
 
+    /// What has become of backups and exports.
+    pub fn backups(&self) -> &BackupFacts {
+        &self.backups
+    }
+
     /// Processes that run, as far as the log knows, by their identity.
     pub fn processes(&self) -> impl Iterator<Item = (&Id, &LiveProcess)> {
         self.processes.iter()

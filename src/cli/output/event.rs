@@ -10,7 +10,7 @@
 //! | `cat` | its payload alone |
 
 use clap::ValueEnum;
-use ledger_core::envelope::ChainedEvent;
+use ledger_core::envelope::{ChainedEvent, EventRef};
 use serde_json::Value;
 
 use super::escape::escape;
@@ -193,9 +193,23 @@ fn short_iso(out: &Out, event: &ChainedEvent<'_>) -> String {
     line.trim_end().to_owned()
 }
 
-/// All fields of an event, named as in its JSON.
+/// All fields of an event, named as in its JSON, with its place in the chain.
 pub(crate) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String> {
-    let h = &event.event.header;
+    let mut lines = fields(out, &event.event);
+    let data = lines.iter().position(|line| line == DATA);
+    let hashes = [("prev_hash", event.prev_hash), ("hash", event.hash)];
+    let hashes = hashes.map(|(name, hash)| format!("    {} {hash}", pad(name, 16)));
+    let at = data.unwrap_or(lines.len());
+    lines.splice(at..at, hashes);
+    lines
+}
+
+/// The line above an event's data.
+const DATA: &str = "    data";
+
+/// All fields of an event, named as in its JSON.
+pub(crate) fn fields(out: &Out, event: &EventRef<'_>) -> Vec<String> {
+    let h = &event.header;
     let mut lines = vec![format!(
         "{} {}",
         out.paint.strong(&format!("seq {}", h.seq)),
@@ -222,10 +236,8 @@ pub(crate) fn verbose(out: &Out, event: &ChainedEvent<'_>) -> Vec<String> {
             field(name, value.to_owned());
         }
     }
-    field("prev_hash", event.prev_hash.to_string());
-    field("hash", event.hash.to_string());
-    lines.push("    data".to_owned());
-    lines.extend(pretty(event.event.data));
+    lines.push(DATA.to_owned());
+    lines.extend(pretty(event.data));
     lines
 }
 

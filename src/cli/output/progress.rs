@@ -9,10 +9,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How long work goes on before it is shown: what ends at once would only flicker.
 const GRACE: Duration = Duration::from_millis(300);
 
+const EVENTS: &str =
+    "{msg} [{bar:20}] {percent:>3}%  {human_pos} of {human_len}  {per_sec}  ETA {eta}";
+const BYTES: &str =
+    "{msg} [{bar:20}] {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  ETA {eta}";
+
 /// Shows how far long work has come. Goes away when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: &'static str,
+    template: &'static str,
     bar: ProgressBar,
     /// When it is to be shown, until it is; never if there is no terminal.
     due: Cell<Option<Instant>>,
@@ -21,12 +27,28 @@ pub(crate) struct Progress {
 impl Progress {
     /// Work on so many events.
     pub(crate) fn events(what: &'static str, total: u64) -> Self {
+        Self::new(what, EVENTS, total)
+    }
+
+    /// Work on so many bytes.
+    pub(crate) fn bytes(what: &'static str, total: u64) -> Self {
+        Self::new(what, BYTES, total)
+    }
+
+    fn new(what: &'static str, template: &'static str, total: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
         Self {
             what,
+            template,
             bar: ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()),
             due: Cell::new(terminal.then(|| Instant::now() + GRACE)),
         }
+    }
+
+    /// The work has come to here, of so much as is known now.
+    pub(crate) fn of(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.at(done);
     }
 
     /// The work has come to here.
@@ -39,9 +61,7 @@ impl Progress {
     }
 
     fn show(&self) {
-        let template =
-            "{msg} [{bar:20}] {percent:>3}%  {human_pos} of {human_len}  {per_sec}  ETA {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = ProgressStyle::with_template(self.template) {
             self.bar.set_style(style.progress_chars("=> "));
         }
         self.bar.set_message(self.what);

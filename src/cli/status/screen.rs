@@ -10,20 +10,22 @@ use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
 use crate::cli::output::table::{Column, Table};
-use crate::units::{count_of, format_count, format_duration};
+use crate::units::{count_of, format_count, format_duration, format_size};
 
 pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     let report = &status.report;
-    let mut lines = vec![
+    let mut lines = paused(out, report);
+    lines.extend([
         field(out, "ledger", &ledger(report)),
         field(out, "leader", &leader(out, status)),
         field(out, "node", &node(out, status)),
         field(out, "tasks", &tasks(out.paint, report)),
         field(out, "runs", &runs(out.paint, report)),
         String::new(),
-    ];
+    ]);
     lines.extend(queues(out, report));
     lines.push(String::new());
+    lines.extend(backups(out, report));
     lines.extend(projections(
         out,
         &status.projections,
@@ -41,6 +43,32 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
         );
     }
     lines
+}
+
+/// Loud, and first: whoever looks why nothing runs must not have to search.
+fn paused(out: &Out, report: &StatusReport) -> Vec<String> {
+    let Some(paused) = &report.paused else {
+        return Vec::new();
+    };
+    let word = out.paint.bad("PAUSED");
+    let at = out.times.full(paused.at);
+    vec![
+        format!("{word}  by {} at {at}: nothing is started", paused.by),
+        "        look at what waits, then `ledger resume`".to_owned(),
+    ]
+}
+
+fn backups(out: &Out, report: &StatusReport) -> Option<String> {
+    let last = report.backups.last.as_ref()?;
+    let behind = report.events.last.0.saturating_sub(last.recorded.0);
+    let age = format_duration(report.now.since(last.at));
+    let text = format!(
+        "{age} ago, up to seq {}, {}; {} since",
+        last.seq,
+        format_size(last.bytes),
+        count_of(behind, "event")
+    );
+    Some(field(out, "backup", &text))
 }
 
 fn field(out: &Out, name: &str, value: &str) -> String {
@@ -252,6 +280,9 @@ fn warnings(status: &Status) -> Vec<String> {
             "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
                 .to_owned(),
         );
+    }
+    if let Some(failing) = &status.report.backups.failing {
+        warnings.push(format!("the last backup failed: {}", failing.reason));
     }
     if status.report.tasks.dead > 0 {
         warnings

@@ -10,7 +10,7 @@ use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
 use crate::store::journal::{Access, Files, Recovered, SegmentDir, recover, segment_name};
 use crate::store::redb::{self, HeadFile, HeadFileFault, check_head_file};
-use crate::store::{Blocks, LogReader, Offline, OpenError, ReadError};
+use crate::store::{Blocks, LogReader, LogTree, Offline, OpenError, ReadError};
 
 /// A ledger's files, opened for reading alone.
 #[derive(Debug)]
@@ -85,6 +85,15 @@ impl LogReader for OfflineReader {
         let missing = self.missing.iter();
         let end = missing.map(|missing| Err(ReadError::Damaged(missing.clone())));
         Ok(Box::new(found.chain(end)))
+    }
+
+    fn tree(&self) -> Result<LogTree<'_>, ReadError> {
+        // An end that is missing is an error here as well.
+        self.head()?;
+        let (snapshot, ()) = self.tail.snapshot(|_| ());
+        let mut tree = self.sealed.tree_of(snapshot.sealed.head)?;
+        snapshot.grow(&mut tree);
+        Ok(tree)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
 use crate::store::block::pack_after;
 use crate::store::redb::RedbReader;
-use crate::store::{BLOCK_CAP, Block, Blocks, LogReader, ReadError};
+use crate::store::{BLOCK_CAP, Block, Blocks, LogReader, LogTree, ReadError};
 
 /// Reads a durable store; clones share it.
 #[derive(Debug, Clone)]
@@ -47,6 +47,13 @@ impl LogReader for DurableReader {
     fn blocks(&self, from: Seq) -> Result<Blocks<'_>, ReadError> {
         let (snapshot, sealed) = self.tail.snapshot(|_| self.redb.blocks(from));
         Ok(join(sealed?, snapshot, from))
+    }
+
+    fn tree(&self) -> Result<LogTree<'_>, ReadError> {
+        let (snapshot, ()) = self.tail.snapshot(|_| ());
+        let mut tree = self.redb.tree_of(snapshot.sealed.head)?;
+        snapshot.grow(&mut tree);
+        Ok(tree)
     }
 }
 

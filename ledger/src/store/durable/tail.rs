@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::Settings;
 use crate::chain::{Batch, Head};
 use crate::ids::Seq;
+use crate::store::LogTree;
 use crate::store::redb::StoreHead;
 
 #[derive(Debug)]
@@ -50,6 +51,19 @@ pub(super) struct Snapshot {
     pub(super) sealed: StoreHead,
     pub(super) head: StoreHead,
     pub(super) batches: Vec<Arc<Batch>>,
+}
+
+impl Snapshot {
+    /// Adds the events that are not sealed to the sealed tree.
+    pub(super) fn grow(&self, tree: &mut LogTree<'_>) {
+        let sealed = self.sealed.head.seq;
+        for batch in &self.batches {
+            let events = batch.events().zip(batch.prev().seq.next().0..);
+            // The first batch may begin among the sealed events.
+            let new = events.filter(|(_, seq)| *seq > sealed.0);
+            tree.append(new.map(|((bytes, _), _)| bytes), batch.head().hash);
+        }
+    }
 }
 
 impl Tail {

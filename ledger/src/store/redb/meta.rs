@@ -1,14 +1,16 @@
-//! The tables of layouts 1 and 2, and what the store says of itself.
+//! The tables of layouts 1 to 3, and what the store says of itself.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `blocks` | u64, seq of the block's first event | a block ([`crate::store::Block`]) |
+//! | `tree` | u8 level, u64 index | a row of the Merkle tree ([`crate::merkle::TileRow`]) |
 //! | `meta` | `layout` | u32, the layout's version |
 //! | `meta` | `ledger` | 16 bytes, the ledger id |
-//! | `meta` | `head` | u64 seq, 32 bytes hash, u64 term, u64 recorded_at, u64 bytes of all events |
+//! | `meta` | `head` | u64 seq, 32 bytes hash, u64 term, u64 recorded_at, u64 bytes of all events, 32 bytes root of the tree |
 //!
-//! Little endian. `head` is written in the same transaction as the blocks it stands for. In layout 2
-//! there may be a journal with events behind them; in layout 1 there is none.
+//! Little endian. `head` is written in the same transaction as the blocks and rows it stands for.
+//! Layouts 1 and 2 have no tree: neither the table nor the root in `head`. From layout 2 on there may
+//! be a journal with events behind the blocks; in layout 1 there is none.
 
 use ::redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use uuid::Uuid;
@@ -17,25 +19,32 @@ use super::reader::{from_storage, from_table, from_transaction};
 use crate::chain::Head;
 use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq, Term};
+use crate::merkle::TreeHash;
 use crate::store::{Block, OpenError};
 use crate::time::Timestamp;
 
 /// Version of what stands in redb and how; apart from the event encoding, which never changes.
-pub const LAYOUT: Layout = Layout(2);
-/// The first layout, which this code still reads; writing makes it the newest.
+pub const LAYOUT: Layout = Layout(3);
+/// The first layout, which this code still reads; opening for writing makes it the newest.
 const OLDEST: Layout = Layout(1);
+/// The first layout with a tree.
+const WITH_TREE: Layout = Layout(3);
 
 /// A version of the store's layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layout(pub u32);
 
 pub(super) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+/// By tile level and index in it.
+pub(super) const TREE: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tree");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const LAYOUT_ROW: &str = "layout";
 pub(super) const LEDGER_ROW: &str = "ledger";
 pub(super) const HEAD_ROW: &str = "head";
 
-const HEAD_LEN: usize = 64;
+/// Bytes of a head without a tree.
+const PLAIN_LEN: usize = 64;
+const HEAD_LEN: usize = PLAIN_LEN + 32;
 
 /// The head as stored: with the bytes of all events up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,24 +53,32 @@ pub(in crate::store) struct StoreHead {
     pub(in crate::store) event_bytes: u64,
 }
 
+/// How far a store reaches, and the root of the tree over its events, if it keeps one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) head: StoreHead,
+    pub(super) root: Option<TreeHash>,
+}
+
 impl StoreHead {
-    pub(super) fn encode(&self) -> [u8; HEAD_LEN] {
+    /// The `head` row.
+    pub(super) fn encode(&self, root: TreeHash) -> [u8; HEAD_LEN] {
         let mut out = [0; HEAD_LEN];
         out[..8].copy_from_slice(&self.head.seq.0.to_le_bytes());
         out[8..40].copy_from_slice(&self.head.hash.0);
         out[40..48].copy_from_slice(&self.head.term.0.to_le_bytes());
         out[48..56].copy_from_slice(&self.head.recorded_at.0.to_le_bytes());
-        out[56..].copy_from_slice(&self.event_bytes.to_le_bytes());
+        out[56..PLAIN_LEN].copy_from_slice(&self.event_bytes.to_le_bytes());
+        out[PLAIN_LEN..].copy_from_slice(&root.0);
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; HEAD_LEN] = bytes.try_into().ok()?;
+    fn decode(bytes: &[u8; PLAIN_LEN]) -> Self {
         let u64_at = |at: usize| {
             let field: [u8; 8] = bytes[at..at + 8].try_into().expect("inside 64 bytes");
             u64::from_le_bytes(field)
         };
-        Some(Self {
+        Self {
             head: Head {
                 seq: Seq(u64_at(0)),
                 hash: Hash(bytes[8..40].try_into().expect("32 bytes")),
@@ -69,6 +86,22 @@ impl StoreHead {
                 recorded_at: Timestamp(u64_at(48)),
             },
             event_bytes: u64_at(56),
+        }
+    }
+}
+
+impl Extent {
+    /// The `head` row of a layout.
+    fn decode(layout: Layout, row: &[u8]) -> Option<Self> {
+        let (plain, root) = row.split_first_chunk()?;
+        let root = match (layout >= WITH_TREE, root) {
+            (false, []) => None,
+            (true, root) => Some(TreeHash(root.try_into().ok()?)),
+            (false, _) => return None,
+        };
+        Some(Self {
+            head: StoreHead::decode(plain),
+            root,
         })
     }
 }
@@ -79,7 +112,7 @@ fn damaged(error: impl std::fmt::Display) -> OpenError {
 
 /// Reads and cross-checks what the store says of itself: the layout, which ledger it is, and that
 /// its last block is where its head says it ends.
-pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
+pub(super) fn load(db: &Database) -> Result<(LedgerId, Extent), OpenError> {
     let txn = db.begin_read();
     let txn = txn.map_err(|e| OpenError::of(from_transaction(e)))?;
     let table = |e| OpenError::of(from_table(e));
@@ -107,7 +140,8 @@ pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
     let id: [u8; 16] = row(LEDGER_ROW)?
         .try_into()
         .map_err(|_| malformed(LEDGER_ROW))?;
-    let head = StoreHead::decode(&row(HEAD_ROW)?).ok_or_else(|| malformed(HEAD_ROW))?;
+    let extent = Extent::decode(layout, &row(HEAD_ROW)?).ok_or_else(|| malformed(HEAD_ROW))?;
+    let head = extent.head;
     let blocks = txn.open_table(BLOCKS).map_err(table)?;
     let last = blocks.last().map_err(storage)?;
     let last = last.ok_or_else(|| damaged("it has no events"))?;
@@ -121,5 +155,5 @@ pub(super) fn load(db: &Database) -> Result<(LedgerId, StoreHead), OpenError> {
             head.head.hash.short(),
         )));
     }
-    Ok((LedgerId(Uuid::from_bytes(id)), head))
+    Ok((LedgerId(Uuid::from_bytes(id)), extent))
 }

@@ -1,7 +1,7 @@
 //! The durable store: blocks in redb, and beside it a small file that says how far they reach.
 //!
 //! ```text
-//! DIR/ledger.redb   tables `meta` and `blocks` (layout 1, see `meta.rs` and FORMAT.md)
+//! DIR/ledger.redb   tables `meta`, `blocks` and `tree` (see `meta.rs` and FORMAT.md)
 //! DIR/head          lower bound of the head (`head_file.rs`)
 //! ```
 //!
@@ -20,6 +20,7 @@ mod meta;
 mod offline;
 mod overlay;
 mod reader;
+mod tree;
 mod writer;
 
 #[cfg(test)]
@@ -44,13 +45,13 @@ use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use self::backend::{HEADER_LEN, WriterFile};
 use self::contain::contain;
-use self::meta::{LAYOUT_ROW, LEDGER_ROW, META};
 use self::reader::Shared;
-use self::writer::{Failure, Writer};
+use self::writer::{Change, Failure, Repair, Writer};
 use super::memory::admit;
 use super::{AppendError, Block, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
+use crate::merkle::{TreeWriter, leaf_hashes};
 
 /// Name of redb's file in the data directory.
 pub const STORE_FILE: &str = "ledger.redb";
@@ -196,13 +197,18 @@ impl RedbStore {
             tail.check(&ChainKey::new(shared.ledger_id))
                 .map_err(|e| OpenError::Damaged(e.to_string()))?;
         }
+        let tree = tree::resume(&reader).map_err(OpenError::of)?;
         let head_file = head_file()?;
         file.accept().map_err(|error| OpenError::Io {
             what: format!("repairing {STORE_FILE}"),
             error,
         })?;
         shared.accept();
-        let writer = Writer::new(shared, head_file, tail);
+        let tree = match tree {
+            Some(tree) => tree,
+            None => plant(&reader)?,
+        };
+        let writer = Writer::new(shared, head_file, tail, tree);
         Ok((Self { writer }, checked))
     }
 
@@ -309,25 +315,33 @@ fn write_store(file: File, ledger_id: LedgerId, genesis: &Batch) -> io::Result<(
     synced.sync_all()
 }
 
+/// Gives a store of an older layout its tree: reads all of it.
+fn plant(reader: &RedbReader) -> Result<TreeWriter, OpenError> {
+    let (tree, rows) = tree::build(reader).map_err(OpenError::of)?;
+    let planted = Writer::plant(&reader.shared, &tree, &rows);
+    planted.map_err(|error| OpenError::Io {
+        what: "making the Merkle tree of a ledger that has none yet".into(),
+        error,
+    })?;
+    Ok(tree)
+}
+
 /// Writes a new store's tables in one transaction.
 fn initialize(db: &Database, ledger_id: LedgerId, genesis: &Batch) -> Result<(), Failure> {
-    let txn = db.begin_write()?;
-    {
-        let mut meta = txn.open_table(META)?;
-        meta.insert(LAYOUT_ROW, &LAYOUT.0.to_le_bytes()[..])?;
-        meta.insert(LEDGER_ROW, &ledger_id.0.as_bytes()[..])?;
-        let head = StoreHead {
+    let mut tree = TreeWriter::new();
+    let mut leaves = Vec::new();
+    leaf_hashes(genesis.events().map(|(bytes, _)| bytes), &mut leaves);
+    let change = Change {
+        ledger: Some(ledger_id),
+        rows: &tree.append(&leaves),
+        blocks: &pack(genesis, None),
+        head: StoreHead {
             head: genesis.head(),
             event_bytes: genesis.byte_len() as u64,
-        };
-        meta.insert(meta::HEAD_ROW, &head.encode()[..])?;
-        let mut blocks = txn.open_table(meta::BLOCKS)?;
-        for block in pack(genesis, None) {
-            blocks.insert(block.first().0, block.as_bytes())?;
-        }
-    }
-    txn.commit()?;
-    Ok(())
+        },
+        root: tree.root(),
+    };
+    writer::write(db, &change, Repair::Full)
 }
 
 fn new_file(path: &Path) -> io::Result<File> {

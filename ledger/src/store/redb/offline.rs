@@ -25,7 +25,7 @@ use super::{
 };
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
-use crate::store::{Blocks, LogReader, Offline, OpenError, ReadError};
+use crate::store::{Blocks, LogReader, LogTree, Offline, OpenError, ReadError};
 
 /// A ledger's files, opened for reading alone.
 #[derive(Debug)]
@@ -125,6 +125,11 @@ impl OfflineReader {
         self.reader.sealed()
     }
 
+    /// The tree over the events up to a head that is sealed.
+    pub(in crate::store) fn tree_of(&self, upto: Head) -> Result<LogTree<'_>, ReadError> {
+        self.reader.tree_of(upto).map_err(|e| self.explain(e))
+    }
+
     /// Checks redb's own structures, which the chain does not cover: every page's checksum, and
     /// which pages are taken for free. Reads the whole file.
     ///
@@ -184,6 +189,10 @@ impl LogReader for OfflineReader {
         Ok(Box::new(
             blocks.map(|block| block.map_err(|e| self.explain(e))),
         ))
+    }
+
+    fn tree(&self) -> Result<LogTree<'_>, ReadError> {
+        self.reader.tree().map_err(|e| self.explain(e))
     }
 }
 

@@ -11,10 +11,11 @@ use ::redb::{
 };
 
 use super::contain::{contain, discard};
-use super::meta::{self, BLOCKS, StoreHead};
+use super::meta::{self, BLOCKS, Extent, StoreHead};
+use super::tree::tree_of;
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
-use crate::store::{Block, BlockFault, Blocks, LogReader, OpenError, ReadError};
+use crate::store::{Block, BlockFault, Blocks, LogReader, LogTree, OpenError, ReadError};
 
 /// What the two halves of an open store share.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct Shared {
     pub(super) ledger_id: LedgerId,
     /// Taken out when the store is closed; readers that are left over get an error.
     db: RwLock<Option<Database>>,
-    head: Mutex<StoreHead>,
+    extent: Mutex<Extent>,
     /// Whether closing may write: only once a writer has accepted the store.
     accepted: AtomicBool,
 }
@@ -32,10 +33,10 @@ impl Shared {
     pub(super) fn load(db: Database) -> Result<Self, OpenError> {
         let loaded = contain(|| meta::load(&db)).unwrap_or_else(|e| Err(OpenError::Damaged(e)));
         match loaded {
-            Ok((ledger_id, head)) => Ok(Self {
+            Ok((ledger_id, extent)) => Ok(Self {
                 ledger_id,
                 db: RwLock::new(Some(db)),
-                head: Mutex::new(head),
+                extent: Mutex::new(extent),
                 accepted: AtomicBool::new(false),
             }),
             Err(error) => {
@@ -51,11 +52,15 @@ impl Shared {
     }
 
     pub(super) fn head(&self) -> StoreHead {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+        self.extent().head
     }
 
-    pub(super) fn set_head(&self, head: StoreHead) {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+    pub(super) fn extent(&self) -> Extent {
+        *self.extent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_extent(&self, extent: Extent) {
+        *self.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
     }
 
     /// Runs `f` on the open database; `None` once it is closed.
@@ -88,7 +93,7 @@ impl Drop for Shared {
 /// Reads a redb store; clones share it.
 #[derive(Debug, Clone)]
 pub struct RedbReader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl RedbReader {
@@ -104,6 +109,11 @@ impl RedbReader {
     /// The head, and the bytes of all events up to it.
     pub(in crate::store) fn sealed(&self) -> StoreHead {
         self.shared.head()
+    }
+
+    /// The tree over the events up to a head that is sealed.
+    pub(in crate::store) fn tree_of(&self, upto: Head) -> Result<LogTree<'_>, ReadError> {
+        tree_of(self, upto)
     }
 
     fn range(&self, from: Seq) -> Result<Range<'static, u64, &'static [u8]>, ReadError> {
@@ -143,6 +153,10 @@ impl LogReader for RedbReader {
             range: Some(self.range(from)?),
             from,
         }))
+    }
+
+    fn tree(&self) -> Result<LogTree<'_>, ReadError> {
+        self.tree_of(self.shared.head().head)
     }
 }
 
@@ -201,7 +215,7 @@ fn parse(key: Seq, bytes: Vec<u8>) -> Result<Block, ReadError> {
     }
 }
 
-fn closed() -> ReadError {
+pub(super) fn closed() -> ReadError {
     ReadError::Io(std::io::Error::other("the store was closed"))
 }
 

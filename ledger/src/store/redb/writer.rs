@@ -14,10 +14,13 @@ use ::redb::{CommitError, Database, StorageError, TableError, TransactionError};
 
 use super::contain::contain;
 use super::head_file::HeadFile;
-use super::meta::{BLOCKS, HEAD_ROW, LAYOUT, LAYOUT_ROW, META, StoreHead};
+use super::meta::{
+    BLOCKS, Extent, HEAD_ROW, LAYOUT, LAYOUT_ROW, LEDGER_ROW, META, StoreHead, TREE,
+};
 use super::reader::Shared;
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
+use crate::merkle::{TileRow, TreeRoot, TreeWriter, leaf_hashes};
 use crate::store::memory::admit;
 use crate::store::{AppendError, Block, pack};
 
@@ -34,17 +37,24 @@ pub(super) struct Writer {
     head_file: Option<File>,
     /// The last block while it is small enough to be joined.
     pub(super) tail: Option<Block>,
+    tree: TreeWriter,
     /// What the failed append said; nothing more is written after it.
     failed: Option<String>,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, head_file: Option<File>, tail: Option<Block>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        head_file: Option<File>,
+        tail: Option<Block>,
+        tree: TreeWriter,
+    ) -> Self {
         Self {
             key: ChainKey::new(shared.ledger_id),
             shared,
             head_file,
             tail,
+            tree,
             failed: None,
         }
     }
@@ -73,8 +83,8 @@ impl Writer {
             .tail
             .take_if(|tail| tail.as_bytes().len() + written <= JOIN_CAP);
         let blocks = pack(batch, tail.as_ref());
-        self.commit(&blocks, &next, Repair::Full)?;
-        self.shared.set_head(next);
+        let events = batch.events().map(|(bytes, _)| bytes);
+        self.commit(&blocks, events, next, Repair::Full)?;
         self.tail = blocks
             .into_iter()
             .next_back()
@@ -91,35 +101,55 @@ impl Writer {
         if let Some(earlier) = &self.failed {
             return Err(AppendError::Io(io::Error::other(earlier.clone())));
         }
-        self.commit(blocks, &next, Repair::Quick)?;
-        self.shared.set_head(next);
+        let events = blocks.iter().flat_map(Block::iter);
+        self.commit(blocks, events, next, Repair::Quick)?;
         self.tail = None;
         Ok(())
     }
 
-    fn commit(
+    /// Writes blocks, and what `events`, the new ones in them, add to the tree.
+    fn commit<'e>(
         &mut self,
         blocks: &[Block],
-        head: &StoreHead,
+        events: impl IntoIterator<Item = &'e [u8]>,
+        head: StoreHead,
         repair: Repair,
     ) -> Result<(), AppendError> {
-        self.try_commit(blocks, head, repair)
-            .inspect_err(|error| self.failed = Some(error.to_string()))
+        let mut leaves = Vec::new();
+        leaf_hashes(events, &mut leaves);
+        let rows = self.tree.append(&leaves);
+        let change = Change {
+            ledger: None,
+            blocks,
+            rows: &rows,
+            head,
+            root: self.tree.root(),
+        };
+        self.try_commit(&change, repair)
+            .inspect_err(|error| self.failed = Some(error.to_string()))?;
+        self.shared.set_extent(change.extent());
+        Ok(())
     }
 
-    fn try_commit(
-        &self,
-        blocks: &[Block],
-        head: &StoreHead,
-        repair: Repair,
-    ) -> Result<(), AppendError> {
-        let write = |db: &Database| write(db, blocks, head, repair);
-        match self.shared.with(|db| contain(|| write(db))) {
-            Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(Failure(error)))) if is_full(&error) => Err(AppendError::Full(error)),
-            Some(Ok(Err(Failure(error)))) => Err(AppendError::Io(error)),
-            Some(Err(panic)) => Err(AppendError::Io(io::Error::other(panic))),
-            None => Err(AppendError::Io(io::Error::other("the store was closed"))),
+    /// Makes the tree of a store that has none yet.
+    pub(super) fn plant(shared: &Shared, tree: &TreeWriter, rows: &[TileRow]) -> io::Result<()> {
+        let change = Change {
+            ledger: None,
+            blocks: &[],
+            rows,
+            head: shared.head(),
+            root: tree.root(),
+        };
+        apply(shared, &change, Repair::Quick)?;
+        shared.set_extent(change.extent());
+        Ok(())
+    }
+
+    fn try_commit(&self, change: &Change<'_>, repair: Repair) -> Result<(), AppendError> {
+        match apply(&self.shared, change, repair) {
+            Ok(()) => Ok(()),
+            Err(error) if is_full(&error) => Err(AppendError::Full(error)),
+            Err(error) => Err(AppendError::Io(error)),
         }
     }
 
@@ -149,25 +179,66 @@ pub(super) fn ledger_id(writer: &Writer) -> LedgerId {
     writer.shared.ledger_id
 }
 
-/// One transaction: the blocks, the first of which may replace the last one there.
+/// What one transaction writes.
+pub(super) struct Change<'a> {
+    /// Which ledger it is, in the first change.
+    pub(super) ledger: Option<LedgerId>,
+    /// The first may replace the last one there.
+    pub(super) blocks: &'a [Block],
+    pub(super) rows: &'a [TileRow],
+    pub(super) head: StoreHead,
+    /// The tree up to the head.
+    pub(super) root: TreeRoot,
+}
+
+impl Change<'_> {
+    fn extent(&self) -> Extent {
+        Extent {
+            head: self.head,
+            root: Some(self.root.hash),
+        }
+    }
+}
+
+fn apply(shared: &Shared, change: &Change<'_>, repair: Repair) -> io::Result<()> {
+    match shared.with(|db| contain(|| write(db, change, repair))) {
+        Some(Ok(Ok(()))) => Ok(()),
+        Some(Ok(Err(Failure(error)))) => Err(error),
+        Some(Err(panic)) => Err(io::Error::other(panic)),
+        None => Err(io::Error::other("the store was closed")),
+    }
+}
+
+/// One transaction.
 ///
-/// They are inserted one by one: redb's cursor at the end of a table would do for all of them, but
+/// Blocks are inserted one by one: redb's cursor at the end of a table would do for all of them, but
 /// writes the leaf before them again, where `insert` leaves one that holds a single large value alone.
-pub(super) fn write(
-    db: &Database,
-    blocks: &[Block],
-    head: &StoreHead,
-    repair: Repair,
-) -> Result<(), Failure> {
+pub(super) fn write(db: &Database, change: &Change<'_>, repair: Repair) -> Result<(), Failure> {
+    let Change { head, root, .. } = change;
+    if root.size.last() != head.head.seq {
+        let ends = (root.size, head.head.seq);
+        let why = format!(
+            "the tree has {} leaves, the ledger {} events",
+            ends.0, ends.1
+        );
+        return Err(Failure(io::Error::other(why)));
+    }
     let mut txn = db.begin_write()?;
     txn.set_quick_repair(repair == Repair::Quick);
     {
         let mut table = txn.open_table(BLOCKS)?;
-        for block in blocks {
+        for block in change.blocks {
             table.insert(block.first().0, block.as_bytes())?;
         }
+        let mut tree = txn.open_table(TREE)?;
+        for row in change.rows {
+            tree.insert((row.level, row.index), &row.to_bytes()[..])?;
+        }
         let mut meta = txn.open_table(META)?;
-        meta.insert(HEAD_ROW, &head.encode()[..])?;
+        if let Some(ledger) = change.ledger {
+            meta.insert(LEDGER_ROW, &ledger.0.as_bytes()[..])?;
+        }
+        meta.insert(HEAD_ROW, &head.encode(root.hash)[..])?;
         meta.insert(LAYOUT_ROW, &LAYOUT.0.to_le_bytes()[..])?;
     }
     txn.commit()?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::super::*;
 use crate::hash::Hash;
 use crate::ids::Term;
+use crate::store::LogTree;
 use crate::store::redb::tests::{new_store, open_over, read_over};
 use crate::store::samples::{batch, genesis, ledger_id};
 use crate::store::sim::{Disk, Image, Name};
@@ -70,8 +71,10 @@ pub(super) fn verified(disk: &Disk) -> Report {
     verify_reader(&reader, NonZeroUsize::MIN, &|_, _| {}).unwrap()
 }
 
-/// The hash of every event.
+/// The hash of every event; the tree is the one over them.
 pub(super) fn hashes(reader: &dyn LogReader) -> Vec<Hash> {
+    let all = LogTree::of_blocks(reader.blocks(Seq::FIRST).unwrap()).unwrap();
+    assert_eq!(reader.tree().unwrap().root(), all.root());
     try_hashes(reader).unwrap()
 }
 

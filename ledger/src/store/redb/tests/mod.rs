@@ -5,6 +5,7 @@ mod basics;
 mod crash;
 mod damage;
 mod model;
+mod tree;
 
 use super::*;
 

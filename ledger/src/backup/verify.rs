@@ -1,0 +1,169 @@
+//! Is a backup what was written? Every file against the manifest, then the whole chain up to the
+//! head that it stands for.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::manifest::{BlockFile, MANIFEST_FILE, Manifest, ManifestError};
+use super::reader::BackupReader;
+use crate::hash::Hash;
+use crate::verify::verify_intact;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupFinding {
+    /// The file it concerns; absent if it is the backup as a whole.
+    pub file: Option<String>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl BackupFinding {
+    fn of(file: impl Into<String>, what: impl fmt::Display) -> Self {
+        Self {
+            file: Some(file.into()),
+            what: what.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for BackupFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "{file}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// What a check has found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// What the backup says it holds; absent if that can't be read.
+    pub manifest: Option<(Manifest, Hash)>,
+    /// What is wrong; nothing if it is good.
+    pub findings: Vec<BackupFinding>,
+}
+
+impl Checked {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Checks the backup in a directory; `progress` is told how many of its bytes were looked at, twice
+/// each, and of how many.
+///
+/// # Errors
+/// If the file system failed, or the backup is of a newer format: nothing is known of it then.
+pub fn verify_backup(
+    dir: &Path,
+    threads: NonZeroUsize,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Checked, ManifestError> {
+    let (manifest, hash) = match Manifest::read(dir) {
+        Ok(read) => read,
+        Err(ManifestError::Io(e)) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(ManifestError::Io(e));
+        }
+        Err(ManifestError::Newer(format)) => return Err(ManifestError::Newer(format)),
+        Err(error) => {
+            return Ok(Checked {
+                manifest: None,
+                findings: vec![BackupFinding::of(MANIFEST_FILE, error)],
+            });
+        }
+    };
+    let mut findings = check_names(dir, &manifest)?;
+    let (mut done, total) = (0, manifest.bytes() * 2);
+    for file in &manifest.files {
+        let found = check_file(dir, file, &mut |bytes| {
+            done += bytes;
+            progress(done, total);
+        })?;
+        findings.extend(found.map(|what| BackupFinding::of(file.file.as_str(), what)));
+    }
+    // The chain over files that are not those that were written would only say so once more.
+    if findings.is_empty() {
+        let reader = BackupReader::over(dir, manifest.clone());
+        let half = manifest.bytes();
+        let report = verify_intact(&reader, &[], threads, &|events, all| {
+            let share = u128::from(half) * u128::from(events) / u128::from(all.max(1));
+            progress(half + u64::try_from(share).unwrap_or(half), total);
+        });
+        findings.extend(report.findings.iter().map(|finding| BackupFinding {
+            file: None,
+            what: finding.to_string(),
+        }));
+    }
+    Ok(Checked {
+        manifest: Some((manifest, hash)),
+        findings,
+    })
+}
+
+/// Nothing is there that the manifest does not name.
+fn check_names(dir: &Path, manifest: &Manifest) -> io::Result<Vec<BackupFinding>> {
+    let known: BTreeSet<&str> = manifest.files.iter().map(|f| f.file.as_str()).collect();
+    let mut strangers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name != MANIFEST_FILE && !known.contains(&*name) {
+            strangers.push(BackupFinding::of(name, "it is no part of the backup"));
+        }
+    }
+    strangers.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(strangers)
+}
+
+/// What is wrong with a file, if anything is.
+fn check_file(
+    dir: &Path,
+    file: &BlockFile,
+    read: &mut dyn FnMut(u64),
+) -> io::Result<Option<String>> {
+    let path = dir.join(file.file.as_str());
+    let meta = match fs::symlink_metadata(&path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some("it is missing".into())),
+        Err(e) => return Err(e),
+    };
+    if !meta.is_file() {
+        return Ok(Some("it is not a file of its own".into()));
+    }
+    if meta.len() != file.bytes {
+        return Ok(Some(format!(
+            "it has {} bytes, not {}",
+            meta.len(),
+            file.bytes
+        )));
+    }
+    let hash = hash_file(&path, read)?;
+    Ok((hash != file.blake3)
+        .then(|| format!("its hash is {}, not {}", hash.short(), file.blake3.short())))
+}
+
+fn hash_file(path: &Path, read: &mut dyn FnMut(u64)) -> io::Result<Hash> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(Hash(*hasher.finalize().as_bytes())),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                read(n as u64);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `ledger restore` and `ledger import`: a data directory from a backup or an export. What they
+//! make is paused.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use ledger_core::hash::Hash;
+use ledger_core::ids::{LedgerId, Seq};
+use serde::Serialize;
+
+use super::backup::{DirArg, of_manifest};
+use super::error::{Exit, Failure};
+use super::globals::Globals;
+use super::init::of_boot;
+use super::output::escape::escape;
+use super::output::progress::Progress;
+use super::output::{Buffering, Paging};
+use crate::api::wire::{ApiError, ErrorCode};
+use crate::node::found::{FoundError, Founded, import, restore};
+
+/// Options of `restore`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// Which: a name, `latest`, or the path of a backup
+    #[arg(value_name = "BACKUP")]
+    backup: String,
+    /// The data directory to make [default: the one that all commands use]
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    #[command(flatten)]
+    dir: DirArg,
+}
+
+/// Options of `import`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// A complete export (`ledger export --format jsonl`), or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// The data directory to make [default: the one that all commands use]
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    data_dir: String,
+    ledger_id: LedgerId,
+    from_seq: Seq,
+    from_hash: Hash,
+    incarnation: String,
+    seq: Seq,
+    hash: Hash,
+    paused: bool,
+}
+
+pub(crate) fn run_restore(globals: &Globals, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let backup = if args.backup.contains('/') {
+        PathBuf::from(&args.backup)
+    } else {
+        let (catalog, _) = args.dir.catalog(globals, &globals.data_dir()?)?;
+        catalog.find(&args.backup)?.path
+    };
+    let into = target(globals, args.into.as_deref())?;
+    let bar = Progress::events("restoring", 0);
+    let founded = restore(&backup, &into, &|done, total| bar.of(done, total)).map_err(of_found)?;
+    drop(bar);
+    show(globals, &into, founded)
+}
+
+pub(crate) fn run_import(globals: &Globals, args: &ImportArgs) -> Result<Exit, Failure> {
+    let into = target(globals, args.into.as_deref())?;
+    let unreadable = |error: io::Error| {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => ErrorCode::NotFound,
+            _ => ErrorCode::Failed,
+        };
+        ApiError::new(code, format!("{} can't be read", args.file)).because(error)
+    };
+    let (lines, total): (Box<dyn Read>, u64) = if args.file == "-" {
+        (Box::new(io::stdin().lock()), 0)
+    } else {
+        let file = File::open(&args.file).map_err(unreadable)?;
+        let len = file.metadata().map_err(unreadable)?.len();
+        (Box::new(file), len)
+    };
+    let bar = Progress::bytes("importing", total);
+    let lines = BufReader::with_capacity(
+        256 * 1024,
+        Counted {
+            lines,
+            bar: &bar,
+            read: 0,
+        },
+    );
+    let founded = import_lines(lines, &into)?;
+    drop(bar);
+    show(globals, &into, founded)
+}
+
+fn import_lines(lines: impl BufRead, into: &Path) -> Result<Founded, Failure> {
+    Ok(import(lines, into, &|_| {}).map_err(of_found)?)
+}
+
+/// What is read moves the bar.
+struct Counted<'a> {
+    lines: Box<dyn Read>,
+    bar: &'a Progress,
+    read: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.lines.read(buffer)?;
+        self.read += n as u64;
+        self.bar.at(self.read);
+        Ok(n)
+    }
+}
+
+fn target(globals: &Globals, into: Option<&Path>) -> Result<PathBuf, Failure> {
+    match into {
+        Some(into) => std::path::absolute(into).map_err(|e| {
+            ApiError::new(ErrorCode::Failed, "the current directory can't be told")
+                .because(e)
+                .into()
+        }),
+        None => Ok(globals.data_dir()?),
+    }
+}
+
+fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failure> {
+    let Founded {
+        ledger_id,
+        from: (from_seq, from_hash),
+        head,
+        incarnation,
+    } = founded;
+    let data_dir = into.display().to_string();
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    if globals.json {
+        out.json(&Shown {
+            data_dir,
+            ledger_id,
+            from_seq,
+            from_hash,
+            incarnation,
+            seq: head.seq,
+            hash: head.hash,
+            paused: true,
+        })?;
+    } else {
+        out.line(format_args!(
+            "ledger {ledger_id} is in {}, up to seq {from_seq} with hash {from_hash}",
+            escape(&data_dir)
+        ))?;
+        out.line(format_args!(
+            "seq {} says where it came from; nothing is started until `ledger resume`",
+            head.seq
+        ))?;
+        out.line("keys and ledger.toml are never in backups and exports: put them back before `ledger up`")?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+fn of_found(error: FoundError) -> Failure {
+    let message = error.to_string();
+    match error {
+        FoundError::NotEmpty(_) => ApiError::new(ErrorCode::Conflict, message)
+            .because("a restore or import never overwrites anything")
+            .hint("name a directory that is empty or not there with --into"),
+        FoundError::Io { .. } | FoundError::Lock(_) | FoundError::Build(_) => {
+            ApiError::new(ErrorCode::Failed, message)
+        }
+        FoundError::Manifest(error) => of_manifest(message, &error),
+        FoundError::Backup(_) => ApiError::new(ErrorCode::Tampered, message)
+            .hint("`ledger backup verify` says what is wrong; another backup may be good"),
+        FoundError::Import(_) => ApiError::new(ErrorCode::Tampered, message)
+            .hint("export it again, or bring the file back as it was exported"),
+        FoundError::Boot(error) => return of_boot(error),
+        FoundError::NotGood(_) => ApiError::new(ErrorCode::Tampered, message),
+    }
+    .into()
+}
