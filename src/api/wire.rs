@@ -117,7 +117,7 @@ pub struct CancelRequest {
     pub reason: Option<String>,
 }
 
-/// Starts what waits, in a ledger that was restored or imported.
+/// Starts what waits, in a ledger that was restored, imported or salvaged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeRequest {
