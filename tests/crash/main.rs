@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod copies;
 mod disk;
 mod outage;
 mod parts;

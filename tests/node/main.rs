@@ -8,10 +8,12 @@
 mod support;
 
 mod appending;
+mod backups;
 mod input;
 mod lifecycle;
 mod limits;
 mod patience;
+mod paused;
 mod priority;
 mod reading;
 mod startup;
