@@ -20,6 +20,7 @@ use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::progress::Progress;
 use super::output::{Buffering, Out, Paging};
+use super::restore::of_found;
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::lease::lock::LockError;
 use crate::node::salvage::{Failed, look};
@@ -179,7 +180,7 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
     }
     let salvaged = out.paint.good("salvaged");
     out.line(format_args!(
-        "{salvaged} into {}; its last event, seq {}, says so",
+        "{salvaged} into {}, which ends at seq {} and says so",
         shown(into),
         head.seq
     ))?;
@@ -228,9 +229,8 @@ impl From<Failed> for Failure {
         match failed {
             Failed::Lock(LockError::Held(_)) => ApiError::new(ErrorCode::Refused, message)
                 .hint("stop the node first; what it holds open is no salvage case yet"),
-            Failed::Lock(LockError::Io { .. }) | Failed::Random(_) => {
-                ApiError::new(ErrorCode::Failed, message)
-            }
+            Failed::Lock(LockError::Io { .. }) => ApiError::new(ErrorCode::Failed, message),
+            Failed::Settle(error) => return of_found(error),
             Failed::Salvage(SalvageError::Open(error)) => return error.into(),
             Failed::Salvage(error) => of_salvage(&error, message),
         }

@@ -1,18 +1,15 @@
 //! Making a ledger out of what is provably good of a damaged one ([`ledger_core::salvage`]), under
-//! the damaged one's lock, and with an event in it that says so.
+//! the damaged one's lock, and with a term in it that says so.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use ledger_core::clock;
-use ledger_core::envelope::{Draft, Origin};
-use ledger_core::event::{Event, LedgerEvent, LedgerSalvaged};
-use ledger_core::ids::Entity;
+use ledger_core::chain::Head;
+use ledger_core::event::{LedgerEvent, LedgerSalvaged};
 use ledger_core::salvage::{Salvage, SalvageError, Watch, check_target};
 use ledger_core::store::OpenError;
 
-use super::boot::own_uid;
-use super::ports::SeededRandom;
+use super::found::{FoundError, settle};
 use crate::lease::lock::{DirLock, LockError};
 
 /// Longest description of what was wrong, in characters: an event is no place for a report.
@@ -27,9 +24,9 @@ pub enum Failed {
     /// There is nothing to salvage, or it did not work.
     #[error(transparent)]
     Salvage(#[from] SalvageError),
-    /// The system gave no randomness.
-    #[error("no randomness can be had: {0}")]
-    Random(#[source] std::io::Error),
+    /// The new ledger could not be given its end.
+    #[error(transparent)]
+    Settle(#[from] FoundError),
 }
 
 /// A damaged ledger that was looked at. No node can start on it for as long as this lives.
@@ -75,27 +72,18 @@ impl Looked {
         into: &Path,
         threads: NonZeroUsize,
         watch: Watch<'_>,
-    ) -> Result<(ledger_core::chain::Head, LedgerSalvaged), Failed> {
-        let mut random = SeededRandom::from_system().map_err(Failed::Random)?;
-        let salvaged = self.event(random.draw().iter().map(|b| format!("{b:02x}")).collect());
-        let event = Event::from(LedgerEvent::Salvaged(salvaged.clone()));
-        let (kind, data) = event
-            .kind_and_data()
-            .expect("ledger.salvaged is an event of our own");
-        let named = "kinds and entities made of constants and a UUID follow their rules";
-        let now = clock::now();
-        let ledger = self.found.ledger_id.to_string();
-        let draft = Draft {
-            event_id: clock::event_id(now, random.draw()),
-            kind: kind.parse().expect(named),
-            version: 1,
-            subject: Entity::of("ledger", &ledger).expect(named),
-            origin: Origin::of(own_uid()),
-            idempotency_key: None,
-            data,
-        };
-        let written = self.found.write(into, &draft, now, threads, watch)?;
-        Ok((written.head, salvaged))
+    ) -> Result<(Head, LedgerSalvaged), Failed> {
+        let mut told = None;
+        let head = self.found.write(into, threads, watch, |dir, store| {
+            let event = |incarnation| {
+                let event = self.event(incarnation);
+                told = Some(event.clone());
+                LedgerEvent::Salvaged(event)
+            };
+            Ok::<_, Failed>(settle(dir, store, "salvage", event)?.head)
+        })?;
+        let told = told.unwrap_or_else(|| self.event(String::new()));
+        Ok((head, told))
     }
 
     fn event(&self, incarnation: String) -> LedgerSalvaged {

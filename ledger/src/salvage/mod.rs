@@ -24,7 +24,7 @@ mod tests;
 pub use left::{Chained, Left, Piece, PieceKind, Range, Why};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use scan::check_scan;
-pub use write::{LEFT_BEHIND, MANIFEST_FILE, PIECES_FILE, Written, check_target};
+pub use write::{LEFT_BEHIND, MANIFEST_FILE, PIECES_FILE, check_target};
 
 use std::fs::File;
 use std::io;
@@ -232,11 +232,14 @@ fn files(dir: &Path) -> Result<Vec<(PathBuf, String)>, SalvageError> {
     Ok(found)
 }
 
+/// What was found, and in which files.
+type LookedThrough = (Found, Vec<Origin>, Vec<Box<dyn Bytes>>);
+
 /// Looks through all files.
 fn look_through(
     files: Vec<(PathBuf, String)>,
     watch: Watch<'_>,
-) -> Result<(Found, Vec<Origin>, Vec<Box<dyn Bytes>>), SalvageError> {
+) -> Result<LookedThrough, SalvageError> {
     let mut found = Found::default();
     let mut origins = Vec::new();
     let mut sources: Vec<Box<dyn Bytes>> = Vec::new();

@@ -3,20 +3,18 @@
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::search::{count, events};
 use super::{Claim, Left, Salvage, SalvageError, Stage, Watch, io_error};
-use crate::chain::{Batch, BatchBuilder, ChainKey, Head};
-use crate::envelope::Draft;
+use crate::chain::{Batch, ChainKey, Head};
 use crate::files::{make_dir, make_dirs, new_file, sync_dir};
-use crate::ids::{LedgerId, Seq, Term};
+use crate::ids::{LedgerId, Seq};
 use crate::store::durable::{DurableStore, JOURNAL_DIR};
 use crate::store::redb::{HEAD_FILE, STORE_FILE};
 use crate::store::{AppendError, LogWriter};
-use crate::time::Timestamp;
 use crate::verify::verify_offline;
 
 /// Name of the directory with what was left behind.
@@ -30,13 +28,6 @@ pub const PIECES_FILE: &str = "pieces";
 const WORK: &str = "salvaging";
 /// Bytes of events that are appended at a time.
 const BATCH_BYTES: usize = 1024 * 1024;
-
-/// What was written.
-#[derive(Debug, Clone, Copy)]
-pub struct Written {
-    /// Where the new ledger ends: the event that tells of its salvage.
-    pub head: Head,
-}
 
 /// What stands in the manifest.
 #[derive(Serialize)]
@@ -52,46 +43,60 @@ struct Manifest<'a> {
 }
 
 impl Salvage {
-    /// Writes a new ledger into `into`, which must be empty or not there, ending with `told`, an
-    /// event that says what was done.
+    /// Writes a new ledger into `into`, which must be empty or not there. `settle` gets it while it
+    /// holds the proven events and nothing else, adds what says so, and closes it; it returns where
+    /// the ledger ends then.
     ///
     /// # Errors
-    /// [`SalvageError`]. There is then no ledger in `into`, but maybe parts of one.
-    pub fn write(
+    /// [`SalvageError`], or what `settle` says. There is then no ledger in `into`, but maybe parts
+    /// of one.
+    pub fn write<E: From<SalvageError>>(
         &self,
         into: &Path,
-        told: &Draft,
-        now: Timestamp,
         threads: NonZeroUsize,
         watch: Watch<'_>,
-    ) -> Result<Written, SalvageError> {
+        settle: impl FnOnce(&Path, DurableStore) -> Result<Head, E>,
+    ) -> Result<Head, E> {
+        let work = self.begin(into)?;
+        let store = self.write_events(&work, watch)?;
+        let head = settle(&work, store)?;
+        self.finish(into, &work, head, threads, watch)?;
+        Ok(head)
+    }
+
+    /// Makes the directories.
+    fn begin(&self, into: &Path) -> Result<PathBuf, SalvageError> {
         check_target(&self.source, into)?;
-        let making = io_error(|| format!("making {}", into.display()));
-        make_dirs(into).map_err(making)?;
         let work = into.join(WORK);
+        make_dirs(into)
+            .and_then(|()| make_dir(&work))
+            .map_err(io_error(|| format!("making {}", work.display())))?;
+        Ok(work)
+    }
+
+    /// Adds what was left behind, verifies, and puts everything in its place.
+    fn finish(
+        &self,
+        into: &Path,
+        work: &Path,
+        head: Head,
+        threads: NonZeroUsize,
+        watch: Watch<'_>,
+    ) -> Result<(), SalvageError> {
         let making = || io_error(|| format!("making {}", work.display()));
-        make_dir(&work).map_err(making())?;
-        let head = self.write_events(&work, told, now, watch)?;
         if self.left.events > 0 {
             self.write_left(&work.join(LEFT_BEHIND)).map_err(making())?;
         }
         let progress = |done, of| watch(Stage::Checking, done, of);
-        let report = verify_offline(&work, threads, &progress)?;
+        let report = verify_offline(work, threads, &progress)?;
         if !report.is_intact() || (report.head.seq, report.head.hash) != (head.seq, head.hash) {
             let found = report.findings.first().map(ToString::to_string);
             return Err(SalvageError::Unsound(found.unwrap_or_default()));
         }
-        publish(&work, into).map_err(making())?;
-        Ok(Written { head })
+        publish(work, into).map_err(making())
     }
 
-    fn write_events(
-        &self,
-        dir: &Path,
-        told: &Draft,
-        now: Timestamp,
-        watch: Watch<'_>,
-    ) -> Result<Head, SalvageError> {
+    fn write_events(&self, dir: &Path, watch: Watch<'_>) -> Result<DurableStore, SalvageError> {
         let key = ChainKey::new(self.ledger_id);
         let mut filling = Filling {
             key,
@@ -118,20 +123,10 @@ impl Salvage {
         }
         filling.flush()?;
         let (head, good) = (filling.head, self.good);
-        let Some(mut store) = filling.store else {
-            return Err(unsound("it has no events"));
-        };
         if (head.seq, head.hash) != (good.seq, good.hash) {
             return Err(unsound("the original has changed meanwhile"));
         }
-        let mut builder = BatchBuilder::new(key, head, head.term.max(Term(1)));
-        builder
-            .push(std::slice::from_ref(told), now)
-            .map_err(unsound)?;
-        let head = store.append(&builder.take()).map_err(of_append)?;
-        let closing = io_error(|| format!("writing {}", dir.display()));
-        store.close().map_err(closing)?;
-        Ok(head)
+        filling.store.ok_or_else(|| unsound("it has no events"))
     }
 
     fn write_left(&self, dir: &Path) -> io::Result<()> {
