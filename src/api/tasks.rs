@@ -49,11 +49,16 @@ pub(super) async fn submit(
             hash: head.hash,
             term: head.term,
             replayed: false,
+            paused: is_paused(&api),
         })),
         Reply::Replayed(seq) => {
             let reader = Arc::clone(&api.reader);
             let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
-            first_submit(&found).map(Json)
+            let receipt = first_submit(&found)?;
+            Ok(Json(SubmitReceipt {
+                paused: is_paused(&api),
+                ..receipt
+            }))
         }
         other => Err(unexpected(&other)),
     }
@@ -115,7 +120,14 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
         hash: found.hash,
         term: event.header.term,
         replayed: true,
+        paused: false,
     })
+}
+
+/// As far as the view has come, which is far behind only what happens at the same time.
+fn is_paused(api: &Api) -> bool {
+    let paused = api.views.with_status(|status, _| status.is_paused());
+    paused.unwrap_or(false)
 }
 
 pub(super) async fn list(

@@ -93,6 +93,9 @@ pub struct SubmitReceipt {
     pub term: Term,
     /// Whether an earlier submit with the same idempotency key is answered again.
     pub replayed: bool,
+    /// Whether nothing is started at all until the ledger is resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// What was asked for is on disk.

@@ -100,7 +100,7 @@ pub(crate) fn run_import(globals: &Globals, args: &ImportArgs) -> Result<Exit, F
 }
 
 fn import_lines(lines: impl BufRead, into: &Path) -> Result<Founded, Failure> {
-    Ok(import(lines, into, &|_| {}).map_err(of_found)?)
+    import(lines, into, &|_| {}).map_err(of_found)
 }
 
 /// What is read moves the bar.

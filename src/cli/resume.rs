@@ -6,6 +6,10 @@ use super::source::Node;
 use super::task::retry;
 use crate::api::wire::ResumeRequest;
 
+/// What whoever hands over work meanwhile is told.
+pub(crate) const PAUSED: &str =
+    "the ledger is paused: the task waits until somebody says `ledger resume`";
+
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -199,6 +199,11 @@ impl Status {
         }
     }
 
+    /// Whether nothing is started until an operator says so.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
     /// What has become of backups and exports.
     pub fn backups(&self) -> &BackupFacts {
         &self.backups

@@ -19,6 +19,7 @@ use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::note;
+use super::resume::PAUSED;
 use super::source::Node;
 use super::task::submit::{Job, absolute};
 use crate::api::wire::{ApiError, CancelRequest, ErrorCode, Stream, SubmitRequest};
@@ -56,6 +57,9 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
 async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::new()?;
     let receipt = session.submit(request).await?;
+    if receipt.paused {
+        note(PAUSED);
+    }
     let id = receipt.task_id;
     let run = async {
         tokio::try_join!(

@@ -215,21 +215,21 @@ impl Exported<'_> {
         Ok((target, events, signed))
     }
 
-    fn each(
-        &self,
-        visit: &mut dyn FnMut(&ChainedEvent<'_>, &[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    fn each(&self, write: WriteOne<'_>) -> Result<(), Failure> {
         let bar = Progress::events("exporting", self.range.last.0);
         each_event(self.reader, self.range, self.head, &mut |event, bytes| {
             let seq = event.event.header.seq;
             bar.at(seq.0);
             if self.filter.matches(event) {
-                visit(event, bytes)?;
+                write(event, bytes)?;
             }
             Ok(ControlFlow::Continue(()))
         })
     }
 }
+
+/// Writes an event, of which it gets the encoded bytes too.
+type WriteOne<'v> = &'v mut dyn FnMut(&ChainedEvent<'_>, &[u8]) -> Result<(), Failure>;
 
 /// Sees an event and its encoded bytes.
 type Visit<'v> = &'v mut dyn FnMut(&ChainedEvent<'_>, &[u8]) -> Result<ControlFlow<()>, Failure>;

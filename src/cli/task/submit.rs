@@ -11,7 +11,8 @@ use ledger_core::time::Millis;
 use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitRequest};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
-use crate::cli::output::{Buffering, Paging};
+use crate::cli::output::{Buffering, Paging, note};
+use crate::cli::resume::PAUSED;
 use crate::cli::source::Node;
 use crate::cli::tail::duration;
 
@@ -144,6 +145,9 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let request = args.job.request(cwd, stdin)?;
     let node = Node::require(&data_dir)?;
     let receipt = node.wait(node.client().submit(&request))?;
+    if receipt.paused {
+        note(PAUSED);
+    }
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
         out.json(&receipt)?;
