@@ -225,7 +225,7 @@ impl Client {
         .await
     }
 
-    /// Starts what waits, in a ledger that was restored or imported.
+    /// Starts what waits, in a ledger that was restored, imported or salvaged.
     ///
     /// # Errors
     /// [`ApiError`].

@@ -20,7 +20,7 @@ use ledger_core::envelope::{Draft, Origin};
 use ledger_core::event::{
     Event, LEDGER_FORMAT, LeaseAcquired, LeaseEvent, LedgerBackedUp, LedgerBackupFailed,
     LedgerBackupsPruned, LedgerCreated, LedgerEvent, LedgerExported, LedgerImported,
-    LedgerRestored, LedgerResumed,
+    LedgerRestored, LedgerResumed, LedgerSalvaged,
 };
 use ledger_core::export::{Extent, JsonlWriter};
 use ledger_core::hash::Hash;
@@ -177,6 +177,17 @@ fn moved() -> Outcome<Vec<(&'static str, Event)>> {
         hash: Hash::of(b"an event"),
         incarnation: incarnation(),
     };
+    let salvaged = LedgerSalvaged {
+        source: "/srv/damaged".into(),
+        seq: Seq(3),
+        hash: Hash::of(b"an event"),
+        claimed_seq: Some(Seq(9)),
+        claimed_hash: Some(Hash::of(b"another")),
+        fault: "seq 4: the chain is broken between two blocks".into(),
+        left_events: 5,
+        left_bytes: 1800,
+        incarnation: incarnation(),
+    };
     let resumed = |reason: Option<&str>| LedgerResumed {
         reason: reason.map(str::to_owned),
     };
@@ -187,6 +198,7 @@ fn moved() -> Outcome<Vec<(&'static str, Event)>> {
             LedgerEvent::Resumed(resumed(Some("checked"))).into(),
         ),
         ("uid/1000", LedgerEvent::Imported(imported).into()),
+        ("uid/1000", LedgerEvent::Salvaged(salvaged).into()),
         ("uid/1000", LedgerEvent::Resumed(resumed(None)).into()),
     ])
 }

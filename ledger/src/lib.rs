@@ -27,10 +27,13 @@ pub mod envelope;
 pub mod event;
 pub mod export;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod hash;
 pub mod ids;
 pub mod merkle;
 pub mod proof;
+pub mod salvage;
 pub mod store;
 mod text;
 pub mod time;

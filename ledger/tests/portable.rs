@@ -17,7 +17,7 @@ use ledger_core::ids::Seq;
 use ledger_core::store::durable::DurableStore;
 use ledger_core::store::{LogReader, for_each_event};
 
-const HEAD: &str = "2db617729dc2e26d25e676b083ac603156063f4aeab020ff3cd4b4cb566d21c5";
+const HEAD: &str = "ba3f0b8719d4ef02c33fa3865e46b2326902cc55777be8fc82ddfd7fcd12ffe8";
 
 fn golden() -> String {
     fs::read_to_string(repo("fixtures/v1/portable/export.jsonl")).unwrap()

@@ -8,13 +8,12 @@
 //! | a body that is not complete within [`Limits::body_timeout`] | 408 and an error body, then the end |
 //! | a connection beyond [`Limits::connections`] | 503 and an error body, then the end |
 //! | nothing, or half a head, for [`Limits::head_timeout`]; HTTP/2 | the end, without a word |
-//! | what is no HTTP/1 request | a bare 400, then the end |
-//! | a path above 65,534 bytes | a bare 414, then the end |
-//! | a head above [`MAX_HEAD`] or of more than 100 fields | a bare 431, then the end |
+//! | what is no HTTP/1 request | 400 and an error body, then the end |
+//! | a path above 65,534 bytes | 414 and an error body, then the end |
+//! | a head above [`MAX_HEAD`] or of more than 100 fields | 431 and an error body, then the end |
 //!
-//! The last four are hyper's own: they are met before there is a request that a route could answer,
-//! and hyper takes no body for them. A client goes by their status. No route minds the type of a
-//! body, so there is no 415.
+//! The last three are hyper's own: they are met before there is a request that a route could answer.
+//! [`Spoken`] gives them their body. No route minds the type of a body, so there is no 415.
 //!
 //! The limit on the head is also what ends an idle connection that is kept for a next request.
 //! Requests that take long by their nature (`wait`, `follow=true`) have arrived and are not limited.
@@ -38,11 +37,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::error::answer;
+use super::spoken::{Answering, Lasting, Spoken};
 use super::wire::{ApiError, ErrorCode};
 
 /// Longest head of a request, in bytes: far above what any client sends, and so little that all
 /// connections together can't fill memory with it. hyper's own limit is three times that.
-const MAX_HEAD: usize = 128 * 1024;
+pub(super) const MAX_HEAD: usize = 128 * 1024;
 /// Connections beyond the limit that are told so at once. Those beyond these wait unaccepted.
 const TURNED_AWAY: usize = 64;
 /// How long to wait after a connection could not be accepted, which mostly means that this process
@@ -135,16 +135,22 @@ async fn converse(
         uid: stream.peer_cred().ok().map(|cred| cred.uid()),
     };
     let router = TowerToHyperService::new(router);
+    let answering = Answering::default();
+    let stream = Spoken::new(TokioIo::new(stream), answering.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let answer = answering.begin();
         request.extensions_mut().insert(peer);
         let answered = router.call(request);
-        async move { Ok::<Response, Infallible>(answered.await.unwrap_or_else(|never| match never {})) }
+        async move {
+            let response = answered.await.unwrap_or_else(|never| match never {});
+            Ok::<axum::http::Response<Lasting>, Infallible>(answer.of(response))
+        }
     });
     let connection = Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(duration(limits.head_timeout))
         .max_header_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(stream, service);
     tokio::pin!(connection);
     let told = async { drop(on_close.wait_for(|close| *close).await) };
     let ended = tokio::select! {

@@ -12,7 +12,7 @@ use ledger_core::codec;
 use ledger_core::envelope::{EventRef, Origin, TraceParent};
 use ledger_core::event::{APP_PREFIX, Event};
 use ledger_core::hash::Hash;
-use ledger_core::ids::{Entity, Seq};
+use ledger_core::ids::{Entity, Id, Seq};
 use ledger_core::store::LogReader;
 use projections::subjects::Version;
 use serde::Deserialize;
@@ -38,35 +38,12 @@ pub(super) async fn append(
     Caller(origin): Caller,
     Content(body): Content,
 ) -> Result<Json<Receipt>, ApiError> {
-    let request: AppendRequest = json(&body)?;
-    if !(1..=MAX_BATCH).contains(&request.events.len()) {
-        return Err(usage(format!("an append has 1 to {MAX_BATCH} events")));
-    }
-    let traceparent = match request.traceparent.as_deref() {
-        None => None,
-        Some(text) => Some(
-            TraceParent::new(text)
-                .ok_or_else(|| usage("traceparent is not a W3C trace context of version 00"))?,
-        ),
-    };
-    let origin = Origin {
-        claimed_actor: request.claimed_actor,
-        correlation: request.correlation,
-        cause: request.cause,
-        traceparent,
-        ..origin
-    };
-    let events = request
-        .events
-        .into_iter()
-        .map(app_event)
-        .collect::<Result<_, _>>()?;
-    let key = request.idempotency_key;
-    let (events, naming) = blobs::settle(&api, events, &origin, key.as_ref()).await?;
+    let (origin, wanted) = wanted(&body, origin)?;
+    let (events, naming) = blobs::settle(&api, wanted.events, &origin, wanted.key.as_ref()).await?;
     let command = Command::Append {
         events,
-        key,
-        expected_head: request.expected_head,
+        key: wanted.key,
+        expected_head: wanted.expected_head,
     };
     match ask(&api, origin, command, naming).await? {
         Reply::Recorded(head) => Ok(Json(receipt(head, false))),
@@ -89,6 +66,47 @@ pub(super) async fn append(
         }
         other => Err(unexpected(&other)),
     }
+}
+
+/// What an append asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) events: Vec<AppEvent>,
+    key: Option<Id>,
+    expected_head: Option<Seq>,
+}
+
+/// What a body asks for, by whom.
+pub(super) fn wanted(body: &Bytes, origin: Origin) -> Result<(Origin, Wanted), ApiError> {
+    let request: AppendRequest = json(body)?;
+    if !(1..=MAX_BATCH).contains(&request.events.len()) {
+        return Err(usage(format!("an append has 1 to {MAX_BATCH} events")));
+    }
+    let traceparent = match request.traceparent.as_deref() {
+        None => None,
+        Some(text) => Some(
+            TraceParent::new(text)
+                .ok_or_else(|| usage("traceparent is not a W3C trace context of version 00"))?,
+        ),
+    };
+    let origin = Origin {
+        claimed_actor: request.claimed_actor,
+        correlation: request.correlation,
+        cause: request.cause,
+        traceparent,
+        ..origin
+    };
+    let events = request
+        .events
+        .into_iter()
+        .map(app_event)
+        .collect::<Result<_, _>>()?;
+    let wanted = Wanted {
+        events,
+        key: request.idempotency_key,
+        expected_head: request.expected_head,
+    };
+    Ok((origin, wanted))
 }
 
 /// Asks the core, and keeps the blobs that the events name until it has answered, even if the client

@@ -8,8 +8,11 @@ mod connections;
 mod error;
 mod events;
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod output;
 mod server;
+mod spoken;
 mod tasks;
 mod tree;
 mod upkeep;

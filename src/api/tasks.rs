@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ledger_core::envelope::Origin;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use super::error::{failed, usage};
 use super::events::{Found, event_at};
 use super::extract::{Asked, Content, TaskId};
-use super::server::{Api, Caller, blocking, json};
+use super::server::{Api, Caller, Defaults, blocking, json};
 use super::views::as_of;
 use super::wire::{
     ApiError, CancelRequest, ErrorCode, Receipt, SubmitReceipt, SubmitRequest, TaskQuery,
@@ -33,31 +34,7 @@ pub(super) async fn submit(
     Caller(origin): Caller,
     Content(body): Content,
 ) -> Result<Json<SubmitReceipt>, ApiError> {
-    let request: SubmitRequest = json(&body)?;
-    if let Some(field) = redact::secret_in_payload(&request.payload) {
-        return Err(ApiError::new(
-            ErrorCode::Refused,
-            format!("{field} holds what looks like a secret, and the ledger never forgets"),
-        )
-        .hint("put it into a file that only the task's user can read, and pass the path"));
-    }
-    let origin = Origin {
-        claimed_actor: request.claimed_actor,
-        correlation: request.correlation,
-        ..origin
-    };
-    let task = TaskSubmitted {
-        priority: request.priority,
-        payload: request.payload,
-        max_runtime_ms: request.max_runtime_ms.unwrap_or(api.defaults.max_runtime),
-        grace_ms: request.grace_ms.unwrap_or(api.defaults.grace),
-    };
-    let key = request.idempotency_key;
-    let command = Command::Submit {
-        task_id: request.task_id,
-        task,
-        key,
-    };
+    let (origin, command) = submit_command(&body, origin, api.defaults)?;
     match api.ask(origin, command).await? {
         Reply::Submitted {
             task_id,
@@ -85,6 +62,40 @@ pub(super) async fn submit(
         }
         other => Err(unexpected(&other)),
     }
+}
+
+/// What a body asks for, by whom.
+pub(super) fn submit_command(
+    body: &Bytes,
+    origin: Origin,
+    defaults: Defaults,
+) -> Result<(Origin, Command), ApiError> {
+    let request: SubmitRequest = json(body)?;
+    if let Some(field) = redact::secret_in_payload(&request.payload) {
+        return Err(ApiError::new(
+            ErrorCode::Refused,
+            format!("{field} holds what looks like a secret, and the ledger never forgets"),
+        )
+        .hint("put it into a file that only the task's user can read, and pass the path"));
+    }
+    let origin = Origin {
+        claimed_actor: request.claimed_actor,
+        correlation: request.correlation,
+        ..origin
+    };
+    let task = TaskSubmitted {
+        priority: request.priority,
+        payload: request.payload,
+        max_runtime_ms: request.max_runtime_ms.unwrap_or(defaults.max_runtime),
+        grace_ms: request.grace_ms.unwrap_or(defaults.grace),
+    };
+    let key = request.idempotency_key;
+    let command = Command::Submit {
+        task_id: request.task_id,
+        task,
+        key,
+    };
+    Ok((origin, command))
 }
 
 /// The receipt of the submit that the same idempotency key was used for before.

@@ -20,7 +20,7 @@ use crate::redact;
 /// Longest reason and longest path that is recorded, in bytes.
 const MAX_TEXT: usize = 4096;
 
-/// Starts what waits, in a ledger that was restored or imported.
+/// Starts what waits, in a ledger that was restored, imported or salvaged.
 pub(super) async fn resume(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,

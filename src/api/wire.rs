@@ -33,7 +33,7 @@
 //! chain itself and a lying node is found out. Errors are [`ErrorBody`] with the status of
 //! [`ErrorCode::http_status`], except where HTTP has a word of its own: 405 for a method that an
 //! endpoint does not take, 408 for a body that does not arrive in time, 413 for one that is too
-//! large, 503 for a connection too many. What is no request at all is answered without a body.
+//! large, 414 for a path and 431 for a head that is too long, 503 for a connection too many.
 
 use std::fmt;
 
@@ -126,7 +126,7 @@ pub struct CancelRequest {
     pub reason: Option<String>,
 }
 
-/// Starts what waits, in a ledger that was restored or imported.
+/// Starts what waits, in a ledger that was restored, imported or salvaged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeRequest {

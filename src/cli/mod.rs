@@ -26,6 +26,7 @@ mod query;
 mod rebuild;
 mod restore;
 mod resume;
+mod salvage;
 mod show;
 mod source;
 mod status;
@@ -94,6 +95,8 @@ enum Command {
     /// Cosign heads, so that others can rely on what was seen
     #[command(subcommand)]
     Witness(witness::Command),
+    /// Copy what is provably good of a damaged ledger into a new directory
+    Salvage(salvage::Args),
     /// Append an application's own events
     Append(append::Args),
     /// Store, read, check and collect content that is too large for events
@@ -168,6 +171,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Head(args) => head::run(globals, &args),
         Command::Prove(args) => prove::run(globals, &args),
         Command::CheckProof(args) => check_proof::run(globals, &args),
+        Command::Salvage(args) => salvage::run(globals, &args),
         Command::Append(args) => append::run(globals, args),
         Command::Blob(command) => blob::run(globals, command),
         Command::Exec(args) => exec::run(globals, args),

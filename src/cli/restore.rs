@@ -165,7 +165,7 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
     Ok(Exit::OK)
 }
 
-fn of_found(error: FoundError) -> Failure {
+pub(crate) fn of_found(error: FoundError) -> Failure {
     let message = error.to_string();
     match error {
         FoundError::NotEmpty(_) => ApiError::new(ErrorCode::Conflict, message)

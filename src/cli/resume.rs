@@ -1,4 +1,4 @@
-//! `ledger resume`: starts what waits, in a ledger that was restored or imported.
+//! `ledger resume`: starts what waits, in a ledger that was restored, imported or salvaged.
 
 use super::error::{Exit, Failure};
 use super::globals::Globals;

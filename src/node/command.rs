@@ -47,7 +47,7 @@ pub enum Command {
         /// Refuse unless the ledger ends here.
         expected_head: Option<Seq>,
     },
-    /// Start what waits, in a ledger that was restored or imported.
+    /// Start what waits, in a ledger that was restored, imported or salvaged.
     Resume {
         /// Why.
         reason: Option<String>,

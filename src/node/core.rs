@@ -519,8 +519,7 @@ fn attempt_of(task: &Task) -> Option<AttemptId> {
 }
 
 /// Why attempts of the history that a directory was made from are lost.
-const FORSAKEN: &str =
-    "it was open when this ledger was restored or imported: what became of it is not known here";
+const FORSAKEN: &str = "it was open when this ledger was restored, imported or salvaged: what became of it is not known here";
 
 /// Whether a task's attempt was ordered in the history that this directory was made from.
 fn is_inherited(task: &Task, inherited: Seq) -> bool {

@@ -233,7 +233,7 @@ fn remove_interrupted(parent: &Path, prefix: &str) -> Result<(), FoundError> {
 }
 
 /// Appends where it came from, closes and verifies.
-fn settle(
+pub(super) fn settle(
     dir: &Path,
     mut store: DurableStore,
     who: &'static str,

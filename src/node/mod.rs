@@ -28,6 +28,7 @@ mod processes;
 pub mod reserve;
 pub mod room;
 mod run;
+pub mod salvage;
 mod sequencer;
 mod spawning;
 pub(crate) mod threads;

@@ -14,6 +14,7 @@ mod files;
 mod live;
 mod proofs;
 mod refusals;
+mod salvage;
 mod sample;
 mod terminal;
 mod verdicts;

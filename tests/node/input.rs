@@ -401,9 +401,20 @@ async fn bytes_that_are_no_requests() {
         let answer = raw(socket, bytes).unwrap_or_else(|| panic!("no answer to {shown}"));
         assert_eq!(answer.status, status, "{shown}: {answer:?}");
         // These are answered before there is a request, and then the connection ends.
-        assert!(answer.head.contains("content-length: 0"), "{answer:?}");
+        assert_eq!(answer.error().0, "usage", "{answer:?}");
+        assert!(answer.json()["error"]["hint"].is_string(), "{answer:?}");
+        let length = format!("content-length: {}", answer.body.len());
+        assert!(answer.head.contains(&length), "{answer:?}");
         assert!(answer.head.contains("connection: close"), "{answer:?}");
     }
+    // Behind a request on the same connection, and with it in one piece.
+    let sound = b"GET /v1/head HTTP/1.1\r\nHost: l\r\n\r\n";
+    let both = raw(socket, &[&sound[..], b"hello\r\n\r\n"].concat()).unwrap();
+    assert_eq!(both.status, 200);
+    let (_, second) = both.body.split_once("HTTP/1.1 400 ").unwrap();
+    let second = format!("HTTP/1.1 400 {second}");
+    let second = Answer::parse(second.as_bytes()).unwrap();
+    assert_eq!(second.error().0, "usage", "{second:?}");
     let next_protocol = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     assert!(raw(socket, next_protocol).is_none(), "another protocol");
     // What is strange but a request is answered like any other.

@@ -53,7 +53,32 @@ pub struct LedgerImported {
     pub incarnation: String,
 }
 
-/// Work goes on after a restore or an import.
+/// A directory was made from what could be proven of a damaged one; else as [`LedgerRestored`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerSalvaged {
+    /// The damaged directory.
+    pub source: String,
+    /// The last event that was proven.
+    pub seq: Seq,
+    /// That event's hash.
+    pub hash: Hash,
+    /// Where the damaged ledger said that it ends, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_seq: Option<Seq>,
+    /// The hash that it said is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_hash: Option<Hash>,
+    /// The first thing that was wrong with it.
+    pub fault: String,
+    /// Events that were found behind the last proven one.
+    pub left_events: u64,
+    /// Bytes that were kept of them.
+    pub left_bytes: u64,
+    /// Drawn at random: tells this history from every other that grew from the same events.
+    pub incarnation: String,
+}
+
+/// Work goes on after a restore, an import or a salvage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerResumed {
     /// Why, for people.
@@ -122,6 +147,8 @@ family!(
         Restored(LedgerRestored) = "ledger.restored",
         /// A directory was made from an export of it.
         Imported(LedgerImported) = "ledger.imported",
+        /// A directory was made from a damaged one.
+        Salvaged(LedgerSalvaged) = "ledger.salvaged",
         /// Work goes on.
         Resumed(LedgerResumed) = "ledger.resumed",
         /// A backup was made.

@@ -23,7 +23,7 @@ pub use job::{JobDue, JobEvent, JobPaused, JobResumed, JobSkipped, SkipReason};
 pub use lease::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
 pub use ledger::{
     LEDGER_FORMAT, LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerCreated,
-    LedgerEvent, LedgerExported, LedgerImported, LedgerRestored, LedgerResumed,
+    LedgerEvent, LedgerExported, LedgerImported, LedgerRestored, LedgerResumed, LedgerSalvaged,
 };
 pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped, StopCause};
 pub use process::{

@@ -11,7 +11,7 @@ mod block;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod durable;
-mod journal;
+pub(crate) mod journal;
 pub mod memory;
 pub mod redb;
 #[cfg(any(test, feature = "conformance"))]

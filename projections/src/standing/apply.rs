@@ -24,6 +24,7 @@ impl Projection for Standing {
         let by = match event {
             LedgerEvent::Restored(_) => PausedBy::Restore,
             LedgerEvent::Imported(_) => PausedBy::Import,
+            LedgerEvent::Salvaged(_) => PausedBy::Salvage,
             LedgerEvent::Resumed(_) => {
                 if self.paused.take().is_none() {
                     return Err(ApplyError::at(header, "what was not paused was resumed"));

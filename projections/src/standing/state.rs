@@ -12,6 +12,8 @@ pub enum PausedBy {
     Restore,
     /// It was made from an export.
     Import,
+    /// It was made from what could be proven of a damaged directory.
+    Salvage,
 }
 
 /// Nothing is started.

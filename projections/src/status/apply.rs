@@ -63,6 +63,10 @@ impl Status {
                 self.paused = Some(PausedFacts::by(header, "import"));
                 Ok(())
             }
+            LedgerEvent::Salvaged(_) => {
+                self.paused = Some(PausedFacts::by(header, "salvage"));
+                Ok(())
+            }
             LedgerEvent::Resumed(_) => {
                 self.paused = None;
                 Ok(())

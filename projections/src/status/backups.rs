@@ -82,6 +82,7 @@ impl BackupFacts {
             LedgerEvent::Created(_)
             | LedgerEvent::Restored(_)
             | LedgerEvent::Imported(_)
+            | LedgerEvent::Salvaged(_)
             | LedgerEvent::Resumed(_) => {}
         }
     }

@@ -25,11 +25,11 @@ pub struct LedgerFacts {
     pub created_at: Timestamp,
 }
 
-/// Nothing is started: the directory was made from a backup or an export, and nobody has resumed
+/// Nothing is started: the directory was made from something else, and nobody has resumed
 /// it yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PausedFacts {
-    /// `restore` or `import`.
+    /// `restore`, `import` or `salvage`.
     pub by: String,
     /// The event that says so.
     pub since: Seq,

@@ -32,6 +32,13 @@ fn ledger(event: &LedgerEvent) -> String {
         LedgerEvent::Created(e) => format!("{:?} made by {}", e.name.as_str(), e.software),
         LedgerEvent::Restored(e) => format!("from backup {}, seq {}; paused", e.backup, e.seq),
         LedgerEvent::Imported(e) => format!("from an export, seq {}; paused", e.seq),
+        LedgerEvent::Salvaged(e) => {
+            let left = count_of(e.left_events, "event");
+            format!(
+                "up to seq {} from {}, {left} left behind; paused",
+                e.seq, e.source
+            )
+        }
         LedgerEvent::Resumed(e) => e.reason.clone().unwrap_or_default(),
         LedgerEvent::BackedUp(e) => format!(
             "{}, seq {}, {}, {} new",

@@ -25,7 +25,7 @@ use crate::ids::{LedgerId, Seq};
 pub(super) const SEGMENT_HEADER: u64 = 512;
 const HEADER_LEN: usize = 44;
 /// Bytes in front of a frame's body.
-pub(super) const FRAME_HEADER: usize = 48;
+pub(crate) const FRAME_HEADER: usize = 48;
 
 const MAGIC: &[u8; 8] = b"OPSLSEGM";
 const LAYOUT: u32 = 1;
@@ -33,18 +33,18 @@ const LAYOUT: u32 = 1;
 /// Which use of a segment's file this is: each use of any file has a number of its own, higher
 /// than all before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Generation(pub(super) u64);
+pub(crate) struct Generation(pub(super) u64);
 
 /// What a segment's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SegmentHeader {
+pub(crate) struct SegmentHeader {
     pub(super) ledger_id: LedgerId,
     pub(super) generation: Generation,
 }
 
 /// What is wrong with a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HeaderFault {
+pub(crate) enum HeaderFault {
     /// These bytes were never a header, or not all of them: what a crash leaves of a new file.
     None,
     /// It was made by newer software.
@@ -64,7 +64,7 @@ impl SegmentHeader {
     }
 
     /// Reads the beginning of a segment.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderFault> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderFault> {
         let bytes = bytes.first_chunk::<HEADER_LEN>().ok_or(HeaderFault::None)?;
         let (body, crc) = bytes.split_at(40);
         if !body.starts_with(MAGIC) || crc32fast::hash(body).to_le_bytes() != crc {
@@ -80,6 +80,16 @@ impl SegmentHeader {
         Ok(Self {
             ledger_id: LedgerId(uuid::Uuid::from_bytes(field(body, 16))),
             generation: Generation(u64::from_le_bytes(field(body, 32))),
+        })
+    }
+
+    /// Whether `bytes`, which stand at `at` of this segment, are a frame and nothing else.
+    pub(crate) fn is_frame(&self, at: u64, bytes: &[u8]) -> bool {
+        bytes.first_chunk::<FRAME_HEADER>().is_some_and(|header| {
+            let len = u32::from_le_bytes(field(header, 0)) as usize;
+            len != 0
+                && len == bytes.len() - FRAME_HEADER
+                && crc(self.generation, at, bytes).to_le_bytes() == field(header, 4)
         })
     }
 }
@@ -128,7 +138,7 @@ pub(super) fn decode(segment: &[u8], generation: Generation, at: u64) -> Option<
     Some((read, at + frame.len() as u64))
 }
 
-fn crc(generation: Generation, at: u64, frame: &[u8]) -> u32 {
+pub(super) fn crc(generation: Generation, at: u64, frame: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&generation.0.to_le_bytes());
     hasher.update(&at.to_le_bytes());

@@ -17,6 +17,8 @@
 mod direct;
 mod disk;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod pool;
 mod recover;
 
@@ -24,13 +26,14 @@ mod recover;
 mod tests;
 
 pub(crate) use disk::{Access, Files, SegmentDir, SegmentFile, segment_name};
+pub(crate) use frame::{FRAME_HEADER, SegmentHeader};
 pub(crate) use pool::Pool;
 pub(crate) use recover::{Recovered, recover};
 
 use std::io;
 use std::sync::Arc;
 
-use self::frame::{Generation, SEGMENT_HEADER, SegmentHeader};
+use self::frame::{Generation, SEGMENT_HEADER};
 use self::pool::Slot;
 use crate::chain::Batch;
 use crate::ids::{LedgerId, Seq};
@@ -99,7 +102,7 @@ impl Journal {
             .inspect_err(|_| {
                 // Nobody may find it later and take it for acknowledged. If this fails too, the
                 // next opening writes it again before anyone relies on it.
-                let _ = file.write_at(current.at, &[0; frame::FRAME_HEADER]);
+                let _ = file.write_at(current.at, &[0; FRAME_HEADER]);
                 let _ = file.sync();
             })?;
         current.at += need;

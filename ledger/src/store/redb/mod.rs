@@ -444,7 +444,7 @@ pub(super) fn open_head_file(dir: &Path) -> Result<File, OpenError> {
     open_existing(&dir.join(HEAD_FILE))
 }
 
-pub(super) fn read_head_file(dir: &Path) -> Result<HeadFile, HeadFileFault> {
+pub(crate) fn read_head_file(dir: &Path) -> Result<HeadFile, HeadFileFault> {
     let path = dir.join(HEAD_FILE);
     let unreadable = |e: io::Error| match e.kind() {
         io::ErrorKind::NotFound => HeadFileFault::Missing,

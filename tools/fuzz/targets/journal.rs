@@ -1,0 +1,4 @@
+//! Feeds the check `journal` of `ledger_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ledger_core::fuzz::run("journal", data));

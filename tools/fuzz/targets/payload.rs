@@ -1,0 +1,4 @@
+//! Feeds the check `payload` of `ledger_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ledger_core::fuzz::run("payload", data));

@@ -1,0 +1,4 @@
+//! Feeds the check `proof` of `ledger_core::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ledger_core::fuzz::run("proof", data));
