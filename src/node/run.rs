@@ -26,7 +26,7 @@ use super::farewell;
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
-use crate::config::{ApiConfig, Config};
+use crate::config::{ApiConfig, Config, TasksConfig};
 use crate::keys::{self, NoKey};
 
 /// How a node is to run.
@@ -125,10 +125,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         node: options.node.clone(),
         started_at,
         data_dir: options.data_dir.clone(),
-        defaults: Defaults {
-            max_runtime: options.config.tasks.max_runtime,
-            grace: options.config.tasks.grace,
-        },
+        defaults: defaults(&options.config.tasks),
         limits: limits(&options.config.api),
         inbox: inbox.clone(),
         reader,
@@ -178,6 +175,14 @@ fn say_why(options: &NodeOptions, reason: Option<&StopReason>) {
     match farewell::disk_is_full(&options.data_dir, &options.node) {
         Ok(head) => tracing::warn!(seq = %head.seq, "recorded that the disk is full"),
         Err(why) => tracing::error!(why, "that the disk is full could not be recorded"),
+    }
+}
+
+/// What a task gets where its submitter said nothing.
+fn defaults(config: &TasksConfig) -> Defaults {
+    Defaults {
+        max_runtime: config.max_runtime,
+        grace: config.grace,
     }
 }
 
