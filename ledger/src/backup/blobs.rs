@@ -82,7 +82,9 @@ impl Sources<'_> {
         for (digest, seq) in wanted {
             let copied = match carrier.copy(self.live, digest)? {
                 Ok(bytes) => Ok(bytes),
-                Err(fault) => self.from_others(&mut carrier, reader, digest)?.ok_or(fault),
+                Err(fault) => self
+                    .copy_from_others(&mut carrier, reader, digest)?
+                    .ok_or(fault),
             };
             match copied {
                 Ok(bytes) => {
@@ -105,7 +107,7 @@ impl Sources<'_> {
     }
 
     /// A blob that the ledger has lost, from the newest backup that has it whole.
-    fn from_others(
+    fn copy_from_others(
         &self,
         carrier: &mut Carrier,
         reader: &dyn LogReader,
