@@ -39,7 +39,7 @@ const STREAM_DEPTH: usize = 4;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 /// Bytes of a refused upload that are still read, so that its sender comes to read the answer.
-const PATIENCE: usize = 4 * 1024 * 1024;
+const PATIENCE: usize = 64 * 1024 * 1024;
 
 /// Documents that are in memory.
 static DOCUMENTS: Semaphore = Semaphore::const_new(1);

@@ -32,6 +32,7 @@ use std::path::PathBuf;
 
 use crate::chain::{Batch, Head};
 use crate::ids::{LedgerId, Seq, Term};
+use crate::merkle::TreeRoot;
 
 /// Why an append was refused or failed. Nothing of the batch was acknowledged. After a refusal
 /// nothing of it is in the store; after [`AppendError::Full`] and [`AppendError::Io`] the writer
@@ -197,6 +198,16 @@ pub trait Offline: LogReader {
 
     /// Bytes of all encoded events together, as the store counts them.
     fn event_bytes(&self) -> u64;
+
+    /// The tree that the store says it keeps, which covers the sealed events; nothing if its layout
+    /// has none.
+    fn stored_tree(&self) -> Option<TreeRoot>;
+
+    /// A row of that tree as it is stored, if it is there.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it can't be read.
+    fn tree_row(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, ReadError>;
 
     /// Checks the store's own structures, which the chain does not cover.
     ///

@@ -10,6 +10,7 @@
 //! | the blocks end where the store says | [`Verifier::finish`] |
 //! | an event known from elsewhere (the head file) is there, with that hash | [`KnownHead`] |
 //! | the store's own pages are sound, and its byte count is right | [`verify_offline`] |
+//! | the Merkle tree that the store keeps is the one over its events | [`verify_offline`] |
 //!
 //! What this can't find: a whole history replaced by whoever can compute hashes, or rolled back
 //! together with its head file. That takes a head known from outside, see [`anchors`]. What is made
@@ -18,6 +19,7 @@
 mod anchor;
 mod examine;
 mod report;
+mod tree;
 mod verifier;
 
 pub use anchor::{AnchorExaminer, AnchorFault, AnchorFold, AnchorNotes, anchors};
@@ -30,6 +32,7 @@ use std::path::Path;
 
 use crate::chain::Head;
 use crate::ids::Seq;
+use crate::merkle::TreeHash;
 use crate::store::durable::OfflineReader;
 use crate::store::redb::{HeadFile, HeadFileFault};
 use crate::store::{LogReader, Offline, OpenError, ReadError};
@@ -149,15 +152,27 @@ pub fn examine_reader<E: Examine>(
         }],
         Err(_) => Vec::new(),
     };
+    let (tree_examiner, mut tree) = tree::check(reader);
+    let mut fold = |(notes, leaves): (E::Notes, Vec<TreeHash>)| {
+        tree.fold(&leaves);
+        fold(notes);
+    };
+    let examiner = (examiner, tree_examiner);
     let mut report = match reader.end() {
         Ok(end) => {
             let begin = |known| {
-                Verifier::examining(reader.ledger_id(), threads, known, examiner, Box::new(fold))
+                let fold = Box::new(&mut fold);
+                Verifier::examining(reader.ledger_id(), threads, known, examiner, fold)
             };
             verify_up_to(reader, end, known, progress, begin)
         }
         Err(error) => Report::unreadable(reader.ledger_id(), &error.to_string()),
     };
+    if report.is_intact()
+        && let Some(finding) = tree.end()
+    {
+        report.add(finding);
+    }
     check_files(reader, &head_file, &mut report)?;
     if reader.check_undisturbed().is_err() {
         return Err(OpenError::InUse);

@@ -79,6 +79,8 @@ pub enum What {
     Structure,
     /// The store's count of bytes is wrong.
     Bytes,
+    /// The Merkle tree that the store keeps is not the one over its events.
+    Tree,
 }
 
 impl fmt::Display for What {
@@ -100,6 +102,7 @@ impl fmt::Display for What {
             Self::OtherLedger => "a file belongs to another ledger",
             Self::Structure => "the store's pages are damaged",
             Self::Bytes => "the store's count of bytes is wrong",
+            Self::Tree => "the stored Merkle tree is not that of the events",
         })
     }
 }

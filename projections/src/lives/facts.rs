@@ -233,7 +233,7 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
         return None;
     }
     let read = match kind {
-        "ledger.restored" | "ledger.imported" => Ok(Fact::Founded),
+        "ledger.restored" | "ledger.imported" | "ledger.salvaged" => Ok(Fact::Founded),
         "lease.acquired" => Ok(Fact::LeaseAcquired),
         "lease.released" => Ok(Fact::LeaseReleased),
         "lease.lost" => of(event, |OfTerm { term }| Fact::LeaseLost { term }),

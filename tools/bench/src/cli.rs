@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Context, Failure};
+use crate::store::Sealed;
 
 /// Figures of the ledger against peers, and replay of recorded workloads.
 #[derive(Debug, Parser)]
@@ -18,6 +19,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Measure figures beside those of peers, in interleaved rounds
     Compare(CompareArgs),
+    /// Grow a ledger and be killed: what `compare` opens
+    #[command(hide = true)]
+    Grow(GrowArgs),
     /// Replay a recorded workload through a real node and check what it wrote
     Replay(ReplayArgs),
 }
@@ -29,6 +33,8 @@ pub(crate) enum Figure {
     Append,
     /// Walking and verifying a ledger
     Scan,
+    /// Opening a large ledger after a kill, proofs, size and memory
+    Store,
     /// Rebuilding the tasks
     Rebuild,
     /// Short commands through a node
@@ -39,13 +45,24 @@ pub(crate) enum Figure {
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Append,
         Self::Scan,
+        Self::Store,
         Self::Rebuild,
         Self::Exec,
         Self::Idle,
     ];
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrowArgs {
+    /// The ledger, which is made if it is not there
+    pub(crate) dir: PathBuf,
+    /// How many events it gets
+    pub(crate) events: usize,
+    /// How far they are sealed
+    pub(crate) sealed: Sealed,
 }
 
 #[derive(Debug, Args)]

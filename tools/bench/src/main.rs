@@ -20,6 +20,7 @@ mod rounds;
 mod samples;
 mod scan;
 mod settings;
+mod store;
 mod table;
 
 use std::io::Write;
@@ -41,6 +42,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Compare(args) => compare(&args).map(|text| (text, Outcome::Sound)),
+        Command::Grow(args) => store::grow(&args.dir, args.events, args.sealed)
+            .map(|()| (String::new(), Outcome::Sound)),
         Command::Replay(args) => replay::run(&args),
     };
     let printed = outcome.and_then(|(text, outcome)| {
@@ -81,6 +84,7 @@ fn compare(args: &CompareArgs) -> Result<String, Failure> {
         comparisons.extend(match figure {
             Figure::Append => append::compare(dir, &settings)?,
             Figure::Scan => scan::compare(dir, &settings)?,
+            Figure::Store => store::compare(dir, &settings)?,
             Figure::Rebuild => rebuild::compare(dir, &settings)?,
             Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
             Figure::Idle => idle::compare(dir, &ledger()?)?,

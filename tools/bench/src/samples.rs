@@ -30,7 +30,7 @@ pub(crate) const PAYLOAD: usize = 272;
 const BATCH: usize = 4096;
 
 /// When the sample ledgers begin.
-const EPOCH: Timestamp = Timestamp(1_700_000_000_000_000);
+pub(crate) const EPOCH: Timestamp = Timestamp(1_700_000_000_000_000);
 
 fn entity(text: &str) -> Entity {
     Entity::new(text).expect("the samples' names are entities")

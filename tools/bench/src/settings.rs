@@ -11,6 +11,8 @@ pub(crate) struct Settings {
     pub(crate) span: Duration,
     /// Events of the ledger that is scanned and verified.
     pub(crate) scan_events: usize,
+    /// Events of the ledger that is opened, and whose events are proven.
+    pub(crate) store_events: usize,
     /// Tasks of the ledger that is rebuilt from, five events each.
     pub(crate) rebuild_tasks: u64,
 }
@@ -21,6 +23,7 @@ impl Settings {
         rounds: 5,
         span: Duration::from_millis(1500),
         scan_events: 500_000,
+        store_events: 5_000_000,
         rebuild_tasks: 60_000,
     };
 
@@ -29,6 +32,7 @@ impl Settings {
         rounds: 3,
         span: Duration::from_millis(300),
         scan_events: 50_000,
+        store_events: 200_000,
         rebuild_tasks: 6_000,
     };
 }

@@ -8,6 +8,7 @@ use super::tail::Tail;
 use super::{JOURNAL_DIR, Settings, reading};
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
+use crate::merkle::TreeRoot;
 use crate::store::journal::{Access, Files, Recovered, SegmentDir, recover, segment_name};
 use crate::store::redb::{self, HeadFile, HeadFileFault, check_head_file};
 use crate::store::{Blocks, LogReader, LogTree, Offline, OpenError, ReadError};
@@ -127,6 +128,14 @@ impl Offline for OfflineReader {
 
     fn event_bytes(&self) -> u64 {
         self.tail.snapshot(|_| ()).0.head.event_bytes
+    }
+
+    fn stored_tree(&self) -> Option<TreeRoot> {
+        self.sealed.stored_tree()
+    }
+
+    fn tree_row(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        self.sealed.tree_row(level, index)
     }
 
     fn check_structure(&self) -> Result<(), ReadError> {

@@ -19,12 +19,15 @@ use super::head_file::{HeadFile, HeadFileFault};
 use super::meta::StoreHead;
 use super::overlay::{Overlay, Source};
 use super::reader::{RedbReader, Shared, from_storage};
+use super::tree::Rows;
 use super::{
     Presence, STORE_FILE, check_head_file, open_database, precheck, presence, read_head_file,
     store_gone,
 };
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
+use crate::merkle::{TreeRoot, TreeSize};
+use crate::store::tree::TreeRows;
 use crate::store::{Blocks, LogReader, LogTree, Offline, OpenError, ReadError};
 
 /// A ledger's files, opened for reading alone.
@@ -207,6 +210,19 @@ impl Offline for OfflineReader {
 
     fn event_bytes(&self) -> u64 {
         Self::event_bytes(self)
+    }
+
+    fn stored_tree(&self) -> Option<TreeRoot> {
+        let extent = self.reader.shared.extent();
+        Some(TreeRoot {
+            size: TreeSize::of(extent.head.head.seq),
+            hash: extent.root?,
+        })
+    }
+
+    fn tree_row(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let row = Rows(&self.reader.shared).row(level, index);
+        row.map_err(|e| self.explain(e))
     }
 
     fn check_structure(&self) -> Result<(), ReadError> {

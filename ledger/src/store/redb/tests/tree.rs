@@ -1,5 +1,6 @@
 //! The tree's rows beside the blocks: made for older layouts, checked when a store is opened.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -9,6 +10,7 @@ use super::super::*;
 use crate::ids::{Seq, Term};
 use crate::store::samples::{batch, genesis, ledger_id};
 use crate::store::{LogReader, LogTree};
+use crate::verify::{What, verify_offline};
 use ::redb::ReadableTable;
 
 /// Enough events for rows of level 1, in blocks of many.
@@ -84,7 +86,11 @@ fn damaged_events_are_given_no_tree() {
 #[test]
 fn rows_that_do_not_lead_to_the_root_are_damage() {
     type Fault = fn(&::redb::WriteTransaction);
-    let faults: [Fault; 3] = [
+    let faults: [Fault; 4] = [
+        |txn| {
+            let mut tree = txn.open_table(TREE).unwrap();
+            assert!(tree.remove((1, 0)).unwrap().is_some());
+        },
         |txn| {
             let mut tree = txn.open_table(TREE).unwrap();
             let mut row = tree.get((1, 0)).unwrap().unwrap().value().to_vec();
@@ -110,5 +116,8 @@ fn rows_that_do_not_lead_to_the_root_are_damage() {
         assert!(fs::read(dir.path().join(STORE_FILE)).unwrap() == before);
         let offline = OfflineReader::open(dir.path()).unwrap();
         assert!(offline.tree().is_err());
+        let report = verify_offline(dir.path(), NonZeroUsize::MIN, &|_, _| {}).unwrap();
+        let found: Vec<What> = report.findings.iter().map(|f| f.what).collect();
+        assert_eq!(found, [What::Tree], "{:?}", report.findings);
     }
 }
