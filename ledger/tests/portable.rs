@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 
 use common::repo;
 use ledger_core::backup::{Basis, Catalog, Request, verify_backup};
+use ledger_core::blobs::BlobDir;
 use ledger_core::event::{Event, LedgerEvent};
 use ledger_core::export::{Extent, JsonlWriter, import_jsonl};
 use ledger_core::ids::Seq;
@@ -102,6 +103,7 @@ fn the_golden_backups_are_good_and_would_be_written_again() {
         made_at: last.made_at,
         software: &last.software,
         basis: Basis::Newest,
+        blobs: &BlobDir::open(dir.path()).unwrap(),
         threads: NonZeroUsize::MIN,
     };
     let locked = Catalog::new(again.path()).lock().unwrap();

@@ -33,7 +33,7 @@ impl Exit {
     pub(crate) const TAMPERED: Self = Self(3);
     /// It does not extend what is known from elsewhere.
     pub(crate) const UNANCHORED: Self = Self(4);
-    /// It does not account for all that began.
+    /// It does not account for all that began, or for all that is named.
     pub(crate) const INCOMPLETE: Self = Self(5);
 }
 

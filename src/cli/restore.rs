@@ -1,23 +1,27 @@
 //! `ledger restore` and `ledger import`: a data directory from a backup or an export. What they
-//! make is paused.
+//! make is paused. If blobs that its events name could not be had, it is made, each is named, and the
+//! exit code is 5.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use ledger_core::blobs::BlobReport;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use serde::Serialize;
 
 use super::backup::{DirArg, of_manifest};
+use super::blob::of_blob;
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::init::of_boot;
 use super::output::escape::escape;
 use super::output::progress::Progress;
-use super::output::{Buffering, Paging};
+use super::output::{Buffering, Paging, note};
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::node::found::{FoundError, Founded, import, restore};
+use crate::units::count_of;
 
 /// Options of `restore`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,10 @@ pub(crate) struct ImportArgs {
     /// The data directory to make [default: the one that all commands use]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
+    /// The directory with the blobs that the events name: what `ledger export --blobs` has made, or a
+    /// data directory
+    #[arg(long, value_name = "DIR")]
+    blobs: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +61,8 @@ struct Shown {
     seq: Seq,
     hash: Hash,
     paused: bool,
+    /// The blobs that events name, and which of them are not there.
+    blobs: BlobReport,
 }
 
 pub(crate) fn run_restore(globals: &Globals, args: &RestoreArgs) -> Result<Exit, Failure> {
@@ -94,13 +104,9 @@ pub(crate) fn run_import(globals: &Globals, args: &ImportArgs) -> Result<Exit, F
             read: 0,
         },
     );
-    let founded = import_lines(lines, &into)?;
+    let founded = import(lines, args.blobs.as_deref(), &into, &|_| {}).map_err(of_found)?;
     drop(bar);
     show(globals, &into, founded)
-}
-
-fn import_lines(lines: impl BufRead, into: &Path) -> Result<Founded, Failure> {
-    import(lines, into, &|_| {}).map_err(of_found)
 }
 
 /// What is read moves the bar.
@@ -136,7 +142,21 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
         from: (from_seq, from_hash),
         head,
         incarnation,
+        blobs,
     } = founded;
+    for blob in &blobs.findings {
+        note(format_args!("lost: {}", escape(&blob.to_string())));
+    }
+    let exit = if blobs.is_intact() {
+        Exit::OK
+    } else {
+        let lost = count_of(blobs.found, "blob");
+        note(format_args!(
+            "{lost} that events name could not be had: `ledger verify` says so too, until the same \
+             content is stored with `ledger blob put`"
+        ));
+        Exit::INCOMPLETE
+    };
     let data_dir = into.display().to_string();
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
@@ -149,6 +169,7 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
             seq: head.seq,
             hash: head.hash,
             paused: true,
+            blobs,
         })?;
     } else {
         out.line(format_args!(
@@ -162,7 +183,7 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
         out.line("keys and ledger.toml are never in backups and exports: put them back before `ledger up`")?;
     }
     out.finish()?;
-    Ok(Exit::OK)
+    Ok(exit)
 }
 
 pub(crate) fn of_found(error: FoundError) -> Failure {
@@ -174,6 +195,7 @@ pub(crate) fn of_found(error: FoundError) -> Failure {
         FoundError::Io { .. } | FoundError::Lock(_) | FoundError::Build(_) => {
             ApiError::new(ErrorCode::Failed, message)
         }
+        FoundError::Blob(error) => return of_blob(error),
         FoundError::Manifest(error) => of_manifest(message, &error),
         FoundError::Backup(_) => ApiError::new(ErrorCode::Tampered, message)
             .hint("`ledger backup verify` says what is wrong; another backup may be good"),

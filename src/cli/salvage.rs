@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use ledger_core::blobs::BlobFinding;
 use ledger_core::chain::Head;
 use ledger_core::event::LedgerSalvaged;
 use ledger_core::hash::Hash;
@@ -52,6 +53,8 @@ struct Report<'a> {
     first_fault: String,
     left_behind: LeftBehind<'a>,
     unreadable_bytes: u64,
+    /// Blobs that proven events name and that are missing or damaged.
+    lost_blobs: &'a [BlobFinding],
     /// Absent after a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<Written>,
@@ -124,6 +127,7 @@ fn report(found: &Salvage, written: Option<Made>) -> Report<'_> {
             chained: &found.left.chained,
         },
         unreadable_bytes: found.unreadable,
+        lost_blobs: &found.blobs,
         written: written.map(|(into, head, event)| Written {
             into: into.display().to_string(),
             seq: head.seq,
@@ -146,6 +150,7 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
         let size = format_size(found.unreadable);
         out.line(format_args!("the disk did not give {size}"))?;
     }
+    print_blobs(out, found)?;
     let left = &found.left;
     for range in left.missing.iter().take(SHOWN) {
         let (first, last) = (range.first, range.last);
@@ -185,6 +190,19 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
         head.seq
     ))?;
     out.line("it is paused: `ledger up` leads it, `ledger resume` lets its tasks run; settings, keys and outputs were not copied")
+}
+
+fn print_blobs(out: &mut Out, found: &Salvage) -> Result<(), Failure> {
+    for blob in found.blobs.iter().take(SHOWN) {
+        let blob = blob.to_string();
+        out.line(format_args!("lost: {}", escape(&blob)))?;
+    }
+    let more = found.blobs.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let more = count_of(more as u64, "more blob");
+        out.line(format_args!("and {more} that proven events name"))?;
+    }
+    Ok(())
 }
 
 fn seqs(first: Seq, last: Seq) -> String {

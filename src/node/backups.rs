@@ -23,6 +23,7 @@ use ledger_core::time::{Millis, Timestamp};
 use projections::framework::ViewWorker;
 use tokio::sync::oneshot;
 
+use super::blobs::Blobs;
 use super::boot::software;
 use super::command::Command;
 use super::core::node_subject;
@@ -41,6 +42,7 @@ pub(super) struct Schedule {
     pub(super) every: Millis,
     pub(super) keep: Keep,
     pub(super) reader: Arc<dyn LogReader>,
+    pub(super) blobs: Arc<Blobs>,
     /// Weak: the views stop when the node does, not when a backup is done.
     pub(super) views: Weak<ViewWorker>,
     pub(super) inbox: Sender<Mail>,
@@ -136,11 +138,15 @@ impl Schedule {
             made_at: now,
             software: &software(),
             basis: Basis::Newest,
+            blobs: self.blobs.store(),
             threads: threads(),
         };
         let made = locked.create(self.reader.as_ref(), request, &|_, _| {})?;
         if let Some(why) = &made.shared_nothing {
             tracing::warn!(%why, "the backup before is not built upon; this one is written whole");
+        }
+        for blob in &made.lost {
+            tracing::error!(%blob, "the backup lacks a blob that the ledger has lost");
         }
         Ok(self.note(LedgerEvent::BackedUp(backed_up(&made, self.shown_dir())))?)
     }

@@ -10,6 +10,7 @@
 //! - The three events are a term of their own, so that a history that goes on from here has another
 //!   term than one that goes on where the backup was made, and each term begins with its holder.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead};
@@ -17,6 +18,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use ledger_core::backup::{BackupReader, ManifestError};
+use ledger_core::blobs::{
+    self, BlobDir, BlobError, BlobFault, BlobFinding, BlobReport, Carrier, named_in,
+};
 use ledger_core::chain::{BatchBuilder, ChainKey, Head};
 use ledger_core::clock;
 use ledger_core::copy::{BuildError, CopyError, StoreBuilder, copy_events};
@@ -74,6 +78,9 @@ pub enum FoundError {
     /// The history can't be folded, or holds what this binary does not know.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// The blobs can't be written.
+    #[error("the blobs can't be written: {0}")]
+    Blob(#[from] BlobError),
     /// What was built is not good.
     #[error("what was built does not verify: {0}")]
     NotGood(String),
@@ -90,6 +97,8 @@ pub struct Founded {
     pub head: Head,
     /// What tells this history from others that go on from there.
     pub incarnation: String,
+    /// The blobs that its events name, read back. Those that are not there were not to be had.
+    pub blobs: BlobReport,
 }
 
 /// Makes the data directory `into` from the backup in `backup`.
@@ -114,6 +123,8 @@ pub fn restore(
             CopyError::Sink(error) => error.into(),
         })?;
         let manifest = reader.manifest();
+        let digests = manifest.blobs.iter().map(|blob| blob.blake3);
+        carry(&BlobDir::open(backup)?, digests, dir)?;
         let restored = |incarnation: String| {
             LedgerEvent::Restored(LedgerRestored {
                 backup: manifest.name.clone(),
@@ -127,19 +138,36 @@ pub fn restore(
     })
 }
 
-/// Makes the data directory `into` from exported lines; `progress` is told how many events were
-/// read.
+/// Copies blobs that are whole; which are not there then is found when everything is read back. Those
+/// who need them most have nothing but this one copy: what is left of it is worth having.
+fn carry(from: &BlobDir, digests: impl Iterator<Item = Hash>, dir: &Path) -> Result<(), BlobError> {
+    let mut carrier = Carrier::into_dir(dir)?;
+    for digest in digests {
+        // Whatever is wrong with it there, it is missing here.
+        let _ = carrier.copy(from, digest)?;
+    }
+    carrier.finish()
+}
+
+/// Makes the data directory `into` from exported lines, and the blobs that they name from the directory
+/// `blobs`, if there is one; `progress` is told how many events were read.
 ///
 /// # Errors
 /// [`FoundError`]; `into` is then as it was.
 pub fn import(
     lines: impl BufRead,
+    blobs: Option<&Path>,
     into: &Path,
     progress: &dyn Fn(u64),
 ) -> Result<Founded, FoundError> {
     found(into, |dir| {
         let imported = import_jsonl(lines, dir, progress)?;
         let (seq, hash) = (imported.export.seq, imported.export.hash);
+        if let Some(blobs) = blobs {
+            let named = named_in(&imported.store.reader(), Seq::FIRST..=seq).map_err(unread)?;
+            let digests: BTreeSet<Hash> = named.iter().map(|(_, named)| named.blake3).collect();
+            carry(&BlobDir::open(blobs)?, digests.into_iter(), dir)?;
+        }
         let event = move |incarnation: String| {
             LedgerEvent::Imported(LedgerImported {
                 seq,
@@ -248,6 +276,17 @@ pub(super) fn settle(
     let fold: Fold<Decision> =
         rebuild(&reader, None, &mut unwatched).map_err(|e| BootError::Replay(e.to_string()))?;
     refuse_unknown(&reader, &fold)?;
+    let blobs = blobs::verify(&reader, &BlobDir::open(dir)?, &|_| {}).map_err(unread)?;
+    // Only what was whole was written.
+    let fault = |blob: &&BlobFinding| {
+        matches!(
+            blob.fault,
+            BlobFault::Hash { .. } | BlobFault::Unreadable { .. }
+        )
+    };
+    if let Some(bad) = blobs.findings.iter().find(fault) {
+        return Err(FoundError::NotGood(bad.to_string()));
+    }
     drop(reader);
     let me = ProcessIdentity::current().map_err(|e| BootError::Identity(e.to_string()))?;
     let holder = Id::new(who).expect("the words that are passed are ids");
@@ -294,7 +333,13 @@ pub(super) fn settle(
         from: (from.seq, from.hash),
         head,
         incarnation,
+        blobs,
     })
+}
+
+/// What was written a moment ago.
+fn unread(error: ReadError) -> FoundError {
+    FoundError::NotGood(error.to_string())
 }
 
 /// What was built must be what was meant, read from its files.

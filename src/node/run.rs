@@ -221,6 +221,7 @@ fn start_backups(
         every,
         keep: config.keep(),
         reader: Arc::clone(&api.reader),
+        blobs: Arc::clone(&api.blobs),
         views: Arc::downgrade(views),
         inbox: api.inbox.clone(),
     };

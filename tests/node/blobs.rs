@@ -267,8 +267,10 @@ async fn what_is_missing_or_damaged_is_found() {
     let file = ledger.path("out");
     let read = ledger.cli(&["blob", "get", &name, "-o", show(&file)]);
     assert_eq!((code(&read), file.exists()), (Some(3), false), "{read:?}");
-    let mut out = node.client.blob(damaged.blake3).await.unwrap();
-    assert!(out.next().await.is_err(), "cut short");
+    // One piece is all there is of it, so the answer may be cut before its head was sent.
+    if let Ok(mut out) = node.client.blob(damaged.blake3).await {
+        assert!(out.next().await.is_err(), "cut short");
+    }
     let read = ledger.cli(&["blob", "get", &missing.blake3.to_string()]);
     assert_eq!(code(&read), Some(7), "{read:?}");
     // With the node and without.
@@ -327,4 +329,96 @@ async fn a_command_that_is_too_large_is_refused_and_reads_a_blob_instead() {
     let outputs = &log.end_of("reads").data["outputs"];
     assert_eq!(outputs["stdout"]["bytes"], 70_000);
     assert_eq!(outputs["stdout"]["blake3"], digest);
+}
+
+/// A ledger with a document that is too large for an event; what it is, and its blob.
+async fn with_document(ledger: &Ledger) -> (String, Hash) {
+    let node = ledger.up().await;
+    let document = format!("{{\"text\":\"{}\"}}", "abc ".repeat(50_000));
+    let file = ledger.path("document.json");
+    std::fs::write(&file, &document).unwrap();
+    let data = format!("@{}", show(&file));
+    let done = ledger.cli(&["append", "app.report", "--data", &data]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    node.stop_well();
+    (document.clone(), Hash::of(document.as_bytes()))
+}
+
+/// Runs a command on another data directory than the ledger's own.
+fn on(ledger: &Ledger, dir: &std::path::Path, arguments: &[&str]) -> Output {
+    let global = ["--data-dir", show(dir)];
+    let command = [&global[..], arguments].concat();
+    let mut ledger_there = std::process::Command::new(crate::support::LEDGER);
+    let home = ledger_there.current_dir(ledger.path(""));
+    home.args(command).output().unwrap()
+}
+
+#[tokio::test]
+async fn copies_have_the_blobs_or_say_that_they_have_not() {
+    let ledger = Ledger::new();
+    let (document, digest) = with_document(&ledger).await;
+    let (backups, name) = (ledger.path("backups"), digest.to_string());
+    let shelf = format!("blobs/{}/{}", &name[..2], &name[2..]);
+    let made = ledger.cli(&["backup", "--to", show(&backups)]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let (lines, apart) = (ledger.path("lines"), ledger.path("apart"));
+    let export = |more: &[&str]| {
+        let _ = std::fs::remove_file(&lines);
+        let usual = ["export", "--format", "jsonl", "--to", show(&lines)];
+        ledger.cli(&[&usual[..], more].concat())
+    };
+    let without = export(&[]);
+    assert!(
+        text(&without.stderr).contains("1 blob that the events name"),
+        "{without:?}"
+    );
+    let with = export(&["--blobs", show(&apart)]);
+    assert!(with.status.success(), "{}", text(&with.stderr));
+
+    // Restored or imported with them, all is there.
+    let (restored, imported) = (ledger.path("restored"), ledger.path("imported"));
+    let from = ["restore", "latest", "--dir", show(&backups)];
+    let done = ledger.cli(&[&from[..], &["--into", show(&restored)]].concat());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let from = ["import", show(&lines), "--blobs", show(&apart)];
+    let done = ledger.cli(&[&from[..], &["--into", show(&imported)]].concat());
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for dir in [&restored, &imported] {
+        let verified = on(&ledger, dir, &["blob", "verify"]);
+        assert!(verified.status.success(), "{verified:?}");
+        let verified = on(&ledger, dir, &["verify"]);
+        assert_ne!(code(&verified), Some(3), "{verified:?}");
+        let got = on(&ledger, dir, &["blob", "get", &name]);
+        assert_eq!(text(&got.stdout), document);
+    }
+    // Imported without, it is said, then and later.
+    let bare = ledger.path("bare");
+    let done = ledger.cli(&["import", show(&lines), "--into", show(&bare)]);
+    assert_eq!(code(&done), Some(5), "{done:?}");
+    assert!(text(&done.stderr).contains(&name), "{done:?}");
+    assert_eq!(code(&on(&ledger, &bare, &["verify"])), Some(3));
+
+    // Damaged in the backup it is found; what can be restored is, and what can't is named.
+    let file = ledger.cli(&["--json", "backup", "list", "--dir", show(&backups)]);
+    let listed: serde_json::Value = serde_json::from_slice(&file.stdout).unwrap();
+    let backup = PathBuf::from(listed[0]["path"].as_str().unwrap());
+    std::fs::write(backup.join(&shelf), "something else").unwrap();
+    let found = ledger.cli(&["backup", "verify", show(&backup)]);
+    assert_eq!(code(&found), Some(3), "{found:?}");
+    assert!(text(&found.stdout).contains(&shelf), "{found:?}");
+    let into = ledger.path("less");
+    let done = ledger.cli(&["restore", show(&backup), "--into", show(&into)]);
+    assert_eq!(code(&done), Some(5), "{done:?}");
+    assert!(text(&done.stderr).contains(&name), "{done:?}");
+
+    // Lost everywhere, it is said of the next backup and of the next export.
+    std::fs::remove_file(ledger.dir.join(&shelf)).unwrap();
+    let made = ledger.cli(&["backup", "--to", show(&backups)]);
+    assert_eq!(code(&made), Some(5), "{made:?}");
+    assert!(text(&made.stderr).contains("it is missing"), "{made:?}");
+    let found = ledger.cli(&["backup", "verify", "--dir", show(&backups)]);
+    assert_eq!(code(&found), Some(5), "{found:?}");
+    let elsewhere = ledger.path("elsewhere");
+    let done = export(&["--blobs", show(&elsewhere)]);
+    assert_eq!(code(&done), Some(5), "{done:?}");
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, ManifestError};
+use crate::blobs::BlobError;
 use crate::files;
 use crate::ids::{Id, LedgerId};
 use crate::store::ReadError;
@@ -49,6 +50,9 @@ pub enum BackupError {
     /// The ledger can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The blobs can't be written or linked. What is wrong with those of the ledger is no error.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
     /// What was written is not what it should be, when it was read back.
     #[error("the backup was written and is not good: {0}")]
     NotGood(String),

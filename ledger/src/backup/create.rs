@@ -6,9 +6,11 @@ use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use super::blobs::Sources;
 use super::catalog::{BackupError, Locked, NEW, at};
 use super::manifest::{BACKUP_FORMAT, BlockFile, MANIFEST_FILE, Manifest};
 use super::verify::verify_backup;
+use crate::blobs::{BlobDir, BlobFinding};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::copy::{CopyError, copy_events};
 use crate::files;
@@ -38,6 +40,8 @@ pub struct Request<'a> {
     pub software: &'a str,
     /// What it rests on.
     pub basis: Basis,
+    /// The blobs of the ledger.
+    pub blobs: &'a BlobDir,
     /// How many threads check the chain.
     pub threads: NonZeroUsize,
 }
@@ -53,6 +57,8 @@ pub struct Made {
     pub path: PathBuf,
     /// Bytes that were written for it.
     pub written: u64,
+    /// What is wrong with the blobs that it does not have because they are lost.
+    pub lost: Vec<BlobFinding>,
     /// Why it shares nothing with a backup that it could have shared with, if so.
     pub shared_nothing: Option<String>,
 }
@@ -81,7 +87,11 @@ impl Locked {
         if let Some(basis) = basis {
             match self.attempt(reader, head, request, Some(&basis), progress) {
                 // Links may be impossible, and what is linked may be damaged. The ledger is not.
-                Err(error @ (BackupError::NotGood(_) | BackupError::Io { .. })) => {
+                Err(
+                    error @ (BackupError::NotGood(_)
+                    | BackupError::Io { .. }
+                    | BackupError::Blob(_)),
+                ) => {
                     shared_nothing = Some(error.to_string());
                 }
                 made => return made,
@@ -122,7 +132,12 @@ impl Locked {
         let name = name(request.made_at, head.seq);
         let new = dir.join(format!("{NEW}{name}"));
         files::make_dir(&new).map_err(at(&new))?;
-        let made = write(&new, &name, reader, head, request, basis, progress);
+        let sources = Sources {
+            live: request.blobs,
+            catalog: self.catalog(),
+            basis,
+        };
+        let made = write(&new, &name, reader, head, request, &sources, progress);
         let made = made.and_then(|made| {
             let path = dir.join(name.as_str());
             fs::rename(&new, &path).map_err(at(&path))?;
@@ -154,12 +169,12 @@ fn write(
     reader: &dyn LogReader,
     head: Head,
     request: Request<'_>,
-    basis: Option<&Manifest>,
+    sources: &Sources<'_>,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Made, BackupError> {
     let mut block_files = Vec::new();
     let mut after = Head::EMPTY;
-    if let Some(basis) = basis {
+    if let Some(basis) = sources.basis {
         let from = new.with_file_name(basis.name.as_str());
         for file in &basis.files {
             let link = new.join(file.file.as_str());
@@ -178,6 +193,7 @@ fn write(
         written = file.bytes;
         block_files.push(file);
     }
+    let gathered = sources.gather(new, reader, head.seq)?;
     let manifest = Manifest {
         format: BACKUP_FORMAT,
         name: name.clone(),
@@ -189,28 +205,42 @@ fn write(
         term: head.term,
         recorded_at: head.recorded_at,
         files: block_files,
+        blobs: gathered.blobs,
+        lost: gathered.lost,
     };
-    let (text, manifest_hash) = manifest.to_text();
-    let path = new.join(MANIFEST_FILE);
-    files::write_new(&path, text.as_bytes()).map_err(at(&path))?;
-    files::sync_dir(new).map_err(at(new))?;
-    let checked = verify_backup(new, request.threads, &|done, total| {
-        progress(total.saturating_add(done), total.saturating_mul(2));
-    });
-    let checked = checked.map_err(|error| BackupError::Manifest {
-        name: name.to_string(),
-        error,
-    })?;
-    if let Some(finding) = checked.findings.first() {
-        return Err(BackupError::NotGood(finding.to_string()));
-    }
+    let manifest_hash = conclude(new, &manifest, request.threads, progress)?;
     Ok(Made {
         manifest,
         manifest_hash,
         path: new.to_owned(),
-        written,
+        written: written + gathered.written,
+        lost: gathered.faults,
         shared_nothing: None,
     })
+}
+
+/// Writes the manifest, and reads everything back.
+fn conclude(
+    new: &Path,
+    manifest: &Manifest,
+    threads: NonZeroUsize,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Hash, BackupError> {
+    let (text, manifest_hash) = manifest.to_text();
+    let path = new.join(MANIFEST_FILE);
+    files::write_new(&path, text.as_bytes()).map_err(at(&path))?;
+    files::sync_dir(new).map_err(at(new))?;
+    let checked = verify_backup(new, threads, &|done, total| {
+        progress(total.saturating_add(done), total.saturating_mul(2));
+    });
+    let checked = checked.map_err(|error| BackupError::Manifest {
+        name: manifest.name.to_string(),
+        error,
+    })?;
+    match checked.findings.first() {
+        Some(finding) => Err(BackupError::NotGood(finding.to_string())),
+        None => Ok(manifest_hash),
+    }
 }
 
 /// Writes the events behind `after` as a raw block stream.

@@ -1,5 +1,6 @@
 //! The manifest: what a backup holds, in one line of JSON, and that line's hash in a second.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,8 +17,8 @@ pub const BACKUP_FORMAT: u32 = 1;
 /// Name of the file.
 pub const MANIFEST_FILE: &str = "manifest";
 
-/// Longest manifest that is read: some ten thousand files.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Longest manifest that is read: some hundred thousand files.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,32 @@ pub struct Manifest {
     pub recorded_at: Timestamp,
     /// The files that hold the events, in order.
     pub files: Vec<BlockFile>,
+    /// The blobs that the events name, in the order of their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<BlobFile>,
+    /// Those that they name and that were nowhere whole when it was made, in the same order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostBlob>,
+}
+
+/// A blob in a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobFile {
+    /// BLAKE3 of its bytes, which is its name.
+    pub blake3: Hash,
+    /// How many there are.
+    pub bytes: u64,
+}
+
+/// A blob that a backup does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostBlob {
+    /// Its name.
+    pub blake3: Hash,
+    /// The first event that names it.
+    pub seq: Seq,
 }
 
 /// A file of a backup: a raw block stream.
@@ -93,9 +120,21 @@ impl Manifest {
         }
     }
 
-    /// Bytes of all its files.
+    /// Bytes of all its files, blobs included.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.blob_bytes().saturating_add(self.event_bytes())
+    }
+
+    /// Bytes of the files with events.
+    pub(super) fn event_bytes(&self) -> u64 {
+        let files = self.files.iter().map(|file| file.bytes);
+        files.fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of its blobs.
+    pub(super) fn blob_bytes(&self) -> u64 {
+        let blobs = self.blobs.iter().map(|blob| blob.bytes);
+        blobs.fold(0, u64::saturating_add)
     }
 
     /// The file's content, and the hash that names it.
@@ -151,8 +190,17 @@ impl Manifest {
         Ok((manifest, hash))
     }
 
-    /// The files follow each other from the first event to the head.
+    /// The files follow each other from the first event to the head; of blobs each is there once.
     fn check(&self) -> Result<(), ManifestError> {
+        let blobs = self.blobs.iter().map(|blob| blob.blake3);
+        let lost = self.lost.iter().map(|lost| lost.blake3);
+        if !blobs.clone().is_sorted_by(|a, b| a < b) || !lost.clone().is_sorted_by(|a, b| a < b) {
+            return Err(damaged("its blobs are out of order"));
+        }
+        let there: BTreeSet<Hash> = blobs.collect();
+        if lost.into_iter().any(|digest| there.contains(&digest)) {
+            return Err(damaged("a blob is there and lost"));
+        }
         let mut next = Seq::FIRST;
         for file in &self.files {
             if file.first != next || file.last < file.first || file.file != BlockFile::name(next) {

@@ -11,11 +11,13 @@
 //!   verified up to its head, and only then renamed. One that is removed is renamed first.
 //! - Files are never changed. A shared one that is found damaged is not linked again: the next
 //!   backup is written whole.
-//! - Nothing but events is in a backup: no key, no setting, no output of a task.
+//! - Nothing but events and the blobs that they name is in a backup: no key, no setting, no output
+//!   of a task. A blob that could not be had is written down as lost (`blobs.rs`).
 //! - One process at a time makes or removes backups in a directory (a lock on the directory).
 //!
 //! The bytes are specified in FORMAT.md, "Backups".
 
+mod blobs;
 mod catalog;
 mod create;
 mod manifest;
@@ -25,10 +27,14 @@ mod verify;
 
 pub use catalog::{BackupError, Catalog, Listed, Locked};
 pub use create::{Basis, Made, Request};
-pub use manifest::{BACKUP_FORMAT, BlockFile, MANIFEST_FILE, Manifest, ManifestError};
+pub use manifest::{
+    BACKUP_FORMAT, BlobFile, BlockFile, LostBlob, MANIFEST_FILE, Manifest, ManifestError,
+};
 pub use reader::BackupReader;
 pub use retain::{Keep, Kept, retain};
 pub use verify::{BackupFinding, Checked, verify_backup};
 
+#[cfg(test)]
+mod blob_tests;
 #[cfg(test)]
 mod tests;

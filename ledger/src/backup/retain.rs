@@ -116,8 +116,11 @@ impl Catalog {
 
 fn kept(listed: &Listed, manifest: &Manifest) -> Result<Kept, BackupError> {
     let mut files = Vec::new();
-    for file in &manifest.files {
-        let path = listed.path.join(file.file.as_str());
+    let events = manifest.files.iter();
+    let events = events.map(|file| listed.path.join(file.file.as_str()));
+    let blobs = manifest.blobs.iter();
+    let blobs = blobs.map(|blob| listed.path.join(super::blobs::shown(blob.blake3)));
+    for path in events.chain(blobs) {
         match fs::symlink_metadata(&path) {
             Ok(meta) => files.push(((meta.dev(), meta.ino()), meta.len())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}

@@ -4,8 +4,10 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::*;
+use crate::blobs::BlobDir;
 use crate::chain::Head;
 use crate::ids::{Id, Seq, Term};
 use crate::store::memory::MemoryStore;
@@ -13,16 +15,20 @@ use crate::store::samples::{batch, genesis, ledger_id};
 use crate::store::{LogReader, LogWriter};
 use crate::time::{Millis, Timestamp};
 
-fn request(basis: Basis, at: u64) -> Request<'static> {
+static NO_BLOBS: LazyLock<BlobDir> =
+    LazyLock::new(|| BlobDir::open(&std::env::temp_dir()).unwrap());
+
+pub(super) fn request(basis: Basis, at: u64) -> Request<'static> {
     Request {
         made_at: Timestamp(1_700_000_000_000_000 + at),
         software: "test",
         basis,
+        blobs: &NO_BLOBS,
         threads: NonZeroUsize::MIN,
     }
 }
 
-fn ledger() -> MemoryStore {
+pub(super) fn ledger() -> MemoryStore {
     let mut store = MemoryStore::new(ledger_id(1));
     store.append(&genesis(ledger_id(1))).unwrap();
     store
@@ -45,7 +51,7 @@ fn back_up(store: &MemoryStore, catalog: &Catalog, basis: Basis, at: u64) -> Mad
         .unwrap()
 }
 
-fn findings(path: &Path) -> Vec<String> {
+pub(super) fn findings(path: &Path) -> Vec<String> {
     let checked = verify_backup(path, NonZeroUsize::MIN, &|done, total| {
         assert!(done <= total)
     });

@@ -1,5 +1,5 @@
 //! Is a backup what was written? Every file against the manifest, then the whole chain up to the
-//! head that it stands for.
+//! head that it stands for, and whether the manifest knows of each blob that the events name.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,10 +10,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::blobs::{NamedBlobs, Spoken, check_blobs};
 use super::manifest::{BlockFile, MANIFEST_FILE, Manifest, ManifestError};
 use super::reader::BackupReader;
+use crate::blobs::BLOBS_DIR;
 use crate::hash::Hash;
-use crate::verify::verify_intact;
+use crate::verify::examine_intact;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,7 +27,7 @@ pub struct BackupFinding {
 }
 
 impl BackupFinding {
-    fn of(file: impl Into<String>, what: impl fmt::Display) -> Self {
+    pub(super) fn of(file: impl Into<String>, what: impl fmt::Display) -> Self {
         Self {
             file: Some(file.into()),
             what: what.to_string(),
@@ -58,8 +60,8 @@ impl Checked {
     }
 }
 
-/// Checks the backup in a directory; `progress` is told how many of its bytes were looked at, twice
-/// each, and of how many.
+/// Checks the backup in a directory; `progress` is told how many of its bytes were looked at, those of
+/// events twice, and of how many.
 ///
 /// # Errors
 /// If the file system failed, or the backup is of a newer format: nothing is known of it then.
@@ -82,7 +84,8 @@ pub fn verify_backup(
         }
     };
     let mut findings = check_names(dir, &manifest)?;
-    let (mut done, total) = (0, manifest.bytes() * 2);
+    let half = manifest.event_bytes();
+    let (mut done, total) = (0, half.saturating_add(manifest.bytes()));
     for file in &manifest.files {
         let found = check_file(dir, file, &mut |bytes| {
             done += bytes;
@@ -90,18 +93,27 @@ pub fn verify_backup(
         })?;
         findings.extend(found.map(|what| BackupFinding::of(file.file.as_str(), what)));
     }
+    findings.extend(check_blobs(dir, &manifest, &mut |bytes| {
+        // A damaged one may be longer than it should be.
+        done = (done + bytes).min(total);
+        progress(done, total);
+    })?);
     // The chain over files that are not those that were written would only say so once more.
     if findings.is_empty() {
         let reader = BackupReader::over(dir, manifest.clone());
-        let half = manifest.bytes();
-        let report = verify_intact(&reader, &[], threads, &|events, all| {
+        let progress = |events: u64, all: u64| {
             let share = u128::from(half) * u128::from(events) / u128::from(all.max(1));
-            progress(half + u64::try_from(share).unwrap_or(half), total);
-        });
+            let share = u64::try_from(share).unwrap_or(half);
+            progress(total - half.saturating_sub(share), total);
+        };
+        let mut spoken = Spoken::of(&manifest);
+        let fold = &mut |notes| spoken.fold(notes);
+        let report = examine_intact(&reader, &[], threads, &progress, NamedBlobs, fold);
         findings.extend(report.findings.iter().map(|finding| BackupFinding {
             file: None,
             what: finding.to_string(),
         }));
+        findings.append(&mut spoken.findings);
     }
     Ok(Checked {
         manifest: Some((manifest, hash)),
@@ -114,9 +126,12 @@ fn check_names(dir: &Path, manifest: &Manifest) -> io::Result<Vec<BackupFinding>
     let known: BTreeSet<&str> = manifest.files.iter().map(|f| f.file.as_str()).collect();
     let mut strangers = Vec::new();
     for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name != MANIFEST_FILE && !known.contains(&*name) {
+        // What is in that is looked at by itself.
+        let blobs = name == BLOBS_DIR && entry.file_type()?.is_dir();
+        if name != MANIFEST_FILE && !blobs && !known.contains(&*name) {
             strangers.push(BackupFinding::of(name, "it is no part of the backup"));
         }
     }

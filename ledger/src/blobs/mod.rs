@@ -21,6 +21,7 @@
 //! The idea is that of git's object store and of content-addressed artifact stores; the lease stands
 //! for git's rule that only what is old may be pruned, which alone trusts a clock.
 
+mod carry;
 mod collect;
 mod disk;
 mod named;
@@ -32,6 +33,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use carry::Carrier;
 pub use collect::{CollectError, Collected, Collecting};
 pub use named::{Named, named_in};
 pub use read::{BlobDir, BlobReader, Entry};
@@ -39,7 +41,7 @@ pub use reference::{
     BlobRef, DEFAULT_MEDIA_TYPE, JSON, KEY, MediaType, ReferenceError, in_payload,
 };
 pub use store::{BlobStore, Lease, Limits, Stored, Upload};
-pub use verify::{BlobFault, BlobFinding, BlobReport, MAX_FINDINGS, verify};
+pub use verify::{BlobFault, BlobFinding, BlobReport, MAX_FINDINGS, check, verify};
 
 use std::io;
 

@@ -2,6 +2,7 @@
 //! Findings are data; nothing is repaired. What no event names is not looked at.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::fmt;
 use std::io::Read as _;
 
@@ -57,14 +58,23 @@ pub struct BlobFinding {
 
 impl fmt::Display for BlobFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seq {} names blob {}: ", self.seq, self.digest)?;
-        match &self.fault {
-            BlobFault::Missing => f.write_str("it is missing"),
-            BlobFault::Size { expected, found } => {
+        write!(
+            f,
+            "seq {} names blob {}: {}",
+            self.seq, self.digest, self.fault
+        )
+    }
+}
+
+impl fmt::Display for BlobFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("it is missing"),
+            Self::Size { expected, found } => {
                 write!(f, "expected {expected} bytes, found {found}")
             }
-            BlobFault::Hash { found } => write!(f, "its bytes have the hash {found}"),
-            BlobFault::Unreadable { error } => write!(f, "it can't be read: {error}"),
+            Self::Hash { found } => write!(f, "its bytes have the hash {found}"),
+            Self::Unreadable { error } => write!(f, "it can't be read: {error}"),
         }
     }
 }
@@ -115,7 +125,7 @@ pub fn verify(
 }
 
 /// What is known of a blob's bytes: how many they are, or what is wrong with them.
-type Known = Result<u64, BlobFault>;
+pub(super) type Known = Result<u64, BlobFault>;
 
 struct Check<'a> {
     blobs: &'a BlobDir,
@@ -156,26 +166,70 @@ impl Check<'_> {
     }
 
     fn read(&mut self, digest: Hash) -> Known {
-        let unreadable = |error: BlobError| match error {
-            BlobError::Missing(_) => BlobFault::Missing,
-            BlobError::Damaged { found, .. } => BlobFault::Hash { found },
-            other => BlobFault::Unreadable {
-                error: other.to_string(),
-            },
-        };
-        let mut blob = self.blobs.read(digest).map_err(unreadable)?;
-        let mut bytes = 0;
-        loop {
-            match blob.read(&mut self.buffer) {
-                Ok(0) => return Ok(bytes),
-                Ok(count) => {
-                    bytes += count as u64;
-                    self.report.bytes += count as u64;
-                    (self.progress)(self.report.bytes);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(unreadable(of_reading(error))),
+        let (report, progress) = (&mut self.report, self.progress);
+        let read = read_whole(self.blobs, digest, &mut self.buffer, &mut |bytes| {
+            report.bytes += bytes.len() as u64;
+            progress(report.bytes);
+            Ok::<(), Infallible>(())
+        });
+        match read {
+            Ok(known) => known,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Checks one blob: how many bytes it has, or what is wrong with it.
+///
+/// # Errors
+/// [`BlobFault`].
+pub fn check(
+    blobs: &BlobDir,
+    digest: Hash,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, BlobFault> {
+    let mut buffer = vec![0; 64 * 1024];
+    let read = read_whole(blobs, digest, &mut buffer, &mut |bytes| {
+        progress(bytes.len() as u64);
+        Ok::<(), Infallible>(())
+    });
+    match read {
+        Ok(known) => known,
+        Err(never) => match never {},
+    }
+}
+
+/// Reads a blob to its end, and shows its bytes to `each`. Whether they were right is known at the end.
+///
+/// # Errors
+/// What `each` says.
+pub(super) fn read_whole<E>(
+    blobs: &BlobDir,
+    digest: Hash,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Known, E> {
+    let fault = |error: BlobError| match error {
+        BlobError::Missing(_) => BlobFault::Missing,
+        BlobError::Damaged { found, .. } => BlobFault::Hash { found },
+        other => BlobFault::Unreadable {
+            error: other.to_string(),
+        },
+    };
+    let mut blob = match blobs.read(digest) {
+        Ok(blob) => blob,
+        Err(error) => return Ok(Err(fault(error))),
+    };
+    let mut bytes = 0;
+    loop {
+        match blob.read(buffer) {
+            Ok(0) => return Ok(Ok(bytes)),
+            Ok(count) => {
+                bytes += count as u64;
+                each(&buffer[..count])?;
             }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Ok(Err(fault(of_reading(error)))),
         }
     }
 }

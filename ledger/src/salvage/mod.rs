@@ -8,11 +8,13 @@
 //! ```
 //! - *Provable* is the longest way from seq 1 on which every event hashes and links, and that ends in
 //!   a hash which was written down somewhere (`search.rs`). Nothing else is in the new ledger.
+//! - Blobs that proven events name come along if their bytes hash right (`blobs.rs`).
 //! - What lies behind that is kept as it was found, because it can't be proven to belong (`left.rs`).
 //! - The new directory gets its store last, so that a salvage that was interrupted has made no
 //!   ledger; it is verified before.
 //! - Whoever calls holds the lock of the original's directory.
 
+mod blobs;
 mod left;
 mod scan;
 mod search;
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 use self::left::Origin;
 use self::scan::{Bytes, Found, Holds, scan};
 use self::search::{Graph, Step};
+use crate::blobs::BlobFinding;
 use crate::chain::Head;
 use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq};
@@ -122,6 +125,9 @@ pub struct Salvage {
     pub left: Left,
     /// Bytes that the disk did not give.
     pub unreadable: u64,
+    /// The blobs that proven events name and that are missing or damaged, in the order of the events.
+    pub blobs: Vec<BlobFinding>,
+    whole_blobs: Vec<Hash>,
     graph: Graph,
     way: Vec<Step>,
 }
@@ -162,6 +168,7 @@ impl Salvage {
         let Some((ledger_id, good, way)) = best else {
             return Err(SalvageError::Nothing { found: events });
         };
+        let named = blobs::look(dir, &graph, &way)?;
         let last = claimed.map_or(Seq::ZERO, |(seq, _)| seq);
         Ok(Self {
             source: dir.to_owned(),
@@ -171,6 +178,8 @@ impl Salvage {
             report,
             left: left::find(&graph, &origins, ledger_id, good.seq, last),
             unreadable: found.unreadable,
+            blobs: named.faults,
+            whole_blobs: named.whole,
             graph,
             way,
         })
@@ -274,6 +283,10 @@ fn segment_header(file: &File) -> Option<SegmentHeader> {
     let mut bytes = [0; 64];
     Bytes::read(file, 0, &mut bytes).ok()?;
     SegmentHeader::decode(&bytes).ok()
+}
+
+fn unsound(error: impl ToString) -> SalvageError {
+    SalvageError::Unsound(error.to_string())
 }
 
 fn io_error(what: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> SalvageError {

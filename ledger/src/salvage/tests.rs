@@ -13,9 +13,10 @@ use tempfile::TempDir;
 
 use super::scan::{Holds, Run, Shape, scan};
 use super::*;
+use crate::blobs::{BlobDir, BlobStore, Limits, MediaType};
 use crate::ids::Term;
 use crate::store::durable::{DurableStore, SealIn, Settings};
-use crate::store::samples::{batch, genesis, ledger_id};
+use crate::store::samples::{batch, batch_of, event, genesis, ledger_id};
 use crate::store::{LogWriter, for_each_event};
 use crate::verify::verify_offline;
 
@@ -451,4 +452,49 @@ fn targets_that_hold_something_or_lie_in_the_original_are_refused() {
         missing,
         Err(SalvageError::Open(OpenError::Missing(_)))
     ));
+}
+
+#[test]
+fn blobs_that_are_whole_come_along_and_the_others_are_listed() {
+    let dir = TempDir::new().unwrap();
+    let id = ledger_id(1);
+    let mut store = DurableStore::create(dir.path(), id, &genesis(id)).unwrap();
+    let blobs = BlobStore::open(dir.path(), Limits::default()).unwrap();
+    let mut digests = Vec::new();
+    for content in [&b"whole"[..], b"damaged", b"missing", b"whole"] {
+        let stored = blobs.put(content, MediaType::unknown()).unwrap();
+        let mut draft = event(store.head().seq.0 + 1, 30);
+        draft.data = stored.reference.to_payload();
+        let batch = batch_of(id, store.head(), Term(1), &[draft]);
+        store.append(&batch).unwrap();
+        digests.push(stored.reference.blake3);
+    }
+    store.close().unwrap();
+    fs::remove_file(dir.path().join(HEAD_FILE)).unwrap();
+    let path = |dir: &Path, digest: Hash| {
+        let name = digest.to_string();
+        dir.join("blobs").join(&name[..2]).join(&name[2..])
+    };
+    fs::write(path(dir.path(), digests[1]), "damageD").unwrap();
+    fs::remove_file(path(dir.path(), digests[2])).unwrap();
+    let salvage = look(dir.path()).unwrap();
+    let listed: Vec<_> = salvage.blobs.iter().map(|b| (b.seq, b.digest)).collect();
+    assert_eq!(listed, [(Seq(3), digests[1]), (Seq(4), digests[2])]);
+    let room = TempDir::new().unwrap();
+    let into = room.path().join("new");
+    write(&salvage, &into).unwrap();
+    assert_eq!(fs::read(path(&into, digests[0])).unwrap(), b"whole");
+    assert!(!path(&into, digests[1]).exists() && !path(&into, digests[2]).exists());
+    let reader = OfflineReader::open(&into).unwrap();
+    let there = BlobDir::open(&into).unwrap();
+    let report = crate::blobs::verify(&reader, &there, &|_| {}).unwrap();
+    assert_eq!((report.blobs, report.found), (3, 2));
+    let manifest = fs::read(into.join(LEFT_BEHIND).join(MANIFEST_FILE)).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let lost = manifest["lost_blobs"].as_array().unwrap();
+    assert_eq!(lost[0]["digest"], digests[1].to_string());
+    assert_eq!(
+        (&lost[0]["fault"], &lost[1]["fault"]),
+        (&"hash".into(), &"missing".into())
+    );
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::search::{count, events};
-use super::{Claim, Left, Salvage, SalvageError, Stage, Watch, io_error};
+use super::{Claim, Left, Salvage, SalvageError, Stage, Watch, io_error, unsound};
+use crate::blobs::{BLOBS_DIR, BlobFinding};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::files::{make_dir, make_dirs, new_file, sync_dir};
 use crate::ids::{LedgerId, Seq};
@@ -40,6 +41,7 @@ struct Manifest<'a> {
     first_fault: String,
     #[serde(flatten)]
     left: &'a Left,
+    lost_blobs: &'a [BlobFinding],
 }
 
 impl Salvage {
@@ -59,6 +61,7 @@ impl Salvage {
     ) -> Result<Head, E> {
         let work = self.begin(into)?;
         let store = self.write_events(&work, watch)?;
+        self.carry_blobs(&work)?;
         let head = settle(&work, store)?;
         self.finish(into, &work, head, threads, watch)?;
         Ok(head)
@@ -84,7 +87,7 @@ impl Salvage {
         watch: Watch<'_>,
     ) -> Result<(), SalvageError> {
         let making = || io_error(|| format!("making {}", work.display()));
-        if self.left.events > 0 {
+        if self.left.events > 0 || !self.blobs.is_empty() {
             self.write_left(&work.join(LEFT_BEHIND)).map_err(making())?;
         }
         let progress = |done, of| watch(Stage::Checking, done, of);
@@ -146,6 +149,7 @@ impl Salvage {
             claimed: self.claimed,
             first_fault: self.first_fault(),
             left: &self.left,
+            lost_blobs: &self.blobs,
         };
         let mut file = BufWriter::new(new_file(&dir.join(MANIFEST_FILE))?);
         serde_json::to_writer_pretty(&mut file, &manifest)?;
@@ -217,19 +221,16 @@ impl Filling<'_> {
 
 /// Puts everything in its place, the store last: with it the ledger is there.
 fn publish(work: &Path, into: &Path) -> io::Result<()> {
-    for name in [LEFT_BEHIND, JOURNAL_DIR, HEAD_FILE, STORE_FILE] {
+    let perhaps = [LEFT_BEHIND, BLOBS_DIR];
+    for name in [LEFT_BEHIND, BLOBS_DIR, JOURNAL_DIR, HEAD_FILE, STORE_FILE] {
         match fs::rename(work.join(name), into.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && name == LEFT_BEHIND => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && perhaps.contains(&name) => {}
             other => other?,
         }
         sync_dir(into)?;
     }
     fs::remove_dir(work)?;
     sync_dir(into)
-}
-
-fn unsound(error: impl ToString) -> SalvageError {
-    SalvageError::Unsound(error.to_string())
 }
 
 fn of_append(error: AppendError) -> SalvageError {

@@ -1,10 +1,12 @@
-//! `ledger backup [create]`.
+//! `ledger backup [create]`. A backup that lacks a blob, because the ledger has lost it, is made, and
+//! the exit code says so: 5.
 
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ledger_core::backup::{Basis, Made, Request};
+use ledger_core::blobs::BlobFinding;
 use ledger_core::clock;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, LedgerId, Seq};
@@ -12,6 +14,7 @@ use serde::Serialize;
 
 use super::{DirArg, record};
 use crate::api::wire::NoteRequest;
+use crate::cli::blob;
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
@@ -40,9 +43,12 @@ struct Shown<'a> {
     seq: Seq,
     hash: Hash,
     files: usize,
+    blobs: usize,
     bytes: u64,
     written: u64,
     manifest: Hash,
+    /// Blobs that events name and that it does not have.
+    lost: &'a [BlobFinding],
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
@@ -59,6 +65,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         } else {
             Basis::Newest
         },
+        blobs: &blob::open(&data_dir)?,
         threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     let made = locked.create(source.reader(), request, &|done, total| {
@@ -96,9 +103,11 @@ fn show(globals: &Globals, made: &Made) -> Result<Exit, Failure> {
             seq: manifest.seq,
             hash: manifest.hash,
             files: manifest.files.len(),
+            blobs: manifest.blobs.len(),
             bytes: manifest.bytes(),
             written: made.written,
             manifest: made.manifest_hash,
+            lost: &made.lost,
         })?;
     } else {
         out.line(format_args!(
@@ -114,5 +123,14 @@ fn show(globals: &Globals, made: &Made) -> Result<Exit, Failure> {
         ))?;
     }
     out.finish()?;
-    Ok(Exit::OK)
+    if made.lost.is_empty() {
+        return Ok(Exit::OK);
+    }
+    for blob in &made.lost {
+        note(format_args!(
+            "not in the backup: {}",
+            escape(&blob.to_string())
+        ));
+    }
+    Ok(Exit::INCOMPLETE)
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use ledger_core::backup::{BackupError, Catalog, ManifestError};
 
+use super::blob::of_blob;
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::note;
@@ -107,6 +108,7 @@ impl From<BackupError> for Failure {
             }
             BackupError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
             BackupError::Manifest { error, .. } => return of_manifest(message, &error).into(),
+            BackupError::Blob(error) => return of_blob(error),
             BackupError::Read(error) => return error.into(),
             BackupError::NotGood(_) => ApiError::new(ErrorCode::Tampered, message)
                 .hint("it was removed again; the disk that it was written to may be failing"),

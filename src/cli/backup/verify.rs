@@ -1,10 +1,11 @@
 //! `ledger backup verify`: reads a backup and says whether it is what was written. The exit code is
-//! the answer: 0, or 3 if something is wrong with any of them.
+//! the answer: 0, or 3 if something is wrong with any of them, else 5 if one lacks a blob that was lost
+//! before it was made.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use ledger_core::backup::{BackupFinding, Checked, verify_backup};
+use ledger_core::backup::{BackupFinding, Checked, LostBlob, verify_backup};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use serde::Serialize;
@@ -38,6 +39,8 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<Hash>,
     findings: &'a [BackupFinding],
+    /// Blobs that events name and that were lost before it was made.
+    lost: &'a [LostBlob],
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
@@ -53,6 +56,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         let checked = check(&path)?;
         if !checked.is_good() {
             exit = Exit::TAMPERED;
+        } else if !lost(&checked).is_empty() && exit != Exit::TAMPERED {
+            exit = Exit::INCOMPLETE;
         }
         match show(&mut out, globals, &path, &checked) {
             Ok(()) | Err(Failure::ClosedPipe) => {}
@@ -83,6 +88,11 @@ fn check(path: &Path) -> Result<Checked, Failure> {
     Ok(checked)
 }
 
+fn lost(checked: &Checked) -> &[LostBlob] {
+    let manifest = checked.manifest.as_ref();
+    manifest.map_or(&[], |(manifest, _)| &manifest.lost)
+}
+
 fn show(out: &mut Out, globals: &Globals, path: &Path, checked: &Checked) -> Result<(), Failure> {
     let shown = path.display().to_string();
     let manifest = checked.manifest.as_ref().map(|(manifest, _)| manifest);
@@ -94,12 +104,18 @@ fn show(out: &mut Out, globals: &Globals, path: &Path, checked: &Checked) -> Res
             seq: manifest.map(|m| m.seq),
             hash: manifest.map(|m| m.hash),
             findings: &checked.findings,
+            lost: lost(checked),
         });
     }
     let shown = escape(&shown);
     for finding in &checked.findings {
         let finding = finding.to_string();
         out.line(format_args!("{shown}: {}", escape(&finding)))?;
+    }
+    for LostBlob { seq, blake3 } in lost(checked) {
+        out.line(format_args!(
+            "{shown}: seq {seq} names blob {blake3}, which was lost before the backup was made"
+        ))?;
     }
     match manifest {
         Some(manifest) if checked.is_good() => {

@@ -43,12 +43,16 @@ pub(crate) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> 
     }
 }
 
-fn open(data_dir: &Path) -> Result<BlobDir, Failure> {
+/// The blobs of a data directory.
+///
+/// # Errors
+/// [`Failure`] if it can't be opened.
+pub(super) fn open(data_dir: &Path) -> Result<BlobDir, Failure> {
     BlobDir::open(data_dir).map_err(of_blob)
 }
 
 /// A failure of reading blobs.
-fn of_blob(error: BlobError) -> Failure {
+pub(super) fn of_blob(error: BlobError) -> Failure {
     let message = error.to_string();
     match error {
         BlobError::Missing(_) => ApiError::new(ErrorCode::NotFound, message)

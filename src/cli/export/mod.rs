@@ -1,14 +1,17 @@
 //! `ledger export`: the history in a form for others. What is written was checked against the
 //! chain, through a node or offline; through a node it is recorded.
 
+mod blobs;
 mod file;
 mod tiles;
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use ledger_core::blobs::BlobFinding;
 use ledger_core::chain::Head;
 use ledger_core::envelope::ChainedEvent;
 use ledger_core::event::LedgerExported;
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     /// [default: standard output]
     #[arg(long, value_name = "PATH", required_if_eq("format", "tiles"))]
     to: Option<PathBuf>,
+    /// A directory, empty or not there, for the blobs that the exported events name
+    #[arg(long, value_name = "DIR")]
+    blobs: Option<PathBuf>,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -80,6 +86,9 @@ struct Done {
     events: u64,
     complete: bool,
     signed: bool,
+    /// Blobs that could not be copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<BlobFinding>,
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
@@ -89,6 +98,12 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     // As of one moment: what comes while it is written is not in it.
     let head = reader.head()?;
     let done = match args.format {
+        Format::Tiles if args.blobs.is_some() => {
+            let message = "tiles are of events alone";
+            return Err(ApiError::new(ErrorCode::Usage, message)
+                .hint("leave --blobs out, or export lines")
+                .into());
+        }
         Format::Tiles => tiles::export(args, reader, head, &data_dir)?,
         Format::Jsonl | Format::Csv => lines(args, reader, head, &data_dir)?,
     };
@@ -113,7 +128,11 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             count_of(done.events, "event")
         ));
     }
-    Ok(Exit::OK)
+    if done.lost.is_empty() {
+        Ok(Exit::OK)
+    } else {
+        Ok(Exit::INCOMPLETE)
+    }
 }
 
 /// Writes a form that is one stream.
@@ -131,6 +150,7 @@ fn lines(
     };
     let mut range = positions(reader, &filter)?;
     range.last = range.last.min(head.seq);
+    let blobs = args.blobs.as_deref().map(blobs::Target::make).transpose()?;
     let target = Target::open(args.to.as_deref())?;
     let exported = Exported {
         reader,
@@ -138,6 +158,7 @@ fn lines(
         range,
         filter,
         extent,
+        named: RefCell::default(),
     };
     let key = signer(data_dir, reader)?;
     let (target, events, signed) = match args.format {
@@ -145,6 +166,7 @@ fn lines(
         Format::Jsonl | Format::Tiles => exported.jsonl(target, key.as_ref())?,
     };
     target.finish()?;
+    let lost = exported.named.borrow().export(data_dir, blobs.as_ref())?;
     if extent == Extent::Part && args.format == Format::Jsonl {
         note("a filtered export can't be imported");
     }
@@ -157,6 +179,7 @@ fn lines(
         events,
         complete: extent == Extent::Complete,
         signed,
+        lost,
     })
 }
 
@@ -167,6 +190,8 @@ struct Exported<'a> {
     range: SeqRange,
     filter: Filter,
     extent: Extent,
+    /// The blobs that they name.
+    named: RefCell<blobs::Named>,
 }
 
 impl Exported<'_> {
@@ -221,6 +246,7 @@ impl Exported<'_> {
             let seq = event.event.header.seq;
             bar.at(seq.0);
             if self.filter.matches(event) {
+                self.named.borrow_mut().look(seq, event.event.data);
                 write(event, bytes)?;
             }
             Ok(ControlFlow::Continue(()))

@@ -60,6 +60,7 @@ pub(super) fn export(
         events: grown.tree.size.0 - grown.before.0,
         complete: true,
         signed: true,
+        lost: Vec::new(),
     })
 }
 
