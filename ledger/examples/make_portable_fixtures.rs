@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use ledger_core::backup::{Basis, Catalog, Request};
+use ledger_core::blobs::BlobDir;
 use ledger_core::chain::{BatchBuilder, ChainKey, Head};
 use ledger_core::clock::event_id;
 use ledger_core::envelope::{Draft, Origin};
@@ -54,6 +55,7 @@ fn main() -> Outcome<()> {
             made_at,
             software: "opsledger 0.1.0",
             basis: Basis::Newest,
+            blobs: &BlobDir::open(dir)?,
             threads: NonZeroUsize::MIN,
         };
         catalog.lock()?.create(&store, request, &|_, _| {})?;
