@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,10 @@ pub(crate) trait SegmentFile: Debug + Send + Sync {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
+    /// So many bytes from the beginning on will be read soon: a disk may begin to fetch them.
+    fn expect(&self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 /// A directory of segments, named by number.
@@ -177,5 +182,13 @@ impl SegmentFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    #[allow(unsafe_code, reason = "a call with numbers alone")]
+    fn expect(&self, bytes: u64) {
+        let len = libc::off_t::try_from(bytes).unwrap_or(0);
+        // SAFETY: the descriptor is open, and no memory is touched. It is a hint: what it returns
+        // changes nothing.
+        let _ = unsafe { libc::posix_fadvise(self.as_raw_fd(), 0, len, libc::POSIX_FADV_WILLNEED) };
     }
 }

@@ -138,6 +138,20 @@ pub(super) fn decode(segment: &[u8], generation: Generation, at: u64) -> Option<
     Some((read, at + frame.len() as u64))
 }
 
+/// Whether a frame may begin at `at` whose end is not among the first bytes of a segment of this
+/// length, which are all that was read.
+pub(super) fn may_begin(read: &[u8], at: u64, segment: u64) -> bool {
+    let Some(rest) = usize::try_from(at).ok().and_then(|at| read.get(at..)) else {
+        return at < segment;
+    };
+    let Some(header) = rest.first_chunk::<FRAME_HEADER>() else {
+        return true;
+    };
+    let len = u64::from(u32::from_le_bytes(field(header, 0)));
+    let end = at + FRAME_HEADER as u64 + len;
+    len != 0 && end > read.len() as u64 && end <= segment
+}
+
 pub(super) fn crc(generation: Generation, at: u64, frame: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&generation.0.to_le_bytes());

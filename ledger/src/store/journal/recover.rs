@@ -14,6 +14,11 @@ use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq};
 use crate::store::OpenError;
 
+/// Bytes of a segment that are read at once.
+const STEP: usize = 512 * 1024;
+/// Segments that are fetched at once: as many as may hold what is not sealed, but for very long ones.
+const FETCHED: usize = 4;
+
 /// Where a journal stops making sense, though its frames are whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("journal segment {segment}, byte {at}: {what}")]
@@ -103,12 +108,17 @@ pub(crate) fn recover(
         what: "reading the journal".into(),
         error,
     };
-    let mut slots = Vec::new();
-    let mut headers = Vec::new();
+    let mut found = Vec::new();
     for number in dir.list().map_err(io)? {
         let file = dir.open(number).map_err(io)?;
         let len = file.len().map_err(io)?;
-        let slot = Slot { number, file, len };
+        file.expect(SEGMENT_HEADER);
+        found.push(Slot { number, file, len });
+    }
+    let mut slots = Vec::new();
+    let mut headers = Vec::new();
+    for slot in found {
+        let number = slot.number;
         match header(&slot).map_err(io)? {
             Ok(header) if header.ledger_id != ledger_id => {
                 return Err(OpenError::Damaged(format!(
@@ -124,9 +134,12 @@ pub(crate) fn recover(
     }
     headers.sort_by_key(|(generation, _)| *generation);
     let generation = headers.last().map_or(Generation(0), |(newest, _)| *newest);
+    for (_, slot) in headers.iter().rev().take(FETCHED) {
+        slot.file.expect(slot.len);
+    }
     let mut used = Vec::new();
     while let Some((generation, slot)) = headers.pop() {
-        let bytes = read(&slot).map_err(io)?;
+        let bytes = read(&slot, generation).map_err(io)?;
         let first = frame::decode(&bytes, generation, SEGMENT_HEADER).map(|(f, _)| f.first);
         used.push(Used {
             slot,
@@ -171,10 +184,21 @@ fn header(slot: &Slot) -> io::Result<Result<SegmentHeader, HeaderFault>> {
     Ok(SegmentHeader::decode(&bytes))
 }
 
-fn read(slot: &Slot) -> io::Result<Vec<u8>> {
+/// Reads a segment up to where its frames end, or somewhat further.
+fn read(slot: &Slot, generation: Generation) -> io::Result<Vec<u8>> {
     let len = usize::try_from(slot.len).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    slot.file.read_at(0, &mut bytes)?;
+    let (mut bytes, mut at) = (Vec::new(), SEGMENT_HEADER);
+    while bytes.len() < len {
+        let from = bytes.len();
+        bytes.resize(len.min(from + STEP), 0);
+        slot.file.read_at(from as u64, &mut bytes[from..])?;
+        while let Some((_, end)) = frame::decode(&bytes, generation, at) {
+            at = end;
+        }
+        if !frame::may_begin(&bytes, at, slot.len) {
+            break;
+        }
+    }
     Ok(bytes)
 }
 
