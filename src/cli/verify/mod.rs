@@ -14,10 +14,11 @@ mod show;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use ledger_core::blobs::BlobReport;
-use ledger_core::store::{LogReader, Offline as _, OpenError};
+use ledger_core::blobs::{BlobReport, in_payload};
+use ledger_core::envelope::EventRef;
+use ledger_core::store::{Block, LogReader, Offline as _, OpenError};
 use ledger_core::verify::{
-    AnchorFold, AnchorNotes, Report, anchors, examine_intact, examine_reader,
+    AnchorFold, AnchorNotes, Examine, Report, anchors, examine_intact, examine_reader,
 };
 use projections::framework::hash_at;
 use projections::lives::{Lives, LivesNotes, Outcome};
@@ -122,8 +123,12 @@ fn verify(source: &Source, data_dir: &Path, heads: Heads) -> Result<Verdicts, Fa
     let sizes = believed.iter().filter_map(heads::Believed::wants);
     let (anchor_examiner, mut anchor) = anchors(source.reader().ledger_id(), sizes);
     let (lives_examiner, mut lives) = Lives::begin(head);
-    let examiner = (anchor_examiner, lives_examiner);
-    let mut fold = |notes| take(&mut anchor, &mut lives, notes);
+    let examiner = ((anchor_examiner, lives_examiner), NamesBlobs);
+    let mut names_blobs = false;
+    let mut fold = |(notes, names)| {
+        names_blobs |= names;
+        take(&mut anchor, &mut lives, notes);
+    };
     let bar = Progress::events("verifying", head.0);
     let progress = |done: u64, _: u64| bar.at(done);
     let intact = match source {
@@ -140,13 +145,30 @@ fn verify(source: &Source, data_dir: &Path, heads: Heads) -> Result<Verdicts, Fa
     } else {
         None
     };
-    let blobs = judged.then(|| blob::verify::check(data_dir, source.reader()));
+    // Most ledgers name none, and are not read again for that.
+    let blobs = judged.then(|| match names_blobs {
+        true => blob::verify::check(data_dir, source.reader()),
+        false => Ok(BlobReport::default()),
+    });
     Ok(Verdicts {
         blobs: blobs.transpose()?,
         intact,
         anchored,
         complete,
     })
+}
+
+/// Looks whether any event names a blob.
+struct NamesBlobs;
+
+impl Examine for NamesBlobs {
+    type Notes = bool;
+
+    fn event(&self, event: &EventRef<'_>, names: &mut bool) {
+        *names = *names || matches!(in_payload(event.data), Ok(Some(_)));
+    }
+
+    fn block(&self, _: &Block, _: &mut bool) {}
 }
 
 /// Holds what open lives say of other events against the ledger, and ends the fold.
