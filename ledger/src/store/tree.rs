@@ -77,7 +77,12 @@ impl<'a> LogTree<'a> {
     pub(super) fn append<'e>(&mut self, events: impl IntoIterator<Item = &'e [u8]>, chain: Hash) {
         let mut leaves = Vec::new();
         merkle::leaf_hashes(events, &mut leaves);
-        self.tree.append(&leaves);
+        self.append_leaves(&leaves, chain);
+    }
+
+    /// As [`LogTree::append`], for events whose leaves are known.
+    pub(super) fn append_leaves(&mut self, leaves: &[TreeHash], chain: Hash) {
+        self.tree.append(leaves);
         self.chain = chain;
     }
 

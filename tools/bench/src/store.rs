@@ -46,7 +46,7 @@ const MEMORY_LIMIT: f64 = 1.1;
 pub(crate) enum Sealed {
     /// As far as it always does.
     InStep,
-    /// Not at all, so that all that may be unsealed is.
+    /// Not at all, until so many events are unsealed: as many as may be.
     Never,
 }
 
@@ -68,6 +68,14 @@ pub(crate) fn grow(dir: &Path, events: usize, sealed: Sealed) -> Result<(), Fail
                 ..StoreSettings::default()
             };
             DurableStore::open_with(dir, settings).context("opening the ledger")?
+        }
+    };
+    let events = match sealed {
+        Sealed::InStep => events,
+        // What the opening before left unsealed counts.
+        Sealed::Never => {
+            let behind = store.head().seq.0 - store.reader().sealed().0;
+            events.saturating_sub(usize::try_from(behind).unwrap_or(usize::MAX))
         }
     };
     let mut builder = BatchBuilder::new(ChainKey::new(store.ledger_id()), store.head(), Term(1));

@@ -81,7 +81,7 @@ impl Default for Settings {
             segment_bytes: SEGMENT_BYTES,
             seal_bytes: 1024 * 1024,
             block_cap: super::BLOCK_CAP,
-            lag_bytes: 12 * 1024 * 1024,
+            lag_bytes: 4 * 1024 * 1024,
             sealing: SealIn::Background,
         }
     }

@@ -24,12 +24,12 @@ impl DurableReader {
 
     /// Bytes of all encoded events together.
     pub fn event_bytes(&self) -> u64 {
-        self.tail.snapshot(|_| ()).0.head.event_bytes
+        self.tail.bounds().head.event_bytes
     }
 
     /// How far the ledger is sealed in redb; what is behind stands in the journal.
     pub fn sealed(&self) -> Seq {
-        self.tail.snapshot(|_| ()).0.sealed.head.seq
+        self.tail.bounds().sealed.head.seq
     }
 }
 

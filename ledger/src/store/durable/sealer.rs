@@ -1,12 +1,18 @@
 //! The sealer: moves full blocks from the tail into redb, and frees the journal's segments behind
 //! it, in a thread of its own.
+//!
+//! It hashes events for the Merkle tree soon after they came, while they are in the processor's
+//! cache, and not all at once when they are sealed: a proof that is asked for meanwhile finds most
+//! leaves there, and whoever waits for an append is held up by little at a time.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::tail::{Snapshot, Tail};
+use super::tail::{Snapshot, Tail, Work};
+use crate::chain::Batch;
 use crate::codec;
+use crate::merkle::TreeHash;
 use crate::store::AppendError;
 use crate::store::block::{BlockPlan, plan_after};
 use crate::store::journal::Pool;
@@ -35,15 +41,30 @@ impl Sealing {
     /// # Errors
     /// What redb says; nothing more can be sealed then.
     fn seal(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        if let Some((blocks, head)) = full_blocks(snapshot, self.tail.settings().block_cap) {
-            self.move_over(&blocks, head)?;
+        let cap = self.tail.settings().block_cap;
+        let last = snapshot
+            .batches
+            .last()
+            .map_or(snapshot.head.head, Batch::head);
+        if let Some((blocks, head)) = full_blocks(snapshot, cap) {
+            let leaves = snapshot.leaves_upto(head.head.seq);
+            self.move_over(&blocks, &leaves, head)?;
+        } else if last.seq < snapshot.head.head.seq {
+            // A portion of events so large that none is known to fill a block.
+            return self.seal(&self.tail.all());
         }
-        self.tail.settled(snapshot.head.head.seq);
+        self.tail.settled(last.seq);
         Ok(())
     }
 
-    fn move_over(&mut self, blocks: &[BlockPlan<'_>], head: StoreHead) -> io::Result<()> {
-        self.redb.seal(blocks, head).map_err(|error| match error {
+    fn move_over(
+        &mut self,
+        blocks: &[BlockPlan<'_>],
+        leaves: &[TreeHash],
+        head: StoreHead,
+    ) -> io::Result<()> {
+        let sealed = self.redb.seal(blocks, leaves, head);
+        sealed.map_err(|error| match error {
             AppendError::Full(error) | AppendError::Io(error) => error,
             other => io::Error::other(other),
         })?;
@@ -55,8 +76,15 @@ impl Sealing {
 
     fn run(&mut self) -> io::Result<()> {
         self.begin();
-        while let Some(snapshot) = self.tail.wait_for_work() {
-            self.seal(&snapshot)?;
+        while let Some(work) = self.tail.wait_for_work() {
+            match work {
+                Work::Hash(piece) => {
+                    self.tail.hashed(piece.hash());
+                    // Whoever waits for an append goes first.
+                    std::thread::yield_now();
+                }
+                Work::Seal(snapshot) => self.seal(&snapshot)?,
+            }
         }
         Ok(())
     }
@@ -98,13 +126,13 @@ impl Sealer {
         sealer
     }
 
-    /// To be called after each append.
+    /// To be called after each append: seals all that can be, since an append waits for what is left.
     pub(super) fn appended(&mut self) {
-        if let Self::Inline(sealing) = self
-            && let Some(snapshot) = sealing.tail.work()
-            && let Err(error) = sealing.seal(&snapshot)
-        {
-            sealing.tail.fail(&error);
+        let Self::Inline(sealing) = self else { return };
+        while let Some(snapshot) = sealing.tail.work() {
+            if let Err(error) = sealing.seal(&snapshot) {
+                return sealing.tail.fail(&error);
+            }
         }
     }
 

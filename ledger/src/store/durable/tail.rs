@@ -6,13 +6,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Settings;
 use crate::chain::{Batch, Head};
 use crate::ids::Seq;
+use crate::merkle::{TreeHash, leaf_hashes};
 use crate::store::LogTree;
 use crate::store::redb::StoreHead;
+
+/// How much is hashed for the tree at once, in bytes of events: a proof of an event that is not sealed
+/// hashes less than that itself.
+const HASH_BYTES: u64 = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -28,6 +33,12 @@ struct State {
     head: StoreHead,
     /// In order; the first may begin among the sealed events.
     batches: VecDeque<Batch>,
+    /// Leaves of the first of these events, in order; those of the sealed ones may be among them.
+    leaves: VecDeque<Leaves>,
+    /// How far leaves were made.
+    hashed: Seq,
+    /// Bytes of all events up to there.
+    hashed_bytes: u64,
     /// Of the events up to here all are sealed that can be: the rest fills no block.
     settled: Seq,
     sealer: Status,
@@ -45,24 +56,102 @@ enum Status {
     Failed(io::ErrorKind, String),
 }
 
-/// The tail as of a moment.
+/// The tail as of a moment, or a part of it.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) sealed: StoreHead,
     pub(super) head: StoreHead,
     pub(super) batches: Vec<Batch>,
+    /// Of the first events.
+    leaves: Vec<Leaves>,
+}
+
+/// The leaves of consecutive events.
+#[derive(Debug, Clone)]
+pub(super) struct Leaves {
+    /// The event before the first of them.
+    after: Seq,
+    /// Bytes of the events.
+    bytes: u64,
+    hashes: Arc<[TreeHash]>,
+}
+
+impl Leaves {
+    /// The last of their events.
+    fn last(&self) -> Seq {
+        Seq(self.after.0 + self.hashes.len() as u64)
+    }
+
+    /// Those of the events behind `after`.
+    fn behind(&self, after: Seq) -> &[TreeHash] {
+        let skip = usize::try_from(after.0.saturating_sub(self.after.0));
+        let skip = skip.unwrap_or(usize::MAX).min(self.hashes.len());
+        &self.hashes[skip..]
+    }
+}
+
+/// What the sealer does next.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Leaves of these.
+    Hash(Piece),
+    /// Blocks of these.
+    Seal(Snapshot),
+}
+
+/// Batches that follow what was hashed.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// The last event whose leaf was made.
+    after: Seq,
+    batches: Vec<Batch>,
+}
+
+impl Piece {
+    /// Makes their leaves.
+    pub(super) fn hash(&self) -> Leaves {
+        let mut leaves = Vec::new();
+        leaf_hashes(events(&self.batches, self.after), &mut leaves);
+        Leaves {
+            after: self.after,
+            bytes: events(&self.batches, self.after)
+                .map(|event| event.len() as u64)
+                .sum(),
+            hashes: leaves.into(),
+        }
+    }
+}
+
+/// The events of batches behind one.
+fn events(batches: &[Batch], after: Seq) -> impl Iterator<Item = &[u8]> {
+    let batches = batches.iter();
+    let batches = batches.skip_while(move |batch| batch.head().seq <= after);
+    let events = batches.flat_map(|batch| batch.events().zip(batch.prev().seq.next().0..));
+    let behind = events.skip_while(move |(_, seq)| *seq <= after.0);
+    behind.map(|((bytes, _), _)| bytes)
 }
 
 impl Snapshot {
     /// Adds the events that are not sealed to the sealed tree.
     pub(super) fn grow(&self, tree: &mut LogTree<'_>) {
-        let sealed = self.sealed.head.seq;
-        for batch in &self.batches {
-            let events = batch.events().zip(batch.prev().seq.next().0..);
-            // The first batch may begin among the sealed events.
-            let new = events.filter(|(_, seq)| *seq > sealed.0);
-            tree.append(new.map(|((bytes, _), _)| bytes), batch.head().hash);
+        let leaves = self.leaves_upto(self.head.head.seq);
+        tree.append_leaves(&leaves, self.head.head.hash);
+    }
+
+    /// The leaves of the events behind the sealed ones, up to one of the batches' events: what is
+    /// known of them, and the rest made.
+    pub(super) fn leaves_upto(&self, upto: Seq) -> Vec<TreeHash> {
+        let mut after = self.sealed.head.seq;
+        let mut leaves = Vec::new();
+        for known in &self.leaves {
+            leaves.extend_from_slice(known.behind(after));
+            after = after.max(known.last());
         }
+        let rest = usize::try_from(upto.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        leaf_hashes(events(&self.batches, after).take(rest), &mut leaves);
+        let count = upto.0.saturating_sub(self.sealed.head.seq.0);
+        leaves.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        leaves
     }
 }
 
@@ -72,6 +161,9 @@ impl Tail {
             sealed,
             head: sealed,
             batches: VecDeque::new(),
+            leaves: VecDeque::new(),
+            hashed: sealed.head.seq,
+            hashed_bytes: sealed.event_bytes,
             settled: Seq::ZERO,
             sealer: Status::Running,
             waiting: false,
@@ -98,6 +190,11 @@ impl Tail {
 
     pub(super) fn settings(&self) -> Settings {
         self.settings
+    }
+
+    /// From where to where it goes, without what is in it.
+    pub(super) fn bounds(&self) -> Snapshot {
+        self.state().bounds()
     }
 
     /// The tail as it is; `and` is called under the lock, to take a snapshot of redb that fits.
@@ -143,24 +240,48 @@ impl Tail {
         let mut state = self.state();
         state.head = state.head_with(batch);
         state.batches.push_back(batch.clone());
-        if state.is_work(self.settings) {
+        if state.is_work(self.settings) || state.unhashed() >= HASH_BYTES {
             self.changed.notify_all();
         }
     }
 
-    /// The tail, if there is enough to seal.
+    /// What to seal next, if there is enough.
     pub(super) fn work(&self) -> Option<Snapshot> {
         let state = self.state();
-        state.is_work(self.settings).then(|| state.snapshot())
+        let is_work = state.is_work(self.settings);
+        is_work.then(|| state.portion(self.settings))
     }
 
-    /// Waits until there is enough to seal; `None` when sealing is to end.
-    pub(super) fn wait_for_work(&self) -> Option<Snapshot> {
-        let nothing =
-            |state: &mut State| state.sealer == Status::Running && !state.is_work(self.settings);
+    /// The whole tail.
+    pub(super) fn all(&self) -> Snapshot {
+        self.state().snapshot()
+    }
+
+    /// Waits until there is enough to hash or to seal; `None` when sealing is to end.
+    pub(super) fn wait_for_work(&self) -> Option<Work> {
+        let nothing = |state: &mut State| {
+            let is_work = state.is_work(self.settings) || state.unhashed() >= HASH_BYTES;
+            state.sealer == Status::Running && !is_work
+        };
         let state = self.changed.wait_while(self.state(), nothing);
         let state = state.unwrap_or_else(PoisonError::into_inner);
-        (state.sealer == Status::Running).then(|| state.snapshot())
+        match state.sealer {
+            Status::Running if state.is_hashed(self.settings) => {
+                Some(Work::Seal(state.portion(self.settings)))
+            }
+            Status::Running => Some(Work::Hash(state.piece())),
+            Status::Stopping | Status::Failed(..) => None,
+        }
+    }
+
+    /// Keeps leaves, which follow those that are known.
+    pub(super) fn hashed(&self, leaves: Leaves) {
+        let mut state = self.state();
+        state.hashed = leaves.last();
+        state.hashed_bytes += leaves.bytes;
+        state.leaves.push_back(leaves);
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Everything up to here stands in redb.
@@ -171,6 +292,15 @@ impl Tail {
             && first.head().seq <= sealed.head.seq
         {
             state.batches.pop_front();
+        }
+        while let Some(first) = state.leaves.front()
+            && first.last() <= sealed.head.seq
+        {
+            state.leaves.pop_front();
+        }
+        if state.hashed < sealed.head.seq {
+            state.hashed = sealed.head.seq;
+            state.hashed_bytes = sealed.event_bytes;
         }
         self.changed.notify_all();
     }
@@ -208,6 +338,12 @@ impl Tail {
             .waiting
     }
 
+    /// Waits until the sealer has made the leaves of the events up to here, or more.
+    pub(super) fn wait_until_hashed_to(&self, upto: Seq) {
+        let not_yet = |state: &mut State| state.hashed < upto && state.failure().is_ok();
+        drop(self.changed.wait_while(self.state(), not_yet).unwrap());
+    }
+
     /// Waits until the sealer has failed.
     pub(super) fn wait_until_sealing_fails(&self) {
         let running = |state: &mut State| state.failure().is_ok();
@@ -218,9 +354,35 @@ impl Tail {
 impl State {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
+            batches: self.batches.iter().cloned().collect(),
+            leaves: self.leaves.iter().cloned().collect(),
+            ..self.bounds()
+        }
+    }
+
+    fn bounds(&self) -> Snapshot {
+        Snapshot {
             sealed: self.sealed,
             head: self.head,
-            batches: self.batches.iter().cloned().collect(),
+            batches: Vec::new(),
+            leaves: Vec::new(),
+        }
+    }
+
+    /// What is sealed in one transaction: as little as is worth one, so that an append that waits for
+    /// room waits for no more.
+    fn portion(&self, settings: Settings) -> Snapshot {
+        let mut bytes = 0;
+        let enough = settings.seal_bytes.max(4 * settings.block_cap);
+        let fits = |batch: &&Batch| {
+            let takes = bytes < enough;
+            bytes += batch.byte_len();
+            takes
+        };
+        Snapshot {
+            batches: self.batches.iter().take_while(fits).cloned().collect(),
+            leaves: self.leaves.iter().cloned().collect(),
+            ..self.bounds()
         }
     }
 
@@ -241,6 +403,34 @@ impl State {
     /// Bytes of events that are not sealed.
     fn lag(&self) -> u64 {
         self.head.event_bytes - self.sealed.event_bytes
+    }
+
+    /// Bytes of events whose leaves were not made.
+    fn unhashed(&self) -> u64 {
+        self.head.event_bytes.saturating_sub(self.hashed_bytes)
+    }
+
+    /// Whether there is enough to seal and its leaves were made, or little is left to make.
+    fn is_hashed(&self, settings: Settings) -> bool {
+        let hashed = self.hashed_bytes.saturating_sub(self.sealed.event_bytes);
+        let enough = hashed >= settings.seal_bytes as u64 || self.unhashed() < HASH_BYTES;
+        enough && self.is_work(settings)
+    }
+
+    /// What is hashed next.
+    fn piece(&self) -> Piece {
+        let mut bytes = 0;
+        let fits = |batch: &&Batch| {
+            let takes = bytes < HASH_BYTES;
+            bytes += batch.byte_len() as u64;
+            takes
+        };
+        let behind = self.batches.iter();
+        let behind = behind.skip_while(|batch| batch.head().seq <= self.hashed);
+        Piece {
+            after: self.hashed,
+            batches: behind.take_while(fits).cloned().collect(),
+        }
     }
 
     fn head_with(&self, batch: &Batch) -> StoreHead {

@@ -15,6 +15,7 @@
 
 mod backend;
 mod contain;
+mod file;
 mod head_file;
 mod meta;
 mod offline;
@@ -40,11 +41,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redb::backends::FileBackend;
 use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use self::backend::{HEADER_LEN, WriterFile};
 use self::contain::contain;
+use self::file::StoreFile;
 use self::reader::Shared;
 use self::writer::{Blocks, Change, Failure, Repair, Writer};
 use super::block::BlockPlan;
@@ -52,7 +53,7 @@ use super::memory::admit;
 use super::{AppendError, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
-use crate::merkle::{TreeWriter, leaf_hashes};
+use crate::merkle::{TreeHash, TreeWriter, leaf_hashes};
 
 /// Name of redb's file in the data directory.
 pub const STORE_FILE: &str = "ledger.redb";
@@ -104,12 +105,7 @@ impl RedbStore {
             }
         }
         let store = dir.join(STORE_NEW);
-        write_store(
-            new_file(&store).map_err(io("its store"))?,
-            ledger_id,
-            genesis,
-        )
-        .map_err(io("its store"))?;
+        write_store(&store, ledger_id, genesis).map_err(io("its store"))?;
         let head = HeadFile {
             ledger_id,
             seq: genesis.head().seq,
@@ -166,7 +162,7 @@ impl RedbStore {
         let path = dir.join(STORE_FILE);
         let mut retries = 0;
         let (db, file) = loop {
-            match open_for_writing(open_existing(&path)?) {
+            match open_for_writing(&path) {
                 Err(OpenError::InUse) if retries < LOCK_RETRIES => {
                     retries += 1;
                     std::thread::sleep(LOCK_PAUSE);
@@ -213,14 +209,15 @@ impl RedbStore {
         Ok((Self { writer }, checked))
     }
 
-    /// Adds whole blocks, which follow the last one, in one transaction that a crash makes no work
-    /// of: the sealed part of a ledger that has a journal.
+    /// Adds whole blocks, which follow the last one, with the leaves of their events, in one
+    /// transaction that a crash makes no work of: the sealed part of a ledger that has a journal.
     pub(super) fn seal(
         &mut self,
         blocks: &[BlockPlan<'_>],
+        leaves: &[TreeHash],
         head: StoreHead,
     ) -> Result<(), AppendError> {
-        self.writer.seal(blocks, head)
+        self.writer.seal(blocks, leaves, head)
     }
 
     /// The head, and the bytes of all events up to it.
@@ -310,10 +307,11 @@ fn check_genesis(ledger_id: LedgerId, genesis: &Batch) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a whole new store into an empty file and syncs it.
-fn write_store(file: File, ledger_id: LedgerId, genesis: &Batch) -> io::Result<()> {
+/// Writes a whole new store into a new file and syncs it.
+fn write_store(path: &Path, ledger_id: LedgerId, genesis: &Batch) -> io::Result<()> {
+    let file = new_file(path)?;
     let synced = file.try_clone()?;
-    let open = || FileBackend::new(file).map(WriterFile::direct);
+    let open = || StoreFile::over(file, path).map(WriterFile::direct);
     let db = open_database(open).map_err(io::Error::other)?;
     initialize(&db, ledger_id, genesis).map_err(|Failure(e)| e)?;
     drop(db);
@@ -385,14 +383,15 @@ fn precheck(source: &dyn Source) -> Result<(), OpenError> {
 }
 
 /// Opens redb's file for writing, on trial.
-fn open_for_writing(file: File) -> Result<(Database, WriterFile<FileBackend>), OpenError> {
+fn open_for_writing(path: &Path) -> Result<(Database, WriterFile<StoreFile>), OpenError> {
+    let file = open_existing(path)?;
     let io = |error| OpenError::Io {
         what: format!("opening {STORE_FILE}"),
         error,
     };
     let source = Arc::new(file.try_clone().map_err(io)?);
     precheck(source.as_ref())?;
-    let file = FileBackend::new(file)
+    let file = StoreFile::over(file, path)
         .map_err(io::Error::other)
         .and_then(|file| WriterFile::on_trial(file, source))
         .map_err(io)?;

@@ -20,7 +20,7 @@ use super::meta::{
 use super::reader::Shared;
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
-use crate::merkle::{TileRow, TreeWriter, leaf_hashes};
+use crate::merkle::{TileRow, TreeHash, TreeWriter, leaf_hashes};
 use crate::store::block::BlockPlan;
 use crate::store::memory::admit;
 use crate::store::{AppendError, Block, pack};
@@ -104,10 +104,12 @@ impl Writer {
         Ok(next.head)
     }
 
-    /// Adds whole blocks that follow the last one, and the head they lead to.
+    /// Adds whole blocks that follow the last one, with the leaves of their events, and the head
+    /// they lead to.
     pub(super) fn seal(
         &mut self,
         blocks: &[BlockPlan<'_>],
+        leaves: &[TreeHash],
         next: StoreHead,
     ) -> Result<(), AppendError> {
         if let Some(earlier) = &self.failed {
@@ -115,7 +117,7 @@ impl Writer {
         }
         let change = Change {
             ledger: None,
-            blocks: Blocks::Planned(blocks),
+            blocks: Blocks::Planned(blocks, leaves),
             rows: Vec::new(),
             head: next,
         };
@@ -192,9 +194,8 @@ pub(super) struct Change<'a> {
 pub(super) enum Blocks<'a> {
     /// The first may replace the last one there. Their new events are in the tree already.
     Made(&'a [Block]),
-    /// They are made right in redb's pages, and their events hashed for the tree while they are in
-    /// the processor's cache.
-    Planned(&'a [BlockPlan<'a>]),
+    /// They are made right in redb's pages; with the leaves of their events.
+    Planned(&'a [BlockPlan<'a>], &'a [TreeHash]),
 }
 
 fn apply(
@@ -235,14 +236,14 @@ pub(super) fn write(
                     table.insert(block.first().0, block.as_bytes())?;
                 }
             }
-            Blocks::Planned(blocks) => {
-                let mut leaves = Vec::new();
+            Blocks::Planned(blocks, leaves) => {
                 for block in blocks {
                     let mut place = table.insert_reserve(block.first().0, block.len())?;
                     block.write(place.as_mut());
-                    leaf_hashes(block.events(), &mut leaves);
+                    // Whoever waits for an append goes first, and not only when all blocks are made.
+                    std::thread::yield_now();
                 }
-                rows.extend(tree.append(&leaves));
+                rows.extend(tree.append(leaves));
             }
         }
         let mut stored = txn.open_table(TREE)?;

@@ -11,9 +11,9 @@ use super::*;
 
 /// The file of a store that holds just this.
 pub(in crate::store) fn new_store(ledger_id: LedgerId, genesis: &Batch) -> Vec<u8> {
-    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-    let file = OpenOptions::new().read(true).write(true).open(&path);
-    write_store(file.unwrap(), ledger_id, genesis).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(STORE_FILE);
+    write_store(&path, ledger_id, genesis).unwrap();
     fs::read(path).unwrap()
 }
 
