@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::blob::Content;
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::output::{Buffering, Paging};
 use super::source::Node;
@@ -134,7 +134,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> ApiError {
-    ApiError::new(ErrorCode::Failed, format!("{what} can't be read")).because(error)
+    of_io(format!("{what} can't be read"), error).because(error)
 }
 
 /// The event's data: what was given, or what stands in a file or on standard input.

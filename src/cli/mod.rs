@@ -38,6 +38,7 @@ mod verify;
 mod witness;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -46,6 +47,7 @@ use clap::{Parser, Subcommand};
 use self::error::{ErrorStyle, Exit, Failure};
 use self::globals::Globals;
 use crate::api::wire::{ApiError, ErrorCode};
+use crate::config::Config;
 
 /// An event-sourced operations layer for fleets of AI agents
 #[derive(Debug, Parser)]
@@ -158,6 +160,10 @@ fn run(arguments: &[OsString]) -> Exit {
 }
 
 fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+    // Whoever names a file relies on it, also where nothing in it matters.
+    if let Some(file) = &globals.config {
+        Config::load(Path::new(""), Some(file))?;
+    }
     match command {
         Command::Demo(args) => demo::run(globals, &args),
         Command::Init(args) => init::run(globals, &args),

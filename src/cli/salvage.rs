@@ -16,7 +16,7 @@ use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::salvage::{Chained, Claim, LEFT_BEHIND, Range, Salvage, SalvageError, Stage};
 use serde::Serialize;
 
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::progress::Progress;
@@ -247,7 +247,7 @@ impl From<Failed> for Failure {
         match failed {
             Failed::Lock(LockError::Held(_)) => ApiError::new(ErrorCode::Refused, message)
                 .hint("stop the node first; what it holds open is no salvage case yet"),
-            Failed::Lock(LockError::Io { .. }) => ApiError::new(ErrorCode::Failed, message),
+            Failed::Lock(LockError::Io { error, .. }) => of_io(message, &error),
             Failed::Settle(error) => return of_found(error),
             Failed::Salvage(SalvageError::Open(error)) => return error.into(),
             Failed::Salvage(error) => of_salvage(&error, message),
@@ -266,7 +266,10 @@ fn of_salvage(error: &SalvageError, message: String) -> ApiError {
             .hint("name a directory that is not there yet"),
         SalvageError::Inside(_) => ApiError::new(ErrorCode::Usage, message)
             .hint("name a directory outside, best on another disk"),
-        SalvageError::Open(_) | SalvageError::Io { .. } | SalvageError::Unsound(_) => {
+        SalvageError::Busy(_) => ApiError::new(ErrorCode::Refused, message)
+            .hint("wait for it to end, or name another directory"),
+        SalvageError::Io { error, .. } => of_io(message, error),
+        SalvageError::Open(_) | SalvageError::Unsound(_) => {
             ApiError::new(ErrorCode::Failed, message)
         }
     }
