@@ -68,7 +68,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             "ledger {name} ({}) is in {shown}",
             made.ledger_id
         ))?;
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "seq {} has hash {}",
             made.head.seq, made.head.hash
         ))?;

@@ -182,15 +182,15 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
             blobs,
         })?;
     } else {
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "ledger {ledger_id} is in {}, up to seq {from_seq} with hash {from_hash}",
             escape(&data_dir)
         ))?;
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "seq {} says where it came from; nothing is started until `ledger resume`",
             head.seq
         ))?;
-        out.line("keys and ledger.toml are never in backups and exports: put them back before `ledger up`")?;
+        out.wrapped("keys and ledger.toml are never in backups and exports: put them back before `ledger up`")?;
     }
     out.finish()?;
     Ok(exit)

@@ -145,7 +145,7 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
     });
     let proven = count_of(good.seq.0, "event");
     out.line(format_args!("proven: {proven}{claimed}"))?;
-    out.line(format_args!("seq {} has hash {}", good.seq, good.hash))?;
+    out.wrapped(format_args!("seq {} has hash {}", good.seq, good.hash))?;
     if found.unreadable > 0 {
         let size = format_size(found.unreadable);
         out.line(format_args!("the disk did not give {size}"))?;
@@ -189,7 +189,7 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
         shown(into),
         head.seq
     ))?;
-    out.line("it is paused: `ledger up` leads it, `ledger resume` lets its tasks run; settings, keys and outputs were not copied")
+    out.wrapped("it is paused: `ledger up` leads it, `ledger resume` lets its tasks run; settings, keys and outputs were not copied")
 }
 
 fn print_blobs(out: &mut Out, found: &Salvage) -> Result<(), Failure> {

@@ -181,3 +181,18 @@ fn a_file_in_the_place_of_a_directory_is_said_to_be_one() {
         said.join("\n").replace(&name, "[BACKUP]")
     );
 }
+
+#[test]
+fn programs_can_read_all_that_is_said_beside_the_result() {
+    let sample = Sample::new();
+    let ran = sample.run(&["--json", "backup", "--to", "backups"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.lines().count() > 0, "no node runs");
+    for line in ran.stderr.lines() {
+        let said: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(said["note"].is_string(), "{line}");
+    }
+    let ran = sample.run(&["--json", "export", "--format", "jsonl", "--to", "lines"]);
+    let done: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(done["events"], 13, "{ran:?}");
+}

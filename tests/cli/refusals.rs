@@ -191,6 +191,8 @@ fn programs_get_errors_as_objects() {
         (2, "usage", &["--json", "tail", "-k", "Ä"]),
         (2, "usage", &["tail", "--json", "-n", "few"]),
         (6, "refused", &["append", "app.x", "--json"]),
+        (2, "usage", &["--json", "man", "pages"]),
+        (2, "usage", &["completions", "bash", "--json"]),
     ] {
         let ran = sample.run(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran:?}");

@@ -111,14 +111,14 @@ fn show(globals: &Globals, made: &Made) -> Result<Exit, Failure> {
             lost: &made.lost,
         })?;
     } else {
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "{}: {} of {}, {} written now; read back and verified",
             escape(&made.path.display().to_string()),
             format_size(manifest.bytes()),
             count_of(manifest.seq.0, "event"),
             format_size(made.written),
         ))?;
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "seq {} has hash {}",
             manifest.seq, manifest.hash
         ))?;

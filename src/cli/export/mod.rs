@@ -29,7 +29,7 @@ use super::error::{Exit, Failure};
 use super::filter_args::{FilterArgs, positions};
 use super::globals::Globals;
 use super::output::progress::Progress;
-use super::output::{Buffering, Paging, note};
+use super::output::{Buffering, Paging, aside, note};
 use super::source::Source;
 use crate::api::wire::{ApiError, ErrorCode, NoteRequest};
 use crate::audit::filter::{Filter, SeqRange};
@@ -142,7 +142,7 @@ fn receipt(globals: &Globals, args: &Args, done: &Done) -> Result<(), Failure> {
         )
     };
     if args.to.is_none() {
-        note(text);
+        aside(text);
         return Ok(());
     }
     let mut out = globals.out(Paging::Never, Buffering::Full);
