@@ -162,6 +162,7 @@ impl Client {
         let parameters = [
             ("state", query.state.clone()),
             ("priority", query.priority.map(|p| p.to_string())),
+            ("prefix", query.prefix.clone()),
             ("limit", query.limit.map(|n| n.to_string())),
             ("at", query.at.map(|seq| seq.to_string())),
         ];
