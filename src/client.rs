@@ -13,7 +13,7 @@ mod connection;
 mod stream;
 mod upload;
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,10 +77,21 @@ impl Client {
             ApiError::new(ErrorCode::Failed, "the node's socket can't be looked for").because(e)
         })?;
         let mut nodes = Vec::new();
+        let mut busy = None;
         for address in sockets {
-            if let Ok(pool) = Pool::open(address).await {
-                nodes.push(Self { pool });
+            match Pool::open(address).await {
+                Ok(pool) => nodes.push(Self { pool }),
+                // Somebody listens, and more wait to be let in than the system takes.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => busy = Some(error),
+                Err(_) => {}
             }
+        }
+        if let (Some(error), true) = (busy, nodes.is_empty()) {
+            return Err(ApiError::new(ErrorCode::Refused, "the node is busy")
+                .because(format!("too many clients wait to be let in ({error})"))
+                .hint(
+                    "try again in a moment; api.max_connections says how many it lets in at once",
+                ));
         }
         if nodes.len() > 1 {
             for i in 0..nodes.len() {
@@ -151,6 +162,7 @@ impl Client {
         let parameters = [
             ("state", query.state.clone()),
             ("priority", query.priority.map(|p| p.to_string())),
+            ("prefix", query.prefix.clone()),
             ("limit", query.limit.map(|n| n.to_string())),
             ("at", query.at.map(|seq| seq.to_string())),
         ];

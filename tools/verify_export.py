@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Verifies an exported ledger (a raw block stream), written from ledger/FORMAT.md alone.
+"""Verifies an exported ledger, written from ledger/FORMAT.md alone: the lines of a complete export
+(`ledger export --format jsonl`), or a raw block stream (fixtures/v1/events.blocks is one).
 
     verify_export.py FILE [--ledger UUID] [--head SEQ:HASH]
 
 Prints what the ledger holds and exits with 0, or says what is wrong and exits with 3; 2 means that
-it was called wrongly. It needs nothing but Python; if the package `blake3` is there, it is used,
+it was called wrongly, or that the file is an export of a part, which is no ledger. The signature in
+an export is not looked at: hold the head against one that is known. It needs nothing but Python; if the package `blake3` is there, it is used,
 and checking is much faster.
 """
 
 import argparse
+import datetime
 import json
 import re
 import struct
@@ -32,8 +35,22 @@ NAMES = {
 }
 
 
+# Section 4: what is around the payload, whose exact bytes are hashed. No field before `data` can hold
+# a quotation mark, and what is behind it has a fixed length.
+LINE = re.compile(
+    rb'(\{.*?),"data":(\{.*\}),"prev_hash":"([0-9a-f]{64})","hash":"([0-9a-f]{64})"\}', re.DOTALL
+)
+MAX_LINE = 1024 * 1024
+NEEDED = ("seq", "term", "recorded_at", "event_id", "kind", "version", "subject", "actor")
+EPOCH = datetime.datetime(1970, 1, 1)
+
+
 class Damaged(Exception):
     """The ledger is not what was written."""
+
+
+class Part(Exception):
+    """The export is one of a part of a ledger."""
 
 
 # --- BLAKE3, for where the package is missing ------------------------------------------------
@@ -224,45 +241,150 @@ def first_event(event):
     return ledger
 
 
-def verify(stream, ledger=None, known=None):
-    """Checks everything; returns the last event, its hash and the ledger id."""
-    key, last, last_hash, terms, count = None, None, bytes(32), set(), 0
+class Chain:
+    """Sections 2 and 7: what each event must be after the one before it."""
+
+    def __init__(self, ledger, known):
+        self.ledger, self.known = ledger, known
+        self.key, self.last, self.hash = None, None, bytes(32)
+        self.terms, self.count = set(), 0
+
+    def expected(self):
+        return self.last["seq"] + 1 if self.last else 1
+
+    def take(self, event):
+        seq = self.expected()
+        here = decode(event, f"seq {seq}")
+        need(here["seq"] == seq, f"seq {seq} says it is seq {here['seq']}")
+        if self.last is None:
+            found = first_event(here)
+            need(self.ledger in (None, found), f"this is ledger {found}")
+            self.ledger = found
+            self.key = derive_key(CONTEXT, found.bytes)
+        else:
+            need(here["term"] > 0, f"seq {seq} is of term 0")
+            need(here["term"] >= self.last["term"], f"seq {seq}: the term goes down")
+            need(here["at"] >= self.last["at"], f"seq {seq}: time runs backwards")
+        self.hash = keyed_hash(self.key, self.hash + event)
+        if self.known and self.known[0] == seq:
+            need(
+                self.hash.hex() == self.known[1],
+                f"seq {seq} has hash {self.hash.hex()}, not {self.known[1]}",
+            )
+        self.last, self.count = here, self.count + 1
+        self.terms.add(here["term"])
+
+    def end(self):
+        need(self.last is not None, "there are no events")
+        need(
+            self.known is None or self.known[0] <= self.last["seq"],
+            f"the ledger ends at seq {self.last['seq']}, before the head that is known",
+        )
+
+
+def verify_blocks(stream, chain):
+    """Section 3: both edges of each block, and the events between them."""
     for offset, block in blocks(stream):
         (seq,) = struct.unpack_from("<Q", block, 8)
-        expected = last["seq"] + 1 if last else 1
+        expected = chain.expected()
         need(seq == expected, f"byte {offset}: seq {seq} where seq {expected} belongs")
-        need(block[16:48] == last_hash, f"seq {seq}: the chain is broken before it")
+        need(block[16:48] == chain.hash, f"seq {seq}: the chain is broken before it")
         for event in events(block, offset):
-            here = decode(event, f"seq {expected}")
-            need(here["seq"] == expected, f"seq {expected} says it is seq {here['seq']}")
-            if last is None:
-                found = first_event(here)
-                need(ledger in (None, found), f"this is ledger {found}")
-                ledger = found
-                key = derive_key(CONTEXT, ledger.bytes)
-            else:
-                need(here["term"] > 0, f"seq {expected} is of term 0")
-                need(here["term"] >= last["term"], f"seq {expected}: the term goes down")
-                need(here["at"] >= last["at"], f"seq {expected}: time runs backwards")
-            last_hash = keyed_hash(key, last_hash + event)
-            if known and known[0] == expected:
-                need(
-                    last_hash.hex() == known[1],
-                    f"seq {expected} has hash {last_hash.hex()}, not {known[1]}",
-                )
-            last, expected, count = here, expected + 1, count + 1
-            terms.add(here["term"])
+            chain.take(event)
         need(
-            block[48:80] == last_hash,
-            f"the events up to seq {last['seq']} hash to {last_hash.hex()}, "
+            block[48:80] == chain.hash,
+            f"the events up to seq {chain.last['seq']} hash to {chain.hash.hex()}, "
             f"the block says {block[48:80].hex()}",
         )
-    need(last is not None, "there are no events")
-    need(
-        known is None or known[0] <= last["seq"],
-        f"the ledger ends at seq {last['seq']}, before the head that is known",
-    )
-    return last, last_hash, ledger, count, len(terms)
+    chain.end()
+
+
+def microseconds(text, where):
+    """A time as section 4 writes it, as section 1 stores it."""
+    need(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text), f"{where}: malformed time")
+    try:
+        since = datetime.datetime.fromisoformat(text[:-1]) - EPOCH
+    except ValueError:
+        raise Damaged(f"{where}: malformed time") from None
+    return (since.days * 86400 + since.seconds) * 1000000 + since.microseconds
+
+
+def encode(fields, data, where):
+    """Section 1, from the fields of section 4."""
+    need(all(name in fields for name in NEEDED), f"{where}: a field is missing")
+    optional = ("claimed_actor", "cause", "correlation", "traceparent", "idempotency_key")
+    flags = sum(1 << bit for bit, name in enumerate(optional) if name in fields)
+    try:
+        out = struct.pack(
+            "<BBHQQQ", 1, flags, fields["version"], fields["seq"], fields["term"],
+            microseconds(fields["recorded_at"], where),
+        )
+        # RFC 9562: the bytes stand as the text has them.
+        out += uuid.UUID(fields["event_id"]).bytes
+        for name in ("kind", "subject", "actor", *optional):
+            if name == "cause" and name in fields:
+                out += struct.pack("<Q", fields[name])
+            elif name in fields:
+                text = fields[name].encode()
+                out += struct.pack("<B", len(text)) + text
+    except (struct.error, TypeError, ValueError, AttributeError) as error:
+        raise Damaged(f"{where}: {error}") from None
+    return out + data
+
+
+def verify_lines(stream, chain):
+    """Section 12: the events of the lines made again, then what the last line says of them."""
+    # A line ends with a line feed and nothing else.
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE + 1), b""), 1):
+        where = f"line {number}"
+        need(len(line) <= MAX_LINE and line.endswith(b"\n"), f"{where} is cut off")
+        line = line[:-1]
+        if line.startswith(b'{"export":'):
+            need(stream.read(1) == b"", f"there is something behind {where}, which ends the export")
+            return verify_end(line, where, chain)
+        match = LINE.fullmatch(line)
+        need(match, f"{where} is not a line of an export")
+        before, data, prev_hash, digest = match.groups()
+        try:
+            fields = json.loads(before + b"}")
+            json.loads(data)
+        except ValueError as error:
+            raise Damaged(f"{where}: {error}") from None
+        if chain.last is None and fields.get("seq") != 1:
+            raise Part()
+        need(prev_hash.decode() == chain.hash.hex(), f"{where}: the chain is broken before it")
+        chain.take(encode(fields, data, where))
+        need(
+            digest.decode() == chain.hash.hex(),
+            f"seq {chain.last['seq']} hashes to {chain.hash.hex()}, {where} says {digest.decode()}",
+        )
+    raise Damaged("the export was cut: its last line is missing")
+
+
+def verify_end(line, where, chain):
+    """The line that ends an export."""
+    try:
+        said = json.loads(line)["export"]
+        complete = said["complete"]
+        told = (said["format"], said["ledger_id"], said["events"], said["seq"], said["hash"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{where}: {error}") from None
+    if complete is not True:
+        raise Part()
+    chain.end()
+    found = (1, str(chain.ledger), chain.count, chain.last["seq"], chain.hash.hex())
+    need(told == found, f"{where} says {told}, the events are {found}")
+
+
+def verify(stream, ledger=None, known=None):
+    """Checks everything; returns the chain."""
+    chain = Chain(ledger, known)
+    start = stream.read(2)
+    stream.seek(0)
+    # No block is so long that its length begins like this.
+    check = verify_lines if start == b'{"' else verify_blocks
+    check(stream, chain)
+    return chain
 
 
 def head(text):
@@ -274,20 +396,22 @@ def head(text):
 
 def main():
     parser = argparse.ArgumentParser(description="Verifies an exported ledger.")
-    parser.add_argument("file", help="a raw block stream")
+    parser.add_argument("file", help="exported lines, or a raw block stream")
     parser.add_argument("--ledger", type=uuid.UUID, help="the ledger that it must be")
     parser.add_argument("--head", type=head, help="SEQ:HASH that it must hold")
     args = parser.parse_args()
     try:
         with open(args.file, "rb") as stream:
-            last, digest, ledger, count, terms = verify(stream, args.ledger, args.head)
+            chain = verify(stream, args.ledger, args.head)
     except OSError as error:
         parser.error(str(error))
+    except Part:
+        parser.error("it is an export of a part of a ledger: only a complete one can be verified")
     except Damaged as damage:
         print(f"damaged: {damage}", file=sys.stderr)
         return 3
-    print(f"intact: ledger {ledger}, {count} events, {terms} terms")
-    print(f"head: {last['seq']}:{digest.hex()}")
+    print(f"intact: ledger {chain.ledger}, {chain.count} events, {len(chain.terms)} terms")
+    print(f"head: {chain.last['seq']}:{chain.hash.hex()}")
     return 0
 
 

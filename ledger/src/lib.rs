@@ -26,7 +26,7 @@ pub mod copy;
 pub mod envelope;
 pub mod event;
 pub mod export;
-mod files;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod hash;

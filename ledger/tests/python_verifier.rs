@@ -105,3 +105,52 @@ fn it_finds_what_was_tampered_with() {
     };
     assert_eq!(cut.status.code(), Some(3), "{cut:?}");
 }
+
+/// The golden events as a complete export: their lines, and the one that ends it.
+fn exported() -> String {
+    let lines = fs::read_to_string(repo("fixtures/v1/events.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    let end = serde_json::json!({"export": {
+        "format": 1, "ledger_id": "01987654-3210-7abc-8def-0123456789ab",
+        "events": lines.lines().count(), "complete": true,
+        "seq": last["seq"], "hash": last["hash"],
+    }});
+    format!("{lines}{end}\n")
+}
+
+#[test]
+fn it_makes_the_events_of_exported_lines_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("export.jsonl");
+    let sound = exported();
+    fs::write(&file, &sound).unwrap();
+    let Some(output) = verify(&file, &[]) else {
+        return;
+    };
+    assert!(output.status.success(), "{output:?}");
+    let code = |text: &str| {
+        fs::write(&file, text).unwrap();
+        verify(&file, &[]).and_then(|output| output.status.code())
+    };
+    let end = sound.trim_end().rfind('\n').unwrap() + 1;
+    let first = sound.find('\n').unwrap() + 1;
+    for damaged in [
+        sound.replacen("\"kind\":\"task.", "\"kind\":\"tusk.", 1),
+        sound.replacen("\"term\":1", "\"term\":2", 1),
+        sound.replacen("Z\",\"event_id\"", "1Z\",\"event_id\"", 1),
+        sound[..end].to_owned(),
+        sound[..sound.len() - 1].to_owned(),
+        format!("{sound}\n"),
+        sound.replace("\"format\":1,", "\"format\":2,"),
+        format!("{}{}", &sound[..first], &sound[end..]),
+    ] {
+        assert_ne!(damaged, sound);
+        assert_eq!(code(&damaged), Some(3), "{damaged}");
+    }
+    for part in [
+        &sound[first..],
+        &sound.replace("\"complete\":true", "\"complete\":false"),
+    ] {
+        assert_eq!(code(part), Some(2), "{part}");
+    }
+}

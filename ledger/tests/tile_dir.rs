@@ -23,7 +23,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// Exports the first `n` events.
 fn export(dir: &Path, ledger: &Ledger, n: usize) -> Result<Grown, TileDirError> {
-    let mut tiles = TileDir::open(dir, LEDGER)?;
+    let mut tiles = TileDir::open(dir, LEDGER, Seq(n as u64))?;
     for seq in tiles.next().0..=n as u64 {
         let at = seq as usize;
         tiles.push(Seq(seq), &ledger.tree.events[at - 1], ledger.chain[at])?;
@@ -100,9 +100,11 @@ fn what_an_interrupted_export_left_is_used_and_what_differs_is_not() {
     // As if it had ended before its last step.
     fs::write(dir.path().join(CHECKPOINT_FILE), &checkpoint).unwrap();
     fs::write(dir.path().join(".new-0"), "half").unwrap();
-    fs::create_dir_all(dir.path().join("tile/0/001.p")).unwrap();
-    let tile = &expected(&ledger.tree, 300)["tile/0/001.p/44"];
-    fs::write(dir.path().join("tile/0/001.p/44"), tile).unwrap();
+    for (name, bytes) in expected(&ledger.tree, 300) {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
     export(dir.path(), &ledger, 600).unwrap();
     let note = fs::read(dir.path().join(CHECKPOINT_FILE)).unwrap();
     let head = trust()
@@ -112,8 +114,11 @@ fn what_an_interrupted_export_left_is_used_and_what_differs_is_not() {
     assert_eq!(head, ledger.head(600));
 
     // The ledger was rolled back, or goes on otherwise.
-    let error = export(dir.path(), &ledger, 599).unwrap_err();
-    assert!(matches!(error, TileDirError::Behind { .. }), "{error}");
+    let error = export(dir.path(), &ledger, 20).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the tiles reach to seq 600, the ledger only to seq 20"
+    );
     let mut fork = Ledger::of(600);
     fork.chain[600] = fork.chain[1];
     let error = export(dir.path(), &fork, 600).unwrap_err();
@@ -121,20 +126,58 @@ fn what_an_interrupted_export_left_is_used_and_what_differs_is_not() {
         matches!(error, TileDirError::Forked { seq: Seq(600), .. }),
         "{error}"
     );
-    let other = TileDir::open(dir.path(), LedgerId(Uuid::nil())).unwrap_err();
+    let other = TileDir::open(dir.path(), LedgerId(Uuid::nil()), Seq(u64::MAX)).unwrap_err();
     assert!(matches!(other, TileDirError::OtherLedger { .. }), "{other}");
 
     let path = dir.path().join("tile/0/002.p/88");
     let mut bytes = fs::read(&path).unwrap();
     bytes[9] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let error = TileDir::open(dir.path(), LEDGER).unwrap_err();
+    let error = TileDir::open(dir.path(), LEDGER, Seq(u64::MAX)).unwrap_err();
     assert!(matches!(error, TileDirError::Damaged { .. }), "{error}");
 
     let strange = tempfile::tempdir().unwrap();
     fs::write(strange.path().join("mine"), "x").unwrap();
-    let error = TileDir::open(strange.path(), LEDGER).unwrap_err();
+    let error = TileDir::open(strange.path(), LEDGER, Seq(u64::MAX)).unwrap_err();
     assert!(matches!(error, TileDirError::Foreign(_)), "{error}");
+}
+
+#[test]
+fn a_directory_that_lacks_something_is_not_extended() {
+    let ledger = Ledger::of(600);
+    let whole = tempfile::tempdir().unwrap();
+    export(whole.path(), &ledger, 520).unwrap();
+    for name in [
+        "tile/0/000",
+        "tile/entries/000",
+        "tile/entries/002.p/8",
+        "tile/1/000.p/2",
+    ] {
+        let path = whole.path().join(name);
+        let bytes = fs::read(&path).unwrap();
+        for spoiled in [None, Some(&bytes[..bytes.len() - 1]), Some(&[][..])] {
+            match spoiled {
+                Some(cut) => fs::write(&path, cut).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let error = export(whole.path(), &ledger, 600).unwrap_err();
+            assert!(matches!(error, TileDirError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+    export(whole.path(), &ledger, 600).unwrap();
+}
+
+#[test]
+fn tiles_and_their_head_are_equally_public() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = tempfile::tempdir().unwrap();
+    let dir = room.path().join("tiles");
+    export(&dir, &Ledger::of(3), 3).unwrap();
+    let mode = |name: &str| fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), mode("tile"));
+    assert_eq!(mode(CHECKPOINT_FILE), mode("tile/0/000.p/3"));
 }
 
 /// Runs the auditor's script; `None` where there is no Python, which CI does not accept.

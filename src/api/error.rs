@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use ledger_core::ids::Seq;
 use projections::subjects::REMEMBERED;
 
 use super::wire::{ApiError, ErrorBody, ErrorCode};
@@ -35,6 +36,11 @@ impl From<Rejected> for ApiError {
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
                 .hint("keep what is large out of the command: store it (`ledger blob put FILE`) and have the command read it (`ledger blob get DIGEST | …`)"),
+            Rejected::Cause {
+                cause: Seq::ZERO, ..
+            } => Self::new(ErrorCode::Usage, message).hint("the first event has seq 1"),
+            Rejected::Cause { .. } => Self::new(ErrorCode::NotFound, message)
+                .hint("name an event that is there: `ledger tail` shows the last ones"),
             Rejected::Head { actual, .. } => Self::new(ErrorCode::Conflict, message)
                 .hint("read what was appended meanwhile, then try again")
                 .actually(actual),

@@ -142,12 +142,14 @@ pub(super) async fn list(
         .transpose();
     let queue = queue.map_err(|e| usage(e.to_string()))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIST).min(MAX_LIST);
+    let prefix = query.prefix;
     let collect = move |tasks: &Tasks| {
         let mut lines = Vec::new();
         let views = tasks
             .iter()
             .rev()
             .filter(|task| queue.is_none_or(|q| task.priority == q))
+            .filter(|task| prefix.as_deref().is_none_or(|p| task.id.starts_with(p)))
             .map(projections::tasks::Task::view)
             .filter(|view| state.is_none_or(|s| view.state == s))
             .take(limit);

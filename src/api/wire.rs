@@ -232,6 +232,9 @@ pub struct TaskQuery {
     /// Only of this queue (0, 1, 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
+    /// Only those whose id begins like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// At most so many, the latest submitted first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

@@ -5,13 +5,14 @@ use std::io::{BufRead, Read};
 use ledger_core::blobs::{KEY, MediaType, in_payload};
 
 use ledger_core::envelope::is_traceparent;
+use ledger_core::event::APP_PREFIX;
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use projections::subjects::Version;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::blob::Content;
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::output::{Buffering, Paging};
 use super::source::Node;
@@ -57,8 +58,9 @@ pub(crate) struct Args {
         requires = "blob"
     )]
     media_type: MediaType,
-    /// Append many, all or none: lines of {"kind":…,"subject":…,"expected_version":…,"data":…} from
-    /// a file, or `-`; all but the kind may be left out
+    /// Append many, at most 1000, all or none: lines of
+    /// {"kind":…,"subject":…,"expected_version":…,"data":…} from a file, or `-`; all but the kind may
+    /// be left out
     #[arg(long, value_name = "FILE|-")]
     batch: Option<String>,
     /// A second append with the same key changes nothing and gives the first's receipt
@@ -134,7 +136,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> ApiError {
-    ApiError::new(ErrorCode::Failed, format!("{what} can't be read")).because(error)
+    of_io(format!("{what} can't be read"), error).because(error)
 }
 
 /// The event's data: what was given, or what stands in a file or on standard input.
@@ -246,6 +248,13 @@ fn parse_batch(name: &str, lines: impl BufRead) -> Result<Vec<AppendEvent>, ApiE
             .hint("write one such as {\"kind\":\"app.deploy\",\"data\":{\"version\":\"1.4\"}}")
         };
         let parsed: Line = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
+        if !parsed.kind.starts_with(APP_PREFIX) {
+            let kind = parsed.kind;
+            let what =
+                format!("line {number} of {name}: kind {kind} can't be appended from outside");
+            return Err(ApiError::new(ErrorCode::Refused, what)
+                .hint("an application's own kinds start with `app.`, such as app.deploy.done"));
+        }
         let data = match parsed.data {
             Some(data) => object(data.get()),
             None => object("{}"),
@@ -259,7 +268,10 @@ fn parse_batch(name: &str, lines: impl BufRead) -> Result<Vec<AppendEvent>, ApiE
         });
         if events.len() > MAX_BATCH {
             return Err(ApiError::new(ErrorCode::Usage, "the batch is too large")
-                .because(format!("at most {MAX_BATCH} events are appended at once")));
+                .because(format!("at most {MAX_BATCH} events are appended at once"))
+                .hint(format!(
+                    "`split -l {MAX_BATCH} FILE` makes files of that size; each is appended whole or not at all"
+                )));
         }
     }
     if events.is_empty() {
@@ -292,6 +304,9 @@ mod tests {
         assert_eq!(events[1].data.get(), "{\"x\":1}");
         let error = parse("{\"kind\":\"app.a\"}\n{\"kind\":\"App\"}").unwrap_err();
         assert_eq!(error.message, "line 2 of batch is not an event");
+        let error = parse("{\"kind\":\"app.a\"}\n{\"kind\":\"task.done\"}").unwrap_err();
+        assert_eq!(error.code, ErrorCode::Refused);
+        assert!(error.message.starts_with("line 2 of batch: "), "{error}");
         assert!(parse("{\"kind\":\"app.a\",\"sbject\":\"a/b\"}").is_err());
         assert!(parse("{\"kind\":\"app.a\",\"data\":[]}").is_err());
         assert!(parse("").is_err());

@@ -67,6 +67,41 @@ impl From<ApiError> for Failure {
     }
 }
 
+/// A ledger that is not what was written, and what to do about it.
+pub(crate) fn damaged(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Tampered, message).hint(
+        "`ledger verify` says what is wrong; then restore a backup, or `ledger salvage --into DIR` \
+         (see \"a damaged ledger\" in the operations guide)",
+    )
+}
+
+/// A failure of the file system, with what can be done about those that people meet.
+pub(crate) fn of_io(message: impl Into<String>, error: &io::Error) -> ApiError {
+    use io::ErrorKind as Kind;
+    let of = |code, hint: &str| (code, Some(hint.to_owned()));
+    let (code, hint) = match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded => of(
+            ErrorCode::Failed,
+            "make room on that file system, or name a directory on another; then try again",
+        ),
+        Kind::NotADirectory | Kind::AlreadyExists => of(
+            ErrorCode::Conflict,
+            "there is a file in the place of a directory: name another",
+        ),
+        Kind::ReadOnlyFilesystem | Kind::PermissionDenied => of(
+            ErrorCode::Failed,
+            "see who owns it and may write there, and that the disk is not mounted read-only",
+        ),
+        Kind::NotFound => (ErrorCode::NotFound, None),
+        _ => (ErrorCode::Failed, None),
+    };
+    let failed = ApiError::new(code, message);
+    match hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
 impl From<FilterError> for Failure {
     fn from(error: FilterError) -> Self {
         ApiError::new(ErrorCode::Usage, error.to_string()).into()
@@ -97,10 +132,12 @@ impl From<OpenError> for Failure {
                 .hint("a node may be starting or stopping: try again in a moment"),
             OpenError::Newer { .. } => ApiError::new(ErrorCode::Refused, message)
                 .hint("use the version of `ledger` that wrote it, or a later one"),
-            OpenError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
-            OpenError::Damaged(_) => {
-                ApiError::new(ErrorCode::Tampered, message).hint("`ledger verify` says where")
-            }
+            OpenError::Io { error, .. } => of_io(message, &error),
+            OpenError::Damaged(_) => damaged(message),
+            OpenError::Gone { .. } => ApiError::new(ErrorCode::Tampered, message).hint(
+                "bring it back from where it went, or `ledger restore` a backup; \
+                 `ledger salvage --dry-run` says what can be proven without it",
+            ),
         }
         .into()
     }
@@ -115,9 +152,7 @@ impl From<ReadError> for Failure {
                 Some(error) => ApiError::clone(error),
                 None => ApiError::new(ErrorCode::Failed, message),
             },
-            ReadError::Damaged(_) | ReadError::Block { .. } => {
-                ApiError::new(ErrorCode::Tampered, message).hint("`ledger verify` says where")
-            }
+            ReadError::Damaged(_) | ReadError::Block { .. } => damaged(message),
         }
         .into()
     }
@@ -125,10 +160,7 @@ impl From<ReadError> for Failure {
 
 impl From<BlockFault> for Failure {
     fn from(fault: BlockFault) -> Self {
-        ApiError::new(ErrorCode::Tampered, "the ledger is damaged")
-            .because(fault)
-            .hint("`ledger verify` says where")
-            .into()
+        damaged("the ledger is damaged").because(fault).into()
     }
 }
 

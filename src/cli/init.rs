@@ -8,10 +8,12 @@ use ledger_core::ids::{Id, IdError, LedgerId, Seq};
 use ledger_core::tree_head::{KeyFileError, read_key_file};
 use serde::Serialize;
 
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, damaged, of_io};
 use super::globals::Globals;
 use super::output::{Buffering, Paging};
+use super::trust::key_file;
 use crate::api::wire::{ApiError, ErrorCode};
+use crate::lease::lock::LockError;
 use crate::node::{BootError, create_ledger};
 
 /// Options.
@@ -45,7 +47,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 .hint("--name")
         })?,
     };
-    let key = args.key.as_deref().map(read_key_file).transpose();
+    let file = args.key.as_deref().map(key_file).transpose()?;
+    let key = file.map(read_key_file).transpose();
     let key = key.map_err(|e| of_boot(e.into()))?;
     let made = create_ledger(&dir, &name, key.as_ref()).map_err(of_boot)?;
     let shown = dir.display().to_string();
@@ -65,7 +68,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             "ledger {name} ({}) is in {shown}",
             made.ledger_id
         ))?;
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "seq {} has hash {}",
             made.head.seq, made.head.hash
         ))?;
@@ -91,15 +94,14 @@ pub(crate) fn of_boot(error: BootError) -> Failure {
     let message = error.to_string();
     match error {
         BootError::Open(error) => error.into(),
-        BootError::Lock(_) => ApiError::new(ErrorCode::Refused, message)
+        BootError::Lock(LockError::Io { error, .. }) => of_io(message, &error).into(),
+        BootError::Lock(LockError::Held(_)) => ApiError::new(ErrorCode::Refused, message)
             .hint("`ledger status` shows the node that has it")
             .into(),
         BootError::UnknownKind { .. } => ApiError::new(ErrorCode::Refused, message)
             .hint("use the version of `ledger` that wrote it, or a later one; reading works")
             .into(),
-        BootError::Replay(_) => ApiError::new(ErrorCode::Tampered, message)
-            .hint("`ledger verify` says where")
-            .into(),
+        BootError::Replay(_) => damaged(message).into(),
         BootError::Full(_) => ApiError::new(ErrorCode::Failed, message)
             .hint("make room on that file system, then try again; reading works meanwhile")
             .into(),
@@ -110,9 +112,8 @@ pub(crate) fn of_boot(error: BootError) -> Failure {
         BootError::Key(error) => ApiError::new(ErrorCode::Refused, error.to_string())
             .hint("a key file holds one line and has mode 0600 (chmod 600)")
             .into(),
-        BootError::Io { .. } | BootError::Identity(_) => {
-            ApiError::new(ErrorCode::Failed, message).into()
-        }
+        BootError::Io { error, .. } => of_io(message, &error).into(),
+        BootError::Identity(_) => ApiError::new(ErrorCode::Failed, message).into(),
     }
 }
 

@@ -38,14 +38,17 @@ mod verify;
 mod witness;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::error::{ErrorStyle, Exit, Failure};
 use self::globals::Globals;
+use self::output::{NoteStyle, set_notes};
 use crate::api::wire::{ApiError, ErrorCode};
+use crate::config::Config;
 
 /// An event-sourced operations layer for fleets of AI agents
 #[derive(Debug, Parser)]
@@ -136,13 +139,19 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &[OsString]) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let command = Cli::command().color(color(arguments));
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error, arguments),
     };
     let style = if cli.globals.json {
+        set_notes(NoteStyle::Json);
         ErrorStyle::Json
     } else {
+        set_notes(NoteStyle::Lines);
         ErrorStyle::Lines(cli.globals.stderr_paint())
     };
     match dispatch(&cli.globals, cli.command) {
@@ -158,6 +167,13 @@ fn run(arguments: &[OsString]) -> Exit {
 }
 
 fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
+    // Whoever names a file relies on it, also where nothing in it matters.
+    if let Some(file) = &globals.config {
+        Config::load(Path::new(""), Some(file))?;
+    }
+    if globals.json {
+        refuse_json(&command)?;
+    }
     match command {
         Command::Demo(args) => demo::run(globals, &args),
         Command::Init(args) => init::run(globals, &args),
@@ -186,6 +202,38 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(globals, &args),
         Command::Man(args) => man::run(globals, &args),
     }
+}
+
+/// What `--color` says, before anything is parsed: help and usage errors are painted too.
+fn color(arguments: &[OsString]) -> clap::ColorChoice {
+    let mut arguments = arguments.iter().take_while(|a| *a != "--");
+    let mut said = clap::ColorChoice::Auto;
+    while let Some(argument) = arguments.next() {
+        let value = match argument.to_str() {
+            Some("--color") => arguments.next().and_then(|value| value.to_str()),
+            Some(argument) => argument.strip_prefix("--color="),
+            None => None,
+        };
+        match value {
+            Some("always") => said = clap::ColorChoice::Always,
+            Some("never") => said = clap::ColorChoice::Never,
+            Some("auto") => said = clap::ColorChoice::Auto,
+            Some(_) | None => {}
+        }
+    }
+    said
+}
+
+/// What has no form for programs says so, instead of printing something else than was asked for.
+fn refuse_json(command: &Command) -> Result<(), ApiError> {
+    let what = match command {
+        Command::Demo(_) => "demo",
+        Command::Completions(_) => "completions",
+        Command::Man(_) => "man",
+        _ => return Ok(()),
+    };
+    let message = format!("`ledger {what}` has no JSON to write");
+    Err(ApiError::new(ErrorCode::Usage, message).hint("leave out --json"))
 }
 
 /// Help and version go where they were asked for; a usage error is one like all others.
@@ -228,9 +276,27 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn the_choice_of_color_is_known_before_anything_is_parsed() {
+        let said = |arguments: &[&str]| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            color(&arguments)
+        };
+        assert_eq!(
+            said(&["ledger", "--color", "never", "--help"]),
+            clap::ColorChoice::Never
+        );
+        assert_eq!(
+            said(&["ledger", "--color=always"]),
+            clap::ColorChoice::Always
+        );
+        assert_eq!(
+            said(&["ledger", "exec", "--", "--color=never"]),
+            clap::ColorChoice::Auto
+        );
+    }
 
     #[test]
     fn the_definition_of_all_commands_is_sound() {

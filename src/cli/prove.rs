@@ -14,6 +14,7 @@ use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::head::malformed;
 use super::output::{Buffering, Paging};
+use super::show::position;
 use super::source::Source;
 use super::trust::{read_note, trust, unproven, untrusted};
 use crate::api::wire::{ApiError, ErrorCode};
@@ -26,6 +27,7 @@ pub(crate) struct Args {
     /// Prove that the event at this position is in the ledger
     #[arg(
         value_name = "SEQ",
+        value_parser = position,
         required_unless_present = "since",
         conflicts_with = "since"
     )]

@@ -7,19 +7,22 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use ledger_core::blobs::BlobReport;
+use ledger_core::copy::BuildError;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
+use ledger_core::store::{AppendError, OpenError};
 use serde::Serialize;
 
 use super::backup::{DirArg, of_manifest};
 use super::blob::of_blob;
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::init::of_boot;
 use super::output::escape::escape;
 use super::output::progress::Progress;
 use super::output::{Buffering, Paging, note};
 use crate::api::wire::{ApiError, ErrorCode};
+use crate::lease::lock::LockError;
 use crate::node::found::{FoundError, Founded, import, restore};
 use crate::units::count_of;
 
@@ -92,8 +95,15 @@ pub(crate) fn run_import(globals: &Globals, args: &ImportArgs) -> Result<Exit, F
         (Box::new(io::stdin().lock()), 0)
     } else {
         let file = File::open(&args.file).map_err(unreadable)?;
-        let len = file.metadata().map_err(unreadable)?.len();
-        (Box::new(file), len)
+        let meta = file.metadata().map_err(unreadable)?;
+        if meta.is_dir() {
+            let what = format!("{} is a directory", args.file);
+            return Err(ApiError::new(ErrorCode::Usage, what)
+                .because("an export is one file of lines")
+                .hint("a directory of blobs goes to --blobs; a backup is restored with `ledger restore`")
+                .into());
+        }
+        (Box::new(file), meta.len())
     };
     let bar = Progress::bytes("importing", total);
     let lines = BufReader::with_capacity(
@@ -172,15 +182,15 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
             blobs,
         })?;
     } else {
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "ledger {ledger_id} is in {}, up to seq {from_seq} with hash {from_hash}",
             escape(&data_dir)
         ))?;
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "seq {} says where it came from; nothing is started until `ledger resume`",
             head.seq
         ))?;
-        out.line("keys and ledger.toml are never in backups and exports: put them back before `ledger up`")?;
+        out.wrapped("keys and ledger.toml are never in backups and exports: put them back before `ledger up`")?;
     }
     out.finish()?;
     Ok(exit)
@@ -192,9 +202,17 @@ pub(crate) fn of_found(error: FoundError) -> Failure {
         FoundError::NotEmpty(_) => ApiError::new(ErrorCode::Conflict, message)
             .because("a restore or import never overwrites anything")
             .hint("name a directory that is empty or not there with --into"),
-        FoundError::Io { .. } | FoundError::Lock(_) | FoundError::Build(_) => {
-            ApiError::new(ErrorCode::Failed, message)
+        FoundError::Inside { .. } => ApiError::new(ErrorCode::Usage, message)
+            .hint("name a directory outside of it with --into"),
+        FoundError::Io { error, .. }
+        | FoundError::Lock(LockError::Io { error, .. })
+        | FoundError::Build(BuildError::Append(
+            AppendError::Full(error) | AppendError::Io(error),
+        ))
+        | FoundError::Build(BuildError::Open(OpenError::Io { error, .. })) => {
+            of_io(message, &error)
         }
+        FoundError::Lock(_) | FoundError::Build(_) => ApiError::new(ErrorCode::Failed, message),
         FoundError::Blob(error) => return of_blob(error),
         FoundError::Manifest(error) => of_manifest(message, &error),
         FoundError::Backup(_) => ApiError::new(ErrorCode::Tampered, message)

@@ -16,7 +16,7 @@ use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::salvage::{Chained, Claim, LEFT_BEHIND, Range, Salvage, SalvageError, Stage};
 use serde::Serialize;
 
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::progress::Progress;
@@ -145,7 +145,7 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
     });
     let proven = count_of(good.seq.0, "event");
     out.line(format_args!("proven: {proven}{claimed}"))?;
-    out.line(format_args!("seq {} has hash {}", good.seq, good.hash))?;
+    out.wrapped(format_args!("seq {} has hash {}", good.seq, good.hash))?;
     if found.unreadable > 0 {
         let size = format_size(found.unreadable);
         out.line(format_args!("the disk did not give {size}"))?;
@@ -189,7 +189,7 @@ fn print(out: &mut Out, found: &Salvage, written: Option<&Made>) -> Result<(), F
         shown(into),
         head.seq
     ))?;
-    out.line("it is paused: `ledger up` leads it, `ledger resume` lets its tasks run; settings, keys and outputs were not copied")
+    out.wrapped("it is paused: `ledger up` leads it, `ledger resume` lets its tasks run; settings, keys and outputs were not copied")
 }
 
 fn print_blobs(out: &mut Out, found: &Salvage) -> Result<(), Failure> {
@@ -247,7 +247,7 @@ impl From<Failed> for Failure {
         match failed {
             Failed::Lock(LockError::Held(_)) => ApiError::new(ErrorCode::Refused, message)
                 .hint("stop the node first; what it holds open is no salvage case yet"),
-            Failed::Lock(LockError::Io { .. }) => ApiError::new(ErrorCode::Failed, message),
+            Failed::Lock(LockError::Io { error, .. }) => of_io(message, &error),
             Failed::Settle(error) => return of_found(error),
             Failed::Salvage(SalvageError::Open(error)) => return error.into(),
             Failed::Salvage(error) => of_salvage(&error, message),
@@ -266,7 +266,10 @@ fn of_salvage(error: &SalvageError, message: String) -> ApiError {
             .hint("name a directory that is not there yet"),
         SalvageError::Inside(_) => ApiError::new(ErrorCode::Usage, message)
             .hint("name a directory outside, best on another disk"),
-        SalvageError::Open(_) | SalvageError::Io { .. } | SalvageError::Unsound(_) => {
+        SalvageError::Busy(_) => ApiError::new(ErrorCode::Refused, message)
+            .hint("wait for it to end, or name another directory"),
+        SalvageError::Io { error, .. } => of_io(message, error),
+        SalvageError::Open(_) | SalvageError::Unsound(_) => {
             ApiError::new(ErrorCode::Failed, message)
         }
     }

@@ -25,8 +25,14 @@ const REACH: u64 = 10_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The event's position
-    #[arg(value_name = "SEQ")]
+    #[arg(value_name = "SEQ", value_parser = position)]
     seq: u64,
+}
+
+/// A position as it is given.
+pub(super) fn position(text: &str) -> Result<u64, String> {
+    let wrong = || "an event's position is a number such as 42: the first event has 1".to_owned();
+    text.parse().map_err(|_| wrong())
 }
 
 /// What is shown, for programs.

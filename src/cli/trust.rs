@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ledger_core::proof::ProofError;
 use ledger_core::store::{LogReader, ReadError};
-use ledger_core::tree_head::{SignedNote, Trust, TrustError, VerifierKey};
+use ledger_core::tree_head::{KeyError, SignedNote, Trust, TrustError, VerifierKey, holds_secret};
 
 use super::error::Failure;
 use crate::api::wire::{ApiError, ErrorCode};
@@ -74,7 +74,14 @@ pub(crate) fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
-    let malformed = |why: String| {
+    if holds_secret(text) {
+        return Err(secret("what was given in place of a verifier key").into());
+    }
+    let malformed = |why: KeyFault| {
+        let why = match why {
+            KeyFault::Private => return secret(text),
+            KeyFault::Other(why) => why,
+        };
         ApiError::new(ErrorCode::Usage, format!("{text} is not a verifier key"))
             .because(why)
             .hint("a verifier key is a line NAME+ID+KEY, such as `ledger head --key` prints, or a file that holds one")
@@ -82,13 +89,48 @@ pub(crate) fn verifier_key(text: &str) -> Result<VerifierKey, Failure> {
     let bytes = match read(text) {
         Ok(bytes) => bytes,
         Err(_) if !Path::new(text).exists() => {
-            return Err(malformed("it is no key, and no file has that name".into()).into());
+            let why = "it is no key, and no file has that name";
+            return Err(malformed(KeyFault::Other(why.into())).into());
         }
         Err(error) => return Err(error),
     };
-    let content = str::from_utf8(&bytes).map_err(|e| malformed(e.to_string()))?;
+    let content = str::from_utf8(&bytes).map_err(|e| malformed(KeyFault::Other(e.to_string())))?;
     let key = content.trim_end().parse();
-    Ok(key.map_err(|e: ledger_core::tree_head::KeyError| malformed(e.to_string()))?)
+    Ok(key.map_err(|error| match error {
+        KeyError::Private => malformed(KeyFault::Private),
+        other => malformed(KeyFault::Other(other.to_string())),
+    })?)
+}
+
+/// Why a text is no verifier key.
+enum KeyFault {
+    Private,
+    Other(String),
+}
+
+/// A signer key was given where others are to see a verifier key. It is not shown.
+fn secret(what: &str) -> ApiError {
+    ApiError::new(ErrorCode::Usage, format!("{what} is a private key"))
+        .because("a verifier key is wanted, which is public")
+        .hint("`ledger head --key` prints a ledger's, and `ledger witness init` has printed a witness's; if others may have seen this one, it is no secret any more")
+}
+
+/// A file of a signer key that was named: not the key itself, which would be shown in errors.
+///
+/// # Errors
+/// [`Failure`] if it is.
+pub(crate) fn key_file(path: &Path) -> Result<&Path, Failure> {
+    if holds_secret(&path.to_string_lossy()) {
+        return Err(ApiError::new(
+            ErrorCode::Usage,
+            "what was given as the name of a file is a private key",
+        )
+        .hint(
+            "write it into a file (mode 0600) and name that; it may be in the shell's history now",
+        )
+        .into());
+    }
+    Ok(path)
 }
 
 /// Believes the keys that are named, or else the one of the ledger at hand.

@@ -3,7 +3,7 @@
 use ledger_core::ids::Id;
 use tracing_subscriber::EnvFilter;
 
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::init::of_boot;
 use super::output::note;
@@ -59,9 +59,8 @@ fn of_node(error: NodeError) -> Failure {
     let message = error.to_string();
     match error {
         NodeError::Boot(error) => of_boot(error),
-        NodeError::Views(_) | NodeError::Io { .. } => {
-            ApiError::new(ErrorCode::Failed, message).into()
-        }
+        NodeError::Io { error, .. } => of_io(message, &error).into(),
+        NodeError::Views(_) => ApiError::new(ErrorCode::Failed, message).into(),
         NodeError::SteppedDown(StopReason::AppendFailed(AppendFailure::Full(_))) => {
             ApiError::new(ErrorCode::Failed, message)
                 .hint("what was acknowledged is safe; make room on that file system, then `ledger up`; reading works meanwhile")

@@ -240,3 +240,26 @@ async fn a_deep_directory_and_stale_sockets_are_no_hindrance() {
     let client = Client::discover(&deep).await.unwrap().unwrap();
     assert_eq!(client.head().await.unwrap().seq, Seq(9));
 }
+
+#[tokio::test]
+async fn a_node_that_lets_nobody_in_is_busy_and_not_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    let socket = run.join("primary.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let none = nix::sys::socket::Backlog::new(0).unwrap();
+    nix::sys::socket::listen(&listener, none).unwrap();
+    // Nobody accepts: after the few that the system takes for it, it takes no more.
+    let mut waiting = Vec::new();
+    let error = loop {
+        match Client::discover(dir.path()).await {
+            Ok(Some(client)) => waiting.push(client),
+            Ok(None) => panic!("it is there"),
+            Err(error) => break error,
+        }
+        assert!(waiting.len() < 10, "a backlog of none");
+    };
+    assert_eq!(error.code, ErrorCode::Refused);
+    assert_eq!(error.message, "the node is busy");
+}

@@ -8,17 +8,20 @@
 //! - A node that stops does not wait for it: what is not finished is removed by the next.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ledger_core::backup::{BackupError, Basis, Catalog, Keep, Locked, Request};
+use ledger_core::blobs::BLOBS_DIR;
 use ledger_core::clock;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerEvent};
+use ledger_core::files;
 use ledger_core::ids::Id;
 use ledger_core::store::LogReader;
+use ledger_core::store::durable::JOURNAL_DIR;
 use ledger_core::time::{Millis, Timestamp};
 use projections::framework::ViewWorker;
 use tokio::sync::oneshot;
@@ -28,6 +31,7 @@ use super::boot::software;
 use super::command::Command;
 use super::core::node_subject;
 use super::threads::Mail;
+use crate::keys::KEY_DIR;
 use crate::redact;
 
 /// How long the view may take to show what is durable.
@@ -38,6 +42,7 @@ const NAP: Duration = Duration::from_secs(60);
 /// What a schedule needs.
 pub(super) struct Schedule {
     pub(super) node: Id,
+    pub(super) data_dir: PathBuf,
     pub(super) dir: PathBuf,
     pub(super) every: Millis,
     pub(super) keep: Keep,
@@ -94,8 +99,8 @@ impl Schedule {
     }
 
     fn turn(&self, now: Timestamp) -> Result<(), Stopping> {
-        let done = Catalog::new(&self.dir)
-            .lock()
+        let done = check_place(&self.data_dir, &self.dir)
+            .and_then(|()| Catalog::new(&self.dir).lock())
             .map_err(Failed::Backup)
             .and_then(|locked| {
                 // First, so that what is recorded last is the backup: nothing is new after it.
@@ -193,6 +198,31 @@ impl From<Stopping> for Failed {
         Self::Stopping
     }
 }
+
+/// Whether backups may be made in `dir`: not in the data directory itself, nor in what of it the node
+/// reads, writes and clears away.
+///
+/// # Errors
+/// [`BackupError::Misplaced`] if not.
+pub(crate) fn check_place(data_dir: &Path, dir: &Path) -> Result<(), BackupError> {
+    let io = |error| BackupError::Io {
+        path: dir.to_owned(),
+        error,
+    };
+    let mut taken = false;
+    for own in OWN_DIRS {
+        taken |= files::lies_in(dir, &data_dir.join(own)).map_err(io)?;
+    }
+    let is_itself =
+        files::lies_in(dir, data_dir).map_err(io)? && files::lies_in(data_dir, dir).map_err(io)?;
+    if taken || is_itself {
+        return Err(BackupError::Misplaced(dir.to_owned()));
+    }
+    Ok(())
+}
+
+/// The directories of a ledger that are no place for anything else.
+const OWN_DIRS: [&str; 6] = [BLOBS_DIR, JOURNAL_DIR, KEY_DIR, "attempts", "views", "run"];
 
 /// Half of what there is: the work of the node comes first.
 fn threads() -> NonZeroUsize {

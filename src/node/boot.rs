@@ -14,9 +14,8 @@ use ledger_core::event::{
     Event, LEDGER_FORMAT, LeaseAcquired, LedgerCreated, LedgerEvent, NodeStarted,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Term};
-use ledger_core::store::durable::{DurableStore, OfflineReader};
-use ledger_core::store::redb::STORE_FILE;
-use ledger_core::store::{LogReader, Offline, OpenError, ReadError, for_each_event};
+use ledger_core::store::durable::{DurableStore, OfflineReader, check_vacant};
+use ledger_core::store::{LogReader, Offline, OpenError, for_each_event};
 use ledger_core::tree_head::{KeyFileError, SignerKey, VerifierKey};
 use projections::framework::{Fold, Health, rebuild, unwatched};
 
@@ -100,10 +99,9 @@ pub fn create_ledger(dir: &Path, name: &Id, key: Option<&SignerKey>) -> Result<C
         .create(dir)
         .map_err(io)?;
     let _lock = DirLock::take(dir)?;
-    // The key comes first, because the ledger names it.
-    if dir.join(STORE_FILE).exists() {
-        return Err(OpenError::Exists(dir.to_owned()).into());
-    }
+    // Nothing is written over what is left of another ledger: not even the key, which comes first
+    // because the ledger names it.
+    check_vacant(dir)?;
     make_reserve(dir, RESERVE)?;
     let ledger_id = clock::new_ledger_id();
     let key = keys::make(dir, ledger_id, key)?.verifier();
@@ -184,10 +182,9 @@ pub(super) fn boot(dir: &Path, node: &Id, config: &Config) -> Result<Booted, Boo
     let lock = DirLock::take(dir)?;
     // A writer trusts redb's record of free pages; were that damaged, it would overwrite events.
     // Looking first costs about a third of a second for a million events.
-    let damaged = |e: ReadError| OpenError::Damaged(e.to_string());
     OfflineReader::open(dir)?
         .check_structure()
-        .map_err(damaged)?;
+        .map_err(OpenError::from)?;
     make_reserve(dir, config.disk.reserve)?;
     let store = DurableStore::open(dir)?;
     let begun = Stopwatch::start();

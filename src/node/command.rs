@@ -118,6 +118,14 @@ pub enum Rejected {
         /// Where it ends.
         actual: Seq,
     },
+    /// What is said to have led to it has not happened.
+    #[error("{}", no_cause(*.cause, *.head))]
+    Cause {
+        /// What the client says.
+        cause: Seq,
+        /// Where the ledger ends.
+        head: Seq,
+    },
     /// A subject does not stand where the client expects.
     #[error("{}", version_differs(.subject, *.expected, *.actual))]
     Version {
@@ -139,6 +147,10 @@ pub enum Rejected {
     /// The node has stopped leading.
     #[error("this node does not lead: {0}")]
     NotLeading(String),
+}
+
+fn no_cause(cause: Seq, head: Seq) -> String {
+    format!("no event at seq {cause} can have led to this: the ledger has seq 1 to {head}")
 }
 
 fn version_differs(subject: &Entity, expected: Version, actual: Version) -> String {

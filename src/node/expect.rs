@@ -51,6 +51,19 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Whether what is said to have led to an append has happened when it is decided.
+///
+/// # Errors
+/// [`Rejected::Cause`] if not.
+pub(super) fn check_cause(head: Seq, cause: Option<Seq>) -> Result<(), Rejected> {
+    match cause {
+        Some(cause) if !(Seq::FIRST..=head).contains(&cause) => {
+            Err(Rejected::Cause { cause, head })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ledger_core::ids::Entity;

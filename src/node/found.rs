@@ -10,7 +10,7 @@
 //! - The three events are a term of their own, so that a history that goes on from here has another
 //!   term than one that goes on where the backup was made, and each term begins with its holder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead};
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use ledger_core::backup::{BackupReader, ManifestError};
 use ledger_core::blobs::{
-    self, BlobDir, BlobError, BlobFault, BlobFinding, BlobReport, Carrier, named_in,
+    self, BLOBS_DIR, BlobDir, BlobError, BlobFault, BlobFinding, BlobReport, Carrier, named_in,
 };
 use ledger_core::chain::{BatchBuilder, ChainKey, Head};
 use ledger_core::clock;
@@ -29,6 +29,7 @@ use ledger_core::event::{
     LeaseAcquired, LedgerEvent, LedgerImported, LedgerRestored, ReleaseReason,
 };
 use ledger_core::export::{ImportError, import_jsonl};
+use ledger_core::files;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, LedgerId, Seq};
 use ledger_core::store::durable::DurableStore;
@@ -52,6 +53,14 @@ pub enum FoundError {
     /// There is something in its place.
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),
+    /// It would change what it is made from.
+    #[error("{into} lies in {from}, from which it is to be made")]
+    Inside {
+        /// The new directory.
+        into: PathBuf,
+        /// The backup, or the directory of blobs.
+        from: PathBuf,
+    },
     /// The file system failed.
     #[error("{path}: {error}")]
     Io {
@@ -68,7 +77,7 @@ pub enum FoundError {
     Manifest(#[from] ManifestError),
     /// The backup can't be read, or is damaged.
     #[error("the backup is damaged: {0}")]
-    Backup(#[source] ReadError),
+    Backup(String),
     /// The export was not taken.
     #[error("the export is refused: {0}")]
     Import(#[from] ImportError),
@@ -110,6 +119,7 @@ pub fn restore(
     into: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Founded, FoundError> {
+    check_outside(into, backup)?;
     let reader = BackupReader::open(backup)?;
     let (head, ledger_id) = (reader.manifest().head(), reader.ledger_id());
     found(into, |dir| {
@@ -119,12 +129,13 @@ pub fn restore(
             builder.push(&batch)
         })
         .map_err(|error| match error {
-            CopyError::Source(error) => FoundError::Backup(error),
+            CopyError::Source(ReadError::Damaged(what)) => FoundError::Backup(what),
+            CopyError::Source(error) => FoundError::Backup(error.to_string()),
             CopyError::Sink(error) => error.into(),
         })?;
         let manifest = reader.manifest();
         let digests = manifest.blobs.iter().map(|blob| blob.blake3);
-        carry(&BlobDir::open(backup)?, digests, dir)?;
+        let lost = carry(&BlobDir::open(backup)?, digests, dir)?;
         let restored = |incarnation: String| {
             LedgerEvent::Restored(LedgerRestored {
                 backup: manifest.name.clone(),
@@ -134,19 +145,56 @@ pub fn restore(
                 incarnation,
             })
         };
-        Ok((builder.finish()?, "restore", restored))
+        Ok(Built {
+            store: builder.finish()?,
+            who: "restore",
+            event: restored,
+            lost,
+        })
     })
 }
 
-/// Copies blobs that are whole; which are not there then is found when everything is read back. Those
-/// who need them most have nothing but this one copy: what is left of it is worth having.
-fn carry(from: &BlobDir, digests: impl Iterator<Item = Hash>, dir: &Path) -> Result<(), BlobError> {
-    let mut carrier = Carrier::into_dir(dir)?;
-    for digest in digests {
-        // Whatever is wrong with it there, it is missing here.
-        let _ = carrier.copy(from, digest)?;
+/// What a new directory was built of.
+struct Built<E> {
+    store: DurableStore,
+    /// Who built it.
+    who: &'static str,
+    /// The event that says where it came from.
+    event: E,
+    /// What is wrong with the blobs that were not taken.
+    lost: Lost,
+}
+
+/// Why blobs could not be had where they should have been.
+type Lost = BTreeMap<Hash, BlobFault>;
+
+/// What is copied must not grow while it is, and what is kept must stay what it was.
+fn check_outside(into: &Path, from: &Path) -> Result<(), FoundError> {
+    if files::lies_in(into, from).map_err(at(into))? {
+        return Err(FoundError::Inside {
+            into: into.to_owned(),
+            from: from.to_owned(),
+        });
     }
-    carrier.finish()
+    Ok(())
+}
+
+/// Copies blobs that are whole, and says of the others what is wrong with them: here they are missing.
+/// Those who need them most have nothing but this one copy: what is left of it is worth having.
+fn carry(
+    from: &BlobDir,
+    digests: impl Iterator<Item = Hash>,
+    dir: &Path,
+) -> Result<Lost, BlobError> {
+    let mut carrier = Carrier::into_dir(dir)?;
+    let mut lost = Lost::new();
+    for digest in digests {
+        if let Err(fault) = carrier.copy(from, digest)? {
+            lost.insert(digest, fault);
+        }
+    }
+    carrier.finish()?;
+    Ok(lost)
 }
 
 /// Makes the data directory `into` from exported lines, and the blobs that they name from the directory
@@ -160,13 +208,19 @@ pub fn import(
     into: &Path,
     progress: &dyn Fn(u64),
 ) -> Result<Founded, FoundError> {
+    if let Some(blobs) = blobs {
+        check_outside(into, &blobs.join(BLOBS_DIR))?;
+        // Before everything is read in vain.
+        fs::read_dir(blobs).map_err(at(blobs))?;
+    }
     found(into, |dir| {
         let imported = import_jsonl(lines, dir, progress)?;
         let (seq, hash) = (imported.export.seq, imported.export.hash);
+        let mut lost = Lost::new();
         if let Some(blobs) = blobs {
             let named = named_in(&imported.store.reader(), Seq::FIRST..=seq).map_err(unread)?;
             let digests: BTreeSet<Hash> = named.iter().map(|(_, named)| named.blake3).collect();
-            carry(&BlobDir::open(blobs)?, digests.into_iter(), dir)?;
+            lost = carry(&BlobDir::open(blobs)?, digests.into_iter(), dir)?;
         }
         let event = move |incarnation: String| {
             LedgerEvent::Imported(LedgerImported {
@@ -175,7 +229,12 @@ pub fn import(
                 incarnation,
             })
         };
-        Ok((imported.store, "import", event))
+        Ok(Built {
+            store: imported.store,
+            who: "import",
+            event,
+            lost,
+        })
     })
 }
 
@@ -189,7 +248,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> FoundError + '_ {
 /// Builds beside `into`, says where it came from, verifies, and renames.
 fn found<E: FnOnce(String) -> LedgerEvent>(
     into: &Path,
-    build: impl FnOnce(&Path) -> Result<(DurableStore, &'static str, E), FoundError>,
+    build: impl FnOnce(&Path) -> Result<Built<E>, FoundError>,
 ) -> Result<Founded, FoundError> {
     check_free(into)?;
     let parent = match into.parent() {
@@ -203,7 +262,16 @@ fn found<E: FnOnce(String) -> LedgerEvent>(
     make_dirs(&new).map_err(at(&new))?;
     // Says to others that somebody is at it.
     let _lock = DirLock::take(&new)?;
-    let made = build(&new).and_then(|(store, who, event)| settle(&new, store, who, event));
+    let made = build(&new).and_then(|built| {
+        let mut founded = settle(&new, built.store, built.who, built.event)?;
+        for blob in &mut founded.blobs.findings {
+            // Why it was not taken says more than that it is not here.
+            if let Some(fault) = built.lost.get(&blob.digest) {
+                blob.fault = fault.clone();
+            }
+        }
+        Ok(founded)
+    });
     let made = made.and_then(|founded| {
         // Takes the place of an empty directory, and of nothing else.
         fs::rename(&new, into).map_err(at(into))?;

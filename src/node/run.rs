@@ -217,6 +217,7 @@ fn start_backups(
     };
     let schedule = Schedule {
         node: options.node.clone(),
+        data_dir: options.data_dir.clone(),
         dir: options.data_dir.join(&config.dir),
         every,
         keep: config.keep(),

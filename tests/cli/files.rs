@@ -268,7 +268,8 @@ fn a_changed_byte_is_found_and_named() {
     let read = sample.run(&["query"]);
     assert_eq!(read.code, Some(3), "{read:?}");
     assert!(
-        read.stderr.contains("hint: `ledger verify` says where"),
+        read.stderr
+            .contains("hint: `ledger verify` says what is wrong"),
         "{}",
         read.stderr
     );

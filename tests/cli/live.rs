@@ -377,3 +377,38 @@ async fn applications_append_one_or_many() {
     let kinds = stdout_of(&ledger, &["query", "-k", "app.*", "-o", "cat"]);
     assert_eq!(kinds, "{\"v\":1.0}\n{}\n{}\n{}\n{}\n{}\n{\"n\":2}\n");
 }
+
+#[tokio::test]
+async fn the_beginning_of_an_id_stands_for_it_where_no_other_begins_so() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    for name in ["build-of-monday", "build-of-tuesday", "build-of"] {
+        node.run(named(name, script("echo done"))).await;
+    }
+    let run = |arguments: &[&str]| {
+        let ran = ledger.cli(arguments);
+        (ran.status.code(), text(&ran.stdout), text(&ran.stderr))
+    };
+    let check = || {
+        let (code, out, said) = run(&["task", "show", "build-of-m"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(out.starts_with("task build-of-monday completed"), "{out}");
+        let (code, out, said) = run(&["task", "logs", "build-of-t"]);
+        assert_eq!((code, out.as_str()), (Some(0), "done\n"), "{said}");
+        // A whole id is that task, whatever else begins with it.
+        let (code, out, said) = run(&["task", "show", "build-of"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(out.starts_with("task build-of completed"), "{out}");
+        let (code, _, said) = run(&["task", "show", "build-of-"]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("build-of-tuesday, build-of-monday"), "{said}");
+        let (code, _, said) = run(&["task", "show", "build-o"]);
+        assert_eq!(code, Some(7), "too short: {said}");
+    };
+    check();
+    let (code, _, said) = run(&["task", "retry", "build-of-m"]);
+    assert_eq!(code, Some(8), "{said}");
+    assert!(said.contains("build-of-monday"), "{said}");
+    node.stop_well();
+    check();
+}

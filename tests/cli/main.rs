@@ -12,6 +12,7 @@ mod support;
 
 mod files;
 mod live;
+mod places;
 mod proofs;
 mod refusals;
 mod salvage;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use insta::assert_snapshot;
 use ledger_core::store::durable::DurableStore;
+use ledger_core::tree_head::{KeyName, SignerKey, create_key_file};
 
 use crate::sample::{Ran, Sample, bare};
 
@@ -39,6 +40,8 @@ fn wrong_usage_names_what_would_be_right() {
         &["append", "app.x", "--expect-version", "0"],
         &["append"],
         &["rebuild", "--at", "3", "--check"],
+        &["show", "abc"],
+        &["prove", "abc"],
     ]
     .iter()
     .map(|arguments| refused(&sample, 2, arguments))
@@ -58,6 +61,8 @@ fn what_is_not_there_is_said_to_be_not_there() {
         &["status", "--at", "2020-01-01"],
         &["rebuild", "taks"],
         &["--config", "/nowhere/ledger.toml", "up"],
+        &["--config", "/nowhere/ledger.toml", "query"],
+        &["append", "app.x", "--data", "@/nowhere/data"],
     ]
     .iter()
     .map(|arguments| refused(&sample, 7, arguments))
@@ -186,6 +191,8 @@ fn programs_get_errors_as_objects() {
         (2, "usage", &["--json", "tail", "-k", "Ä"]),
         (2, "usage", &["tail", "--json", "-n", "few"]),
         (6, "refused", &["append", "app.x", "--json"]),
+        (2, "usage", &["--json", "man", "pages"]),
+        (2, "usage", &["completions", "bash", "--json"]),
     ] {
         let ran = sample.run(arguments);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran:?}");
@@ -229,4 +236,48 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
             .starts_with("error: the output can't be written\ncause: "),
         "{ran:?}"
     );
+}
+
+#[test]
+fn a_private_key_is_never_shown() {
+    let sample = Sample::new();
+    let key = SignerKey::generate(KeyName::new("w1").unwrap()).unwrap();
+    let file = sample.room.path().join("w1.key");
+    create_key_file(&file, &key).unwrap();
+    let secret = std::fs::read_to_string(&file).unwrap();
+    let secret = secret.trim_end();
+    let head = sample.room.path().join("head");
+    std::fs::write(&head, "x\n").unwrap();
+    for (option, key) in [
+        ("--key", secret),
+        ("--witness", secret),
+        ("--key", "w1.key"),
+    ] {
+        let said = refused(&sample, 2, &["verify", "--against", "head", option, key]);
+        let said = said.lines().skip(1).collect::<String>();
+        assert!(!said.contains(&secret[20..]), "{said}");
+        // What is wrong with the head may come first.
+        assert!(
+            said.contains("private key") || said.contains("head does not"),
+            "{said}"
+        );
+    }
+    for arguments in [
+        &["check-proof", "head", "--key", secret][..],
+        &["init", "--key", secret],
+        &["witness", "sign", "--state", "w1.state", "--key", secret],
+        &[
+            "witness", "init", "w1", "--state", "w1.state", "--log", secret,
+        ],
+    ] {
+        let ran = sample.run(arguments);
+        assert!(matches!(ran.code, Some(2)), "{ran:?}");
+        assert!(!ran.stderr.contains(&secret[20..]), "{ran:?}");
+    }
+    let said = refused(
+        &sample,
+        2,
+        &["witness", "init", "w2", "--state", "s", "--log", "w1.key"],
+    );
+    assert!(said.contains("w1.key is a private key"), "{said}");
 }

@@ -324,3 +324,32 @@ async fn cosignatures_of_many_witnesses_come_together() {
         .collect();
     assert_eq!(names, ["witness.example/w2", "witness.example/w1"]);
 }
+
+#[tokio::test]
+async fn the_last_head_is_kept_in_a_file_and_in_the_state() {
+    let watched = Watched::new();
+    let node = watched.ledger.up().await;
+    let (code, _, said) = watched.run(&["witness", "head", "--state", show(&watched.state)]);
+    assert_eq!(code, Some(7), "{said}");
+    let head = watched.head("head");
+    let last = watched.ledger.path("last");
+    let (code, told, said) = watched.sign(&[show(&head), "--out", show(&last)]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(told.contains("is cosigned, in "), "{told}");
+    let first = std::fs::read_to_string(&last).unwrap();
+    // A refusal leaves the file as it was.
+    let proof = watched.keep("proof", "nothing");
+    watched.refuses(2, "proof", &["--proof", show(&proof), "--out", show(&last)]);
+    assert_eq!(std::fs::read_to_string(&last).unwrap(), first);
+    grow(&node, "a").await;
+    let (code, proof, said) = watched.run(&["prove", "--since", show(&last)]);
+    assert_eq!(code, Some(0), "{said}");
+    let proof = watched.keep("proof", &proof);
+    let (code, _, said) = watched.sign(&["--proof", show(&proof), "--out", show(&last)]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, again, _) = watched.run(&["witness", "head", "--state", show(&watched.state)]);
+    assert_eq!(code, Some(0));
+    assert_eq!(again, std::fs::read_to_string(&last).unwrap());
+    assert_ne!(again, first);
+    node.stop_well();
+}

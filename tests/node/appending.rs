@@ -339,3 +339,29 @@ async fn versions_outlive_the_node_and_one_of_many_gets_the_next() {
     node.stop_well();
     assert_eq!(ledger.assert_sound().count("app.x"), 3);
 }
+
+#[tokio::test]
+async fn what_is_said_to_have_led_to_an_append_must_have_happened() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let head = node.client.head().await.unwrap().seq;
+    let caused = |cause: Seq| AppendRequest {
+        cause: Some(cause),
+        ..append(vec![event("app.x", "{}")])
+    };
+    for (cause, code) in [
+        (Seq(0), ErrorCode::Usage),
+        (head.next(), ErrorCode::NotFound),
+        (Seq(99_999), ErrorCode::NotFound),
+    ] {
+        let error = node.client.append(&caused(cause)).await.unwrap_err();
+        assert_eq!(error.code, code, "{error}");
+    }
+    assert_eq!(
+        node.client.head().await.unwrap().seq,
+        head,
+        "nothing was appended"
+    );
+    node.client.append(&caused(head)).await.unwrap();
+    node.stop_well();
+}

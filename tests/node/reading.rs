@@ -248,6 +248,7 @@ async fn status_and_lists_say_what_the_log_says() {
     assert!((at.0..=head.seq.0).contains(&status.report.events_total));
 
     let list = |state: Option<&str>, priority: Option<u8>, at: Option<Seq>| TaskQuery {
+        prefix: None,
         state: state.map(str::to_owned),
         priority,
         limit: None,
@@ -274,6 +275,11 @@ async fn status_and_lists_say_what_the_log_says() {
         ..list(None, None, None)
     };
     assert_eq!(names(limited).await, ["queued"]);
+    let begun = TaskQuery {
+        prefix: Some("slo".into()),
+        ..list(None, None, None)
+    };
+    assert_eq!(names(begun).await, ["slow"]);
     let first = node.client.task(&id("good"), Some(Seq(5))).await.unwrap();
     assert_eq!(first.state, StateName::Queued, "as of its submit");
     gate.tell("go");

@@ -26,6 +26,9 @@ pub enum BackupError {
         /// Where.
         dir: PathBuf,
     },
+    /// The place is another's.
+    #[error("{0} belongs to the ledger itself: backups can't be in it")]
+    Misplaced(PathBuf),
     /// Another process makes or removes backups there.
     #[error("another process is making or removing backups in {0}")]
     InUse(PathBuf),

@@ -1,13 +1,13 @@
 //! The manifest: what a backup holds, in one line of JSON, and that line's hash in a second.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Head;
+use crate::files;
 use crate::hash::Hash;
 use crate::ids::{Id, LedgerId, Seq, Term};
 use crate::time::Timestamp;
@@ -151,11 +151,16 @@ impl Manifest {
     /// [`ManifestError`].
     pub fn read(backup: &Path) -> Result<(Self, Hash), ManifestError> {
         let path = backup.join(MANIFEST_FILE);
-        let meta = fs::symlink_metadata(&path)?;
-        if !meta.is_file() || meta.len() > MAX_BYTES {
-            return Err(damaged("it is no file of its own, or too long"));
+        let file = files::open_regular(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => damaged(files::NO_FILE),
+            _ => error.into(),
+        })?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(damaged("it is too long"));
         }
-        let text = String::from_utf8(fs::read(&path)?).map_err(|_| damaged("it is not text"))?;
+        let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
         Self::parse(&text)
     }
 

@@ -1,11 +1,12 @@
 //! A backup as something to read: its blocks, in order. Hashes are checked by whoever reads them.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{BlockFile, Manifest, ManifestError};
 use crate::chain::Head;
+use crate::files;
 use crate::ids::{LedgerId, Seq};
 use crate::store::{Block, Blocks, LogReader, ReadError, read_block};
 
@@ -38,27 +39,47 @@ impl BackupReader {
     }
 
     fn file(&self, file: &BlockFile) -> FileBlocks {
-        let path = self.dir.join(file.file.as_str());
-        FileBlocks(match File::open(path) {
-            Ok(file) => Ok(BufReader::with_capacity(256 * 1024, file)),
-            Err(error) => Err(Some(error)),
-        })
+        let name = file.file.as_str();
+        let opened = files::open_regular(&self.dir.join(name));
+        FileBlocks {
+            name: name.to_owned(),
+            file: opened
+                .map(|file| BufReader::with_capacity(256 * 1024, file))
+                .map_err(|error| Some(unopened(name, error))),
+        }
+    }
+}
+
+/// What it means that a file of a backup can't be opened.
+fn unopened(name: &str, error: io::Error) -> ReadError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ReadError::Damaged(format!("{name}: it is missing")),
+        // Not a file: it would be waited for, or leads elsewhere.
+        io::ErrorKind::InvalidInput => ReadError::Damaged(format!("{name}: {error}")),
+        kind => ReadError::Io(io::Error::new(kind, format!("{name}: {error}"))),
     }
 }
 
 /// The blocks of one file; ends with the first error.
-struct FileBlocks(Result<BufReader<File>, Option<std::io::Error>>);
+struct FileBlocks {
+    name: String,
+    file: Result<BufReader<File>, Option<ReadError>>,
+}
 
 impl Iterator for FileBlocks {
     type Item = Result<Block, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let read = match &mut self.0 {
+        let read = match &mut self.file {
             Ok(file) => read_block(file),
-            Err(error) => return error.take().map(|error| Err(ReadError::Io(error))),
+            Err(error) => return error.take().map(Err),
         };
+        let read = read.map_err(|error| match error {
+            ReadError::Damaged(what) => ReadError::Damaged(format!("{}: {what}", self.name)),
+            other => other,
+        });
         if read.is_err() {
-            self.0 = Err(None);
+            self.file = Err(None);
         }
         read.transpose()
     }

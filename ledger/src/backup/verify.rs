@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -14,6 +14,7 @@ use super::blobs::{NamedBlobs, Spoken, check_blobs};
 use super::manifest::{BlockFile, MANIFEST_FILE, Manifest, ManifestError};
 use super::reader::BackupReader;
 use crate::blobs::BLOBS_DIR;
+use crate::files;
 use crate::hash::Hash;
 use crate::verify::examine_intact;
 
@@ -152,7 +153,7 @@ fn check_file(
         Err(e) => return Err(e),
     };
     if !meta.is_file() {
-        return Ok(Some("it is not a file of its own".into()));
+        return Ok(Some(files::NO_FILE.into()));
     }
     if meta.len() != file.bytes {
         return Ok(Some(format!(
@@ -167,7 +168,7 @@ fn check_file(
 }
 
 fn hash_file(path: &Path, read: &mut dyn FnMut(u64)) -> io::Result<Hash> {
-    let mut file = File::open(path)?;
+    let mut file = files::open_regular(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {

@@ -190,11 +190,13 @@ impl Taken {
         let said = (export.ledger_id, export.events, export.seq, export.hash);
         if end != said {
             let reason = format!(
-                "the export should have {} events of ledger {} that end with hash {}; it has {} of \
-                 ledger {}, and they end with hash {}",
+                "the export should have {} events up to seq {} of ledger {} that end with hash {}; it \
+                 has {} up to seq {} of ledger {}, and they end with hash {}",
                 export.events,
+                export.seq,
                 export.ledger_id,
                 export.hash.short(),
+                self.events,
                 self.events,
                 self.ledger,
                 self.links.last().short()

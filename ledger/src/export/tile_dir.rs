@@ -90,7 +90,7 @@ pub enum TileDirError {
     Behind {
         /// Their last event.
         tiles: Seq,
-        /// The last that came.
+        /// The ledger's last.
         ledger: Seq,
     },
 }
@@ -143,12 +143,15 @@ fn damaged(path: &Path, reason: impl ToString) -> TileDirError {
 }
 
 impl TileDir {
-    /// A directory to begin in, which is made if it is missing, or to extend.
+    /// A directory to begin in, which is made if it is missing, or to extend with the events of a
+    /// ledger that ends at `end`. What is in it already must be all there: each file is read to tell
+    /// that it has its size, and what the new tree grows from is hashed.
     ///
     /// # Errors
-    /// [`TileDirError`] if there is something else in it.
-    pub fn open(dir: &Path, ledger: LedgerId) -> Result<Self, TileDirError> {
-        files::make_dirs(dir).map_err(at(dir))?;
+    /// [`TileDirError`] if there is something else in it, or something is wrong with it.
+    pub fn open(dir: &Path, ledger: LedgerId, end: Seq) -> Result<Self, TileDirError> {
+        // Everyone may read them, as far as the umask allows.
+        fs::create_dir_all(dir).map_err(at(dir))?;
         let checkpoint = dir.join(CHECKPOINT_FILE);
         let head = match fs::metadata(&checkpoint) {
             Ok(_) => Some(read_head(&checkpoint)?),
@@ -162,7 +165,16 @@ impl TileDir {
                     found: head.ledger,
                 });
             }
-            Some(head) => resume(dir, head)?,
+            Some(head) if head.seq() > end => {
+                return Err(TileDirError::Behind {
+                    tiles: head.seq(),
+                    ledger: end,
+                });
+            }
+            Some(head) => {
+                check_files(dir, head.tree.size)?;
+                resume(dir, head)?
+            }
             None => {
                 check_empty(dir)?;
                 TreeWriter::new()
@@ -235,9 +247,10 @@ impl TileDir {
     ) -> Result<Grown, E> {
         let before = self.head.map_or(TreeSize(0), |head| head.tree.size);
         if self.next <= before.last() {
-            return Err(E::from(TileDirError::Behind {
-                tiles: before.last(),
-                ledger: Seq(self.next.0 - 1),
+            // Whoever opened it said that there are more.
+            return Err(E::from(TileDirError::Order {
+                expected: before.last(),
+                found: Seq(self.next.0 - 1),
             }));
         }
         if !self.bundle.is_empty() {
@@ -256,7 +269,7 @@ impl TileDir {
             };
             let note = sign(&head)?.to_string();
             let path = self.dir.join(CHECKPOINT_FILE);
-            files::replace(&path, note.as_bytes()).map_err(at(&path))?;
+            files::publish(&path, note.as_bytes()).map_err(at(&path))?;
             self.remove_outgrown(before, tree.size)?;
         }
         Ok(Grown {
@@ -385,6 +398,48 @@ fn read_head(path: &Path) -> Result<TreeHead, TileDirError> {
     let note = SignedNote::parse(&bytes).map_err(|e| damaged(path, e))?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(|e| damaged(path, e))?;
     TreeHead::of_checkpoint(&checkpoint).map_err(|e| damaged(path, e))
+}
+
+/// Every file of a tree of this size is there, and as long as it has to be. What is in those that
+/// nothing is built upon is for verifiers to hash.
+fn check_files(dir: &Path, size: TreeSize) -> Result<(), TileDirError> {
+    let width = TILE_WIDTH as u64;
+    let levels = (0..8).map(|level| (TileKind::Hashes(level), u32::from(level) * 8));
+    for (kind, shift) in levels.chain([(TileKind::Entries, 0)]) {
+        let count = size.0.checked_shr(shift).unwrap_or(0);
+        for index in 0..count.div_ceil(width) {
+            let Some(id) = TileId::at(kind, index, size) else {
+                continue;
+            };
+            let path = dir.join(id.to_string());
+            let bytes = fs::read(&path).map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound => damaged(&path, "it is missing"),
+                _ => at(&path)(e),
+            })?;
+            let (held, whole) = match kind {
+                TileKind::Hashes(_) => (bytes.len() / 32, bytes.len() % 32 == 0),
+                TileKind::Entries => entries(&bytes),
+            };
+            if !whole || held != usize::from(id.width()) {
+                let reason = format!("it is cut off or too long: it should hold {}", id.width());
+                return Err(damaged(&path, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many entries a bundle holds, and whether it ends with one.
+fn entries(mut bundle: &[u8]) -> (usize, bool) {
+    let mut held = 0;
+    while let Some((len, rest)) = bundle.split_first_chunk::<2>() {
+        let Some(rest) = rest.get(usize::from(u16::from_be_bytes(*len))..) else {
+            return (held, false);
+        };
+        bundle = rest;
+        held += 1;
+    }
+    (held, bundle.is_empty())
 }
 
 /// The tree that the files hold, which must be the one that the checkpoint states.

@@ -64,6 +64,9 @@ pub enum SalvageError {
     /// The target is not empty.
     #[error("{0} is not empty")]
     Occupied(PathBuf),
+    /// Another process is writing into the target.
+    #[error("another process is salvaging into {0}")]
+    Busy(PathBuf),
     /// The target lies in the original.
     #[error("{0} lies in the ledger that is to be salvaged, which must not be changed")]
     Inside(PathBuf),
@@ -202,16 +205,21 @@ fn verify(
         Ok(reader) => reader,
         Err(error @ (OpenError::InUse | OpenError::Newer { .. })) => return Err(error.into()),
         // That a disk fails is a reason to salvage, not one against it; so is a store that is gone.
-        Err(error) => return Ok((Report::unopened(&error.to_string()), None)),
+        Err(error) => return Ok((unopened(&error), None)),
     };
     let progress = |done, of| watch(Stage::Verifying, done, of);
     let report = match verify_reader(&reader, threads, &progress) {
         Err(OpenError::InUse) => return Err(OpenError::InUse.into()),
-        Err(error) => Report::unopened(&error.to_string()),
+        Err(error) => unopened(&error),
         Ok(report) => report,
     };
     let end = reader.head().or_else(|_| reader.end()).ok();
     Ok((report, end))
+}
+
+fn unopened(error: &OpenError) -> Report {
+    let what = error.damage().unwrap_or_else(|| error.to_string());
+    Report::unopened(&what)
 }
 
 /// The files that may hold events: which, and what they are called.
@@ -220,15 +228,13 @@ fn files(dir: &Path) -> Result<Vec<(PathBuf, String)>, SalvageError> {
     let mut names = vec![STORE_FILE.to_owned()];
     let journal = dir.join(JOURNAL_DIR);
     let mut segments = Vec::new();
-    match std::fs::read_dir(&journal) {
-        Ok(entries) => {
-            for entry in entries {
-                let entry = entry.map_err(io_error(|| format!("reading {}", journal.display())))?;
-                segments.extend(entry.file_name().to_str().map(str::to_owned));
-            }
+    // Something else under its name is as good as none; a link leads to what is not of this ledger.
+    if journal.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        let reading = || io_error(|| format!("reading {}", journal.display()));
+        for entry in std::fs::read_dir(&journal).map_err(reading())? {
+            let entry = entry.map_err(reading())?;
+            segments.extend(entry.file_name().to_str().map(str::to_owned));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error(|| format!("reading {}", journal.display()))(error)),
     }
     segments.retain(|name| name.ends_with(".segment"));
     segments.sort();

@@ -1,6 +1,6 @@
 //! Writing what was salvaged into a directory of its own.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::search::{count, events};
 use super::{Claim, Left, Salvage, SalvageError, Stage, Watch, io_error, unsound};
 use crate::blobs::{BLOBS_DIR, BlobFinding};
 use crate::chain::{Batch, ChainKey, Head};
-use crate::files::{make_dir, make_dirs, new_file, sync_dir};
+use crate::files::{lies_in, make_dir, make_dirs, new_file, sync_dir};
 use crate::ids::{LedgerId, Seq};
 use crate::store::durable::{DurableStore, JOURNAL_DIR};
 use crate::store::redb::{HEAD_FILE, STORE_FILE};
@@ -27,6 +27,8 @@ pub const PIECES_FILE: &str = "pieces";
 
 /// Where the new ledger is made before it is put in its place.
 const WORK: &str = "salvaging";
+/// What is put in its place before the store is.
+const BEFORE_STORE: [&str; 4] = [LEFT_BEHIND, BLOBS_DIR, JOURNAL_DIR, HEAD_FILE];
 /// Bytes of events that are appended at a time.
 const BATCH_BYTES: usize = 1024 * 1024;
 
@@ -50,8 +52,8 @@ impl Salvage {
     /// the ledger ends then.
     ///
     /// # Errors
-    /// [`SalvageError`], or what `settle` says. There is then no ledger in `into`, but maybe parts
-    /// of one.
+    /// [`SalvageError`], or what `settle` says. There is then no ledger in `into`, but after a crash
+    /// maybe parts of one, with which the next attempt does away.
     pub fn write<E: From<SalvageError>>(
         &self,
         into: &Path,
@@ -59,22 +61,38 @@ impl Salvage {
         watch: Watch<'_>,
         settle: impl FnOnce(&Path, DurableStore) -> Result<Head, E>,
     ) -> Result<Head, E> {
-        let work = self.begin(into)?;
-        let store = self.write_events(&work, watch)?;
-        self.carry_blobs(&work)?;
-        let head = settle(&work, store)?;
-        self.finish(into, &work, head, threads, watch)?;
-        Ok(head)
+        let (work, _lock) = self.begin(into)?;
+        let write = || -> Result<Head, E> {
+            let store = self.write_events(&work, watch)?;
+            self.carry_blobs(&work)?;
+            let head = settle(&work, store)?;
+            self.finish(into, &work, head, threads, watch)?;
+            Ok(head)
+        };
+        write().inspect_err(|_| {
+            // The room is needed elsewhere. If it stays, the next attempt removes it.
+            let _ = remove_remains(into);
+        })
     }
 
-    /// Makes the directories.
-    fn begin(&self, into: &Path) -> Result<PathBuf, SalvageError> {
+    /// Makes the directories, and removes what an attempt that was interrupted has left of them. Two
+    /// at a time would remove each other's: the target is locked.
+    fn begin(&self, into: &Path) -> Result<(PathBuf, File), SalvageError> {
         check_target(&self.source, into)?;
         let work = into.join(WORK);
-        make_dirs(into)
+        let making = || io_error(|| format!("making {}", work.display()));
+        make_dirs(into).map_err(making())?;
+        let lock = File::open(into).map_err(making())?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => SalvageError::Busy(into.to_owned()),
+            TryLockError::Error(error) => making()(error),
+        })?;
+        // Somebody may have been faster.
+        check_target(&self.source, into)?;
+        remove_remains(into)
             .and_then(|()| make_dir(&work))
-            .map_err(io_error(|| format!("making {}", work.display())))?;
-        Ok(work)
+            .map_err(making())?;
+        Ok((work, lock))
     }
 
     /// Adds what was left behind, verifies, and puts everything in its place.
@@ -159,24 +177,56 @@ impl Salvage {
     }
 }
 
-/// Whether `into` can take what is salvaged from `source`: it is empty or not there, and lies outside.
+/// Whether `into` can take what is salvaged from `source`: it lies outside, and is not there, or is
+/// empty, or holds what an attempt that was interrupted has left and nothing else.
 ///
 /// # Errors
 /// [`SalvageError`] if not.
 pub fn check_target(source: &Path, into: &Path) -> Result<(), SalvageError> {
     let looking = || io_error(|| format!("looking at {}", into.display()));
-    let source = source.canonicalize().map_err(looking())?;
-    let there = into.ancestors().find(|dir| dir.symlink_metadata().is_ok());
-    let there = there.unwrap_or(into).canonicalize().map_err(looking())?;
-    if there.starts_with(&source) {
+    if lies_in(into, source).map_err(looking())? {
         return Err(SalvageError::Inside(into.to_owned()));
     }
-    match fs::read_dir(into).map(|mut entries| entries.next()) {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(SalvageError::Occupied(into.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(looking()(error)),
+    match remains(into).map_err(looking())? {
+        Some(_) => Ok(()),
+        None => Err(SalvageError::Occupied(into.to_owned())),
     }
+}
+
+/// What an interrupted attempt has left in a directory; nothing if there is anything else in it. The
+/// store is put in its place last, so a directory that has one holds a ledger.
+fn remains(into: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    let entries = match fs::read_dir(into) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    let mut is_ours = false;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == WORK && entry.file_type()?.is_dir() {
+            is_ours = true;
+        } else if !BEFORE_STORE.iter().any(|known| name == *known) {
+            return Ok(None);
+        }
+        found.push(entry.path());
+    }
+    Ok((is_ours || found.is_empty()).then_some(found))
+}
+
+/// Removes what [`remains`]; what tells that it is ours goes last.
+fn remove_remains(into: &Path) -> io::Result<()> {
+    let mut found = remains(into)?.unwrap_or_default();
+    found.sort_by_key(|path| path.ends_with(WORK));
+    for path in found {
+        if path.symlink_metadata()?.is_dir() {
+            fs::remove_dir_all(&path)?;
+        } else {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// A store that is being filled.
@@ -222,7 +272,7 @@ impl Filling<'_> {
 /// Puts everything in its place, the store last: with it the ledger is there.
 fn publish(work: &Path, into: &Path) -> io::Result<()> {
     let perhaps = [LEFT_BEHIND, BLOBS_DIR];
-    for name in [LEFT_BEHIND, BLOBS_DIR, JOURNAL_DIR, HEAD_FILE, STORE_FILE] {
+    for name in BEFORE_STORE.into_iter().chain([STORE_FILE]) {
         match fs::rename(work.join(name), into.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && perhaps.contains(&name) => {}
             other => other?,

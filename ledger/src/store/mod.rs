@@ -119,17 +119,41 @@ pub enum OpenError {
     /// Not a store, or a damaged one.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The store is not there, and other parts of a ledger are.
+    #[error("{STORE_FILE} is gone from {dir}, and {left} is still there", STORE_FILE = redb::STORE_FILE)]
+    Gone {
+        /// Where it should be.
+        dir: PathBuf,
+        /// What is left, in words.
+        left: &'static str,
+    },
 }
 
 impl OpenError {
-    /// Reading failed while a store was being opened: a disk that fails is not a damaged store.
-    fn of(error: ReadError) -> Self {
+    /// What is wrong with the files themselves, if that is why.
+    pub fn damage(&self) -> Option<String> {
+        match self {
+            Self::Damaged(what) => Some(what.clone()),
+            Self::Gone { .. } => Some(self.to_string()),
+            Self::Missing(_)
+            | Self::Exists(_)
+            | Self::InUse
+            | Self::Newer { .. }
+            | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// Reading failed while a store was being opened: a disk that fails is not a damaged store.
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> Self {
         match error {
             ReadError::Io(error) => Self::Io {
                 what: "reading the store".into(),
                 error,
             },
-            other => Self::Damaged(other.to_string()),
+            ReadError::Damaged(what) => Self::Damaged(what),
+            other @ ReadError::Block { .. } => Self::Damaged(other.to_string()),
         }
     }
 }

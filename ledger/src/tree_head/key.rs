@@ -39,6 +39,9 @@ pub enum KeyError {
     /// It has other parts than a key.
     #[error("not a key: {0}")]
     Form(&'static str),
+    /// It is the secret half, which nobody else must see.
+    #[error("it is a private key: the public one is wanted")]
+    Private,
     /// The id in it is not the key's.
     #[error("the key's id is not that of its name and content: it is damaged")]
     Id,
@@ -248,6 +251,11 @@ impl fmt::Debug for VerifierKey {
     }
 }
 
+/// Whether a text holds a signer key, or a part of one: it must not be shown.
+pub fn holds_secret(text: &str) -> bool {
+    text.contains(PRIVATE)
+}
+
 /// Name, id and content of a key's text, whose content can have a `+` itself.
 fn parts(text: &str) -> Result<(KeyName, KeyId, &str), KeyError> {
     let form = KeyError::Form("it consists of a name, an id and content, with '+' between");
@@ -264,6 +272,9 @@ impl FromStr for VerifierKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
+        if holds_secret(text) {
+            return Err(KeyError::Private);
+        }
         let (name, id, content) = parts(text)?;
         // The kind first: keys of other kinds have other lengths.
         let content = base64::decode(content).ok_or(CONTENT)?;

@@ -33,6 +33,7 @@ pub(crate) use checkpoint::decimal;
 pub use checkpoint::{Checkpoint, CheckpointError, MAX_CHECKPOINT};
 pub use key::{
     KeyError, KeyId, KeyName, MAX_KEY_NAME, SignatureKind, SignerKey, UnixSeconds, VerifierKey,
+    holds_secret,
 };
 pub use key_file::{KEY_FILE_MODE, KeyFileError, create_key_file, read_key_file};
 pub use note::{MAX_NOTE, MAX_SIGNATURES, NoteError, NoteSignature, SignedNote};

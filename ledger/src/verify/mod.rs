@@ -115,8 +115,9 @@ pub fn verify_offline(
 ) -> Result<Report, OpenError> {
     match OfflineReader::open(dir) {
         Ok(reader) => verify_reader(&reader, threads, progress),
-        Err(OpenError::Damaged(text)) => Ok(Report::unopened(&text)),
-        Err(error) => Err(error),
+        Err(error) => error
+            .damage()
+            .map_or(Err(error), |what| Ok(Report::unopened(&what))),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::cli::output::escape::escape;
 use crate::cli::output::progress::Progress;
 use crate::cli::output::{Buffering, Paging, note};
 use crate::cli::source::Source;
-use crate::node::backups::backed_up;
+use crate::node::backups::{backed_up, check_place};
 use crate::node::boot::software;
 use crate::units::{count_of, format_size};
 
@@ -54,6 +54,7 @@ struct Shown<'a> {
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let (catalog, _) = args.dir.catalog(globals, &data_dir)?;
+    check_place(&data_dir, catalog.dir())?;
     let source = Source::open(&data_dir)?;
     let locked = catalog.lock()?;
     let bar = Progress::events("backing up", 0);
@@ -110,14 +111,14 @@ fn show(globals: &Globals, made: &Made) -> Result<Exit, Failure> {
             lost: &made.lost,
         })?;
     } else {
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "{}: {} of {}, {} written now; read back and verified",
             escape(&made.path.display().to_string()),
             format_size(manifest.bytes()),
             count_of(manifest.seq.0, "event"),
             format_size(made.written),
         ))?;
-        out.line(format_args!(
+        out.wrapped(format_args!(
             "seq {} has hash {}",
             manifest.seq, manifest.hash
         ))?;

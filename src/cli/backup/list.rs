@@ -92,7 +92,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let lines = table.render(out.width, out.paint, &|_, cell| cell.to_owned());
     out.lines(lines)?;
     let dir = catalog.dir().display().to_string();
-    out.line(format_args!(
+    out.wrapped(format_args!(
         "{} in {}, {} on disk; `ledger backup verify` reads them",
         count_of(listed.len() as u64, "backup"),
         crate::cli::output::escape::escape(&dir),

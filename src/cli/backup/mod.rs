@@ -13,7 +13,7 @@ use clap::Subcommand;
 use ledger_core::backup::{BackupError, Catalog, ManifestError};
 
 use super::blob::of_blob;
-use super::error::{Exit, Failure};
+use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::output::note;
 use super::source::{Node, Source};
@@ -103,10 +103,12 @@ impl From<BackupError> for Failure {
         match error {
             BackupError::Missing { .. } => ApiError::new(ErrorCode::NotFound, message)
                 .hint("`ledger backup list` shows those there are; --dir names another directory"),
+            BackupError::Misplaced(_) => ApiError::new(ErrorCode::Usage, message)
+                .hint("name a directory outside of the data directory, best on another disk"),
             BackupError::InUse(_) => {
                 ApiError::new(ErrorCode::Refused, message).hint("try again in a moment")
             }
-            BackupError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
+            BackupError::Io { error, .. } => of_io(message, &error),
             BackupError::Manifest { error, .. } => return of_manifest(message, &error).into(),
             BackupError::Blob(error) => return of_blob(error),
             BackupError::Read(error) => return error.into(),

@@ -125,7 +125,7 @@ fn show(out: &mut Out, globals: &Globals, path: &Path, checked: &Checked) -> Res
                 count_of(manifest.seq.0, "event"),
                 format_size(manifest.bytes())
             ))?;
-            out.line(format_args!(
+            out.wrapped(format_args!(
                 "seq {} has hash {}",
                 manifest.seq, manifest.hash
             ))

@@ -12,6 +12,7 @@ use super::{of_blob, open};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::table::{Column, Table};
+use crate::cli::output::text::width;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
 use crate::units::format_size;
@@ -80,8 +81,25 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 media_type.unwrap_or_else(|| "-".to_owned()),
             ]);
         }
-        let lines = table.render(out.width, out.paint, &|_, cell| cell.to_owned());
-        out.lines(lines)?;
+        let lines = table.render(None, out.paint, &|_, cell| cell.to_owned());
+        let widest = lines.iter().map(|line| width(line)).max();
+        let fits = out.width.is_none_or(|columns| widest <= Some(columns));
+        if fits {
+            out.lines(lines)?;
+        } else {
+            // A name that is cut is of no use: what is said of it goes below.
+            for row in &rows {
+                out.line(row.blake3)?;
+                let by = row.named_by.map(|seq| format!("  seq {seq}"));
+                let media_type = row.media_type.as_ref().map(|t| format!("  {t}"));
+                out.line(format_args!(
+                    "    {}{}{}",
+                    format_size(row.bytes),
+                    by.unwrap_or_default(),
+                    media_type.unwrap_or_default()
+                ))?;
+            }
+        }
     }
     out.finish()?;
     Ok(Exit::OK)

@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use ledger_core::blobs::MediaType;
 
-use crate::api::wire::{ApiError, ErrorCode};
-use crate::cli::error::{Exit, Failure};
+use crate::api::wire::ApiError;
+use crate::cli::error::{Exit, Failure, of_io};
 use crate::cli::globals::Globals;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Node;
@@ -48,16 +48,13 @@ impl Content {
     /// Opens it.
     ///
     /// # Errors
-    /// [`ErrorCode::Failed`] if it can't be.
+    /// [`ApiError`]: there is no such file, or it can't be read.
     pub(crate) fn open(&self) -> Result<Box<dyn Read + Send>, ApiError> {
         match self {
             Self::Stdin => Ok(Box::new(io::stdin())),
             Self::File(name) => match File::open(name) {
                 Ok(file) => Ok(Box::new(file)),
-                Err(error) => {
-                    let what = format!("{name} can't be read");
-                    Err(ApiError::new(ErrorCode::Failed, what).because(error))
-                }
+                Err(error) => Err(of_io(format!("{name} can't be read"), &error).because(error)),
             },
         }
     }

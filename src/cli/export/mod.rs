@@ -28,8 +28,8 @@ use super::backup::record;
 use super::error::{Exit, Failure};
 use super::filter_args::{FilterArgs, positions};
 use super::globals::Globals;
-use super::output::note;
 use super::output::progress::Progress;
+use super::output::{Buffering, Paging, aside, note};
 use super::source::Source;
 use crate::api::wire::{ApiError, ErrorCode, NoteRequest};
 use crate::audit::filter::{Filter, SeqRange};
@@ -115,24 +115,39 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         complete: done.complete,
     };
     record(&source, "export", &NoteRequest::Exported(noted))?;
-    if globals.json {
-        // Standard output may be the export itself.
-        note(serde_json::to_string(&done).unwrap_or_default());
-    } else {
-        let whole = if done.complete { "all" } else { "part" };
-        note(format_args!(
-            "{whole} of ledger {} up to seq {} with hash {}: {}",
-            done.ledger_id,
-            done.seq,
-            done.hash,
-            count_of(done.events, "event")
-        ));
-    }
+    receipt(globals, args, &done)?;
     if done.lost.is_empty() {
         Ok(Exit::OK)
     } else {
         Ok(Exit::INCOMPLETE)
     }
+}
+
+/// Says what was exported: on standard output, unless that is the export itself.
+fn receipt(globals: &Globals, args: &Args, done: &Done) -> Result<(), Failure> {
+    let text = if globals.json {
+        serde_json::to_string(done).map_err(|e| Failure::of_output(&e.into()))?
+    } else {
+        let whole = if done.complete { "all" } else { "part" };
+        let added = match args.format {
+            Format::Tiles => " added",
+            Format::Jsonl | Format::Csv => "",
+        };
+        format!(
+            "{whole} of ledger {} up to seq {}: {}{added}\nhash {}",
+            done.ledger_id,
+            done.seq,
+            count_of(done.events, "event"),
+            done.hash,
+        )
+    };
+    if args.to.is_none() {
+        aside(text);
+        return Ok(());
+    }
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    out.line(text)?;
+    out.finish()
 }
 
 /// Writes a form that is one stream.

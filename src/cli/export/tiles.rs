@@ -11,7 +11,7 @@ use ledger_core::tree_head::TreeHead;
 use super::{Args, Done, each_event};
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::audit::filter::SeqRange;
-use crate::cli::error::Failure;
+use crate::cli::error::{Failure, of_io};
 use crate::cli::output::progress::Progress;
 use crate::keys;
 
@@ -36,7 +36,7 @@ pub(super) fn export(
     };
     let ledger = reader.ledger_id();
     let key = keys::load(data_dir, reader).map_err(ApiError::from)?;
-    let mut tiles = TileDir::open(to, ledger).map_err(of_tiles)?;
+    let mut tiles = TileDir::open(to, ledger, head.seq).map_err(of_tiles)?;
     let range = SeqRange {
         first: tiles.next(),
         last: head.seq,
@@ -76,7 +76,7 @@ impl From<TileDirError> for TilesFailure {
 fn of_tiles(error: TileDirError) -> Failure {
     let message = error.to_string();
     match error {
-        TileDirError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
+        TileDirError::Io { error, .. } => of_io(message, &error),
         TileDirError::Foreign(_) => ApiError::new(ErrorCode::Conflict, message)
             .hint("name an empty directory, or one that tiles of this ledger were exported into"),
         TileDirError::OtherLedger { .. } => ApiError::new(ErrorCode::Conflict, message)

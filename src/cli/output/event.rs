@@ -3,7 +3,7 @@
 //! | format | one event is |
 //! |---|---|
 //! | `short` | a line for people, who need no boot ids; on a terminal cut to its width, under a line for each day |
-//! | `short-iso` | the same with date and offset in every line, and nothing cut or left out |
+//! | `short-iso` | the same with date and offset in every line, and names as they are |
 //! | `verbose` | all fields, one a line |
 //! | `json` | an element of one array |
 //! | `jsonl` | a line of JSON, as exports have it |
@@ -112,7 +112,12 @@ impl EventPrinter {
         self.day = day;
         let time = out.times.short(h.recorded_at);
         let seq = format!("{:>5}", h.seq.0);
-        let kind = pad(h.kind, 14);
+        // Most kinds are shorter than 20 characters; a narrow terminal has not that much to give.
+        let room = out.width.map_or(20, |columns| (columns / 5).clamp(14, 20));
+        let kind = match out.width {
+            Some(_) => pad(&cut_middle(h.kind, room), room),
+            None => pad(h.kind, room),
+        };
         let Some(columns) = out.width else {
             let text = summary(&event.event);
             let rest = format!(
@@ -190,7 +195,10 @@ fn short_iso(out: &Out, event: &ChainedEvent<'_>) -> String {
         h.actor,
         escape(&text)
     );
-    line.trim_end().to_owned()
+    match out.width {
+        Some(columns) => cut(line.trim_end(), columns),
+        None => line.trim_end().to_owned(),
+    }
 }
 
 /// All fields of an event, named as in its JSON, with its place in the chain.

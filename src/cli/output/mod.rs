@@ -13,6 +13,7 @@ pub(crate) mod time;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::OnceLock;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -122,6 +123,21 @@ impl Out {
         written.map_err(|e| Failure::of_output(&e))
     }
 
+    /// Writes a line; on a terminal that it does not fit on, it goes on in the next ones. A word is
+    /// never cut: somebody may copy it.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub(crate) fn wrapped(&mut self, line: impl Display) -> Result<(), Failure> {
+        let line = line.to_string();
+        match self.width {
+            Some(columns) => text::wrap(&line, columns)
+                .iter()
+                .try_for_each(|part| self.line(part)),
+            None => self.line(line),
+        }
+    }
+
     /// Writes several lines.
     ///
     /// # Errors
@@ -173,8 +189,36 @@ impl Out {
     }
 }
 
-/// Writes a line for people to standard error, where notes go. That it can't be written is no
-/// reason to stop.
+/// How notes are written, once that is known.
+static NOTES: OnceLock<NoteStyle> = OnceLock::new();
+
+/// How notes are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoteStyle {
+    /// A line for people.
+    Lines,
+    /// A JSON object a line, so that programs can read all of standard error.
+    Json,
+}
+
+/// Settles how notes are written from now on.
+pub(crate) fn set_notes(style: NoteStyle) {
+    // Only a test runs two commands in one process, and it does not look.
+    let _ = NOTES.set(style);
+}
+
+/// Writes a note to standard error: a line, or an object such as `{"note":"…"}`.
 pub(crate) fn note(text: impl Display) {
+    match NOTES.get() {
+        Some(NoteStyle::Json) => {
+            let text = text.to_string();
+            aside(serde_json::json!({ "note": text }));
+        }
+        Some(NoteStyle::Lines) | None => aside(text),
+    }
+}
+
+/// Writes a line to standard error as it is. That it can't be written is no reason to stop.
+pub(crate) fn aside(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -1,16 +1,19 @@
 //! A progress bar with rate and ETA on standard error, where that is a terminal; else nothing.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::units::format_count;
 
 /// How long work goes on before it is shown: what ends at once would only flicker.
 const GRACE: Duration = Duration::from_millis(300);
 
 const EVENTS: &str =
-    "{msg} [{bar:20}] {percent:>3}%  {human_pos} of {human_len}  {per_sec}  ETA {eta}";
+    "{msg} [{bar:20}] {percent:>3}%  {human_pos} of {human_len}  {rate}  ETA {eta}";
 const BYTES: &str =
     "{msg} [{bar:20}] {percent:>3}%  {bytes} of {total_bytes}  {bytes_per_sec}  ETA {eta}";
 
@@ -62,6 +65,13 @@ impl Progress {
 
     fn show(&self) {
         if let Ok(style) = ProgressStyle::with_template(self.template) {
+            // The crate's own rate has four digits behind the point.
+            let style =
+                style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                    let rate = format!("{:.0}", state.per_sec());
+                    let rate = rate.parse().unwrap_or_default();
+                    let _ = write!(out, "{}/s", format_count(rate));
+                });
             self.bar.set_style(style.progress_chars("=> "));
         }
         self.bar.set_message(self.what);

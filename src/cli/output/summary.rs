@@ -3,7 +3,7 @@
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
     CheckpointEvent, Event, Exec, Failure, JobEvent, LadderCause, LeaseEvent, LedgerEvent,
-    NodeEvent, Payload, ProcessEnd, ProcessEvent, SkipReason, StopCause, TaskEvent,
+    NodeEvent, Payload, ProcessEnd, ProcessEvent, ReleaseReason, SkipReason, StopCause, TaskEvent,
 };
 
 use super::text::cut;
@@ -137,7 +137,10 @@ fn process(event: &ProcessEvent) -> String {
 fn lease(event: &LeaseEvent) -> String {
     match event {
         LeaseEvent::Acquired(e) => format!("{} leads (pid {})", e.holder, e.pid),
-        LeaseEvent::Released(e) => format!("{} stopped leading", e.holder),
+        LeaseEvent::Released(e) => match e.reason {
+            ReleaseReason::Shutdown => format!("{} stopped leading", e.holder),
+            ReleaseReason::DiskFull => format!("{} stopped leading: the disk is full", e.holder),
+        },
         LeaseEvent::Lost(e) => format!("{} lost term {}", e.holder, e.term),
     }
 }

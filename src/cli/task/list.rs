@@ -11,7 +11,6 @@ use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
 use crate::cli::output::event::command_line;
 use crate::cli::output::table::{Column, Table};
-use crate::cli::output::text::cut_middle;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
 use crate::units::format_duration;
@@ -40,6 +39,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             let query = TaskQuery {
                 state: args.state.map(|state| state.as_str().to_owned()),
                 priority: args.priority.map(Priority::level),
+                prefix: None,
                 limit: Some(args.limit),
                 at,
             };
@@ -59,20 +59,13 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&views)?;
     } else {
-        let id_width = out
-            .width
-            .map_or(usize::MAX, |columns| (columns / 4).clamp(16, 36));
-        let mut table = Table::new(&[
-            Column::text("TASK"),
-            Column::text("STATE"),
-            Column::text("QUEUE"),
-            Column::number("ATTEMPT"),
-            Column::number("RUNTIME"),
-            Column::number("EXIT"),
-            Column::elastic("COMMAND"),
-        ]);
+        let longest = views.iter().map(|view| view.task_id.len()).max();
+        let shown = columns(out.width, longest.unwrap_or(0));
+        let titles: Vec<_> = shown.iter().map(|i| COLUMNS[*i]).collect();
+        let mut table = Table::new(&titles);
         for view in &views {
-            table.row(row(view, id_width));
+            let cells = row(view);
+            table.row(shown.iter().map(|i| cells[*i].clone()).collect());
         }
         let paint = out.paint;
         let color = |column: usize, cell: &str| match column {
@@ -86,11 +79,46 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-fn row(view: &TaskView, id_width: usize) -> Vec<String> {
+/// All columns. Ids are never cut: somebody will want to copy one.
+const COLUMNS: [Column; 7] = [
+    Column::text("TASK"),
+    Column::text("STATE"),
+    Column::text("QUEUE"),
+    Column::number("ATTEMPT"),
+    Column::number("RUNTIME"),
+    Column::number("EXIT"),
+    Column::elastic("COMMAND"),
+];
+/// What is left out where there is no room for all, first things first: `ledger task show` has it.
+const EXPENDABLE: [usize; 3] = [3, 2, 4];
+/// What the columns between the id and the command take, together with the gaps.
+const BETWEEN: usize = 54;
+/// What each of the expendable ones takes of that.
+const WIDTHS: [usize; 3] = [9, 16, 9];
+/// Less of a command says nothing.
+const COMMAND: usize = 12;
+
+/// The columns for which a terminal has room.
+fn columns(width: Option<usize>, longest_id: usize) -> Vec<usize> {
+    let mut shown: Vec<usize> = (0..COLUMNS.len()).collect();
+    let Some(width) = width else {
+        return shown;
+    };
+    let mut taken = longest_id + BETWEEN + COMMAND;
+    for (column, freed) in EXPENDABLE.into_iter().zip(WIDTHS) {
+        if taken > width {
+            shown.retain(|i| *i != column);
+            taken -= freed;
+        }
+    }
+    shown
+}
+
+fn row(view: &TaskView) -> [String; 7] {
     let Payload::Exec(exec) = &view.payload;
     let dash = || "-".to_owned();
-    vec![
-        cut_middle(&view.task_id, id_width),
+    [
+        view.task_id.to_string(),
         view.state.as_str().to_owned(),
         view.priority.to_string(),
         view.attempt
@@ -99,4 +127,18 @@ fn row(view: &TaskView, id_width: usize) -> Vec<String> {
         view.exit_code.map_or_else(dash, |code| code.to_string()),
         escape(&command_line(exec)).into_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_go_before_ids_do() {
+        assert_eq!(columns(None, 128).len(), 7);
+        assert_eq!(columns(Some(120), 36).len(), 7);
+        assert_eq!(columns(Some(80), 36), [0, 1, 4, 5, 6]);
+        assert_eq!(columns(Some(60), 36), [0, 1, 5, 6]);
+        assert_eq!(columns(Some(80), 10), [0, 1, 2, 3, 4, 5, 6]);
+    }
 }

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Read, Write};
 
 use ledger_core::ids::Id;
 
-use super::view::task;
+use super::view::{meant, task};
 use crate::api::wire::{ApiError, ErrorCode, OutputQuery, Stream};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
@@ -18,7 +18,7 @@ use crate::shim::AttemptDir;
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The task
+    /// The task: its id, or at least 8 characters that no other begins with
     #[arg(value_name = "ID")]
     id: Id,
     /// Standard error instead of standard output
@@ -51,8 +51,9 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 attempt: args.attempt,
                 follow: args.follow,
             };
+            let id = meant(node, &args.id)?;
             node.wait(async {
-                let mut bytes = node.client().output(&args.id, &query).await?;
+                let mut bytes = node.client().output(&id, &query).await?;
                 while let Some(bytes) = bytes.next().await? {
                     sink.write(&bytes)?;
                 }
@@ -73,7 +74,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             let unreadable = |e: &dyn std::fmt::Display| {
                 ApiError::new(ErrorCode::Failed, "the output can't be read").because(e)
             };
-            let dir = AttemptDir::new(&data_dir, &args.id, attempt).map_err(|e| unreadable(&e))?;
+            let dir =
+                AttemptDir::new(&data_dir, &view.task_id, attempt).map_err(|e| unreadable(&e))?;
             let file = match stream {
                 Stream::Stdout => dir.open_stdout(),
                 Stream::Stderr => dir.open_stderr(),

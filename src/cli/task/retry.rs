@@ -2,6 +2,7 @@
 
 use ledger_core::ids::Id;
 
+use super::view::meant;
 use crate::api::wire::Receipt;
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
@@ -11,19 +12,16 @@ use crate::cli::source::Node;
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The task
+    /// The task: its id, or at least 8 characters that no other begins with
     #[arg(value_name = "ID")]
     id: Id,
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let node = Node::require(&globals.data_dir()?)?;
-    let receipt = node.wait(node.client().retry(&args.id))?;
-    print(
-        globals,
-        &format!("task {} is queued again", args.id),
-        &receipt,
-    )
+    let id = meant(&node, &args.id)?;
+    let receipt = node.wait(node.client().retry(&id))?;
+    print(globals, &format!("task {id} is queued again"), &receipt)
 }
 
 /// Shows what was recorded.

@@ -17,7 +17,7 @@ use crate::units::{format_duration, format_limit, format_size};
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The task
+    /// The task: its id, or at least 8 characters that no other begins with
     #[arg(value_name = "ID")]
     id: Id,
     #[command(flatten)]

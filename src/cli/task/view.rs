@@ -7,12 +7,12 @@ use projections::framework::{Fold, Projection};
 use projections::framework::{Health, catch_up};
 use projections::tasks::{StateName, TaskView, Tasks};
 
-use crate::api::wire::{ApiError, ErrorCode};
+use crate::api::wire::{ApiError, ErrorCode, TaskQuery};
 use crate::cli::error::Failure;
 use crate::cli::output::note;
 use crate::cli::output::progress::Progress;
 use crate::cli::output::style::Paint;
-use crate::cli::source::Source;
+use crate::cli::source::{Node, Source};
 
 /// Folds a projection from the ledger, with a progress bar.
 ///
@@ -45,12 +45,28 @@ pub(crate) fn fold<P: Projection>(
 /// [`ErrorCode::NotFound`] if there is none with this id.
 pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView, Failure> {
     if let Source::Node(node) = source {
-        return node.wait(node.client().task(id, at));
+        return match node.wait(node.client().task(id, at)) {
+            Err(Failure::Error(e)) if e.code == ErrorCode::NotFound => {
+                match begins_with(node, id, at)? {
+                    Some(meant) => node.wait(node.client().task(&meant, at)),
+                    None => Err(Failure::Error(e)),
+                }
+            }
+            other => other,
+        };
     }
     let reader = source.reader();
     let folded = fold::<Tasks>(reader, at)?;
     let tasks = folded.state();
-    let task = tasks.get(id).ok_or_else(|| {
+    let task = match tasks.get(id) {
+        Some(task) => Some(task),
+        None => {
+            let all = tasks.iter().rev().map(|task| &task.id);
+            let meant = only(id, all.filter(|other| other.starts_with(id.as_str())))?;
+            meant.and_then(|meant| tasks.get(&meant))
+        }
+    };
+    let task = task.ok_or_else(|| {
         ApiError::new(ErrorCode::NotFound, format!("there is no task {id}"))
             .hint("see `ledger task list` for the tasks there are")
     })?;
@@ -61,6 +77,70 @@ pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView
         view.add_closing(closing);
     }
     Ok(view)
+}
+
+/// Shortest beginning of an id that stands for it.
+const SHORTEST: usize = 8;
+/// Candidates that an error names.
+const NAMED: usize = 5;
+
+/// The task that is meant for a command that acts on it: the one with this id, else the only one whose
+/// id begins with it. If there is none, what was given stands, and the node says that it is not there.
+///
+/// # Errors
+/// [`ErrorCode::Usage`] if several are meant.
+pub(crate) fn meant(node: &Node, given: &Id) -> Result<Id, Failure> {
+    match node.wait(node.client().task(given, None)) {
+        Ok(_) => Ok(given.clone()),
+        Err(Failure::Error(e)) if e.code == ErrorCode::NotFound => {
+            let found = begins_with(node, given, None)?;
+            Ok(found.unwrap_or_else(|| given.clone()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn begins_with(node: &Node, given: &Id, at: Option<Seq>) -> Result<Option<Id>, Failure> {
+    if given.len() < SHORTEST {
+        return Ok(None);
+    }
+    let query = TaskQuery {
+        prefix: Some(given.to_string()),
+        limit: Some(NAMED + 1),
+        at,
+        ..TaskQuery::default()
+    };
+    let found: Vec<TaskView> =
+        node.wait(async { node.client().tasks(&query).await?.collect().await })?;
+    only(given, found.iter().map(|view| &view.task_id))
+}
+
+/// The only one of those whose ids begin with what was given.
+fn only<'a>(given: &Id, mut found: impl Iterator<Item = &'a Id>) -> Result<Option<Id>, Failure> {
+    if given.len() < SHORTEST {
+        return Ok(None);
+    }
+    let (first, more): (_, Vec<&Id>) = (found.next(), found.take(NAMED).collect());
+    let Some(first) = first else {
+        return Ok(None);
+    };
+    if more.is_empty() {
+        return Ok(Some(first.clone()));
+    }
+    let mut named: Vec<&str> = vec![first.as_str()];
+    named.extend(more.iter().take(NAMED - 1).map(|id| id.as_str()));
+    let others = if more.len() >= NAMED {
+        ", and more"
+    } else {
+        ""
+    };
+    Err(ApiError::new(
+        ErrorCode::Usage,
+        format!("{given} is the beginning of several tasks' ids"),
+    )
+    .because(format!("{}{others}", named.join(", ")))
+    .hint("give more of it")
+    .into())
 }
 
 /// The event at a position, if it is there and can be understood.

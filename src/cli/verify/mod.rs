@@ -16,7 +16,7 @@ use std::path::Path;
 
 use ledger_core::blobs::{BlobReport, in_payload};
 use ledger_core::envelope::EventRef;
-use ledger_core::store::{Block, LogReader, Offline as _, OpenError};
+use ledger_core::store::{Block, LogReader, Offline as _};
 use ledger_core::verify::{
     AnchorFold, AnchorNotes, Examine, Report, anchors, examine_intact, examine_reader,
 };
@@ -86,13 +86,15 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let verdicts = match Source::try_open(&data_dir)? {
         Ok(source) => verify(&source, &data_dir, heads)?,
         // What can't even be opened because it is damaged is a finding like others.
-        Err(OpenError::Damaged(text)) => Verdicts {
-            intact: Report::unopened(&text),
-            blobs: None,
-            anchored: not_judged(&heads),
-            complete: None,
+        Err(error) => match error.damage() {
+            Some(what) => Verdicts {
+                intact: Report::unopened(&what),
+                blobs: None,
+                anchored: not_judged(&heads),
+                complete: None,
+            },
+            None => return Err(error.into()),
         },
-        Err(error) => return Err(error.into()),
     };
     let mut out = globals.out(Paging::Never, Buffering::Full);
     let printed = show::print(&mut out, globals, &verdicts).and_then(|()| out.finish());

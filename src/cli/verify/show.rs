@@ -120,7 +120,7 @@ fn intact(out: &mut Out, report: &Report) -> Result<(), Failure> {
         Verdict::Intact => {
             let verdict = out.paint.good("intact");
             out.line(format_args!("{verdict}: {read}"))?;
-            out.line(format_args!(
+            out.wrapped(format_args!(
                 "seq {} has hash {}",
                 report.head.seq, report.head.hash
             ))

@@ -48,7 +48,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         Some(key) => verifier_key(key)?,
         None => log_at_hand(globals)?,
     };
-    let path = args.files.key();
+    let path = args.files.key()?;
     if args.files.state.exists() {
         let exists = ledger_core::witness::StateFileError::Exists(args.files.state.clone());
         return Err(of_state(&exists).into());

@@ -1,6 +1,7 @@
 //! `ledger witness …`: cosigning the heads of a ledger, here or elsewhere. A witness is a key and the
 //! memory of what it signed last ([`ledger_core::witness`]); it needs no ledger, only heads and proofs.
 
+mod head;
 mod init;
 mod sign;
 
@@ -11,6 +12,7 @@ use ledger_core::witness::{Refusal, StateFileError};
 
 use super::error::{Exit, Failure};
 use super::globals::Globals;
+use super::trust::key_file;
 use crate::api::wire::{ApiError, ErrorCode};
 
 /// What a witness does.
@@ -21,12 +23,15 @@ pub(crate) enum Command {
     /// Cosign a head that has grown out of the one that was cosigned last
     #[command(after_help = sign::CODES)]
     Sign(sign::Args),
+    /// Print the head that was cosigned last, as the state has it
+    Head(head::Args),
 }
 
 pub(crate) fn run(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Init(args) => init::run(globals, &args),
         Command::Sign(args) => sign::run(globals, &args),
+        Command::Head(args) => head::run(globals, &args),
     }
 }
 
@@ -42,9 +47,11 @@ struct Files {
 }
 
 impl Files {
-    fn key(&self) -> PathBuf {
+    fn key(&self) -> Result<PathBuf, Failure> {
         let beside = || self.state.with_extension("key");
-        self.key.clone().unwrap_or_else(beside)
+        let key = self.key.clone().unwrap_or_else(beside);
+        key_file(&key)?;
+        Ok(key)
     }
 }
 

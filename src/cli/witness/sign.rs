@@ -2,9 +2,10 @@
 //! the ledger has only grown is shown by the ledger at hand, or by a proof in a file.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ledger_core::clock;
+use ledger_core::files::publish;
 use ledger_core::merkle::{TreeHash, TreeSize};
 use ledger_core::proof::ConsistencyProof;
 use ledger_core::time::Timestamp;
@@ -15,9 +16,10 @@ use serde::Serialize;
 
 use super::{Files, of_refusal, of_state};
 use crate::api::wire::{ApiError, ErrorCode};
-use crate::cli::error::{Exit, Failure};
+use crate::cli::error::{Exit, Failure, of_io};
 use crate::cli::globals::Globals;
 use crate::cli::head::signed_head;
+use crate::cli::output::escape::escape;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
 use crate::cli::trust::{read, read_note};
@@ -25,7 +27,7 @@ use crate::cli::trust::{read, read_note};
 /// What the exit codes mean.
 pub(crate) const CODES: &str = "Exit code 4: the head is not signed by the ledger's key, or \
     contradicts what was cosigned before.\nThe state is on disk before the cosigned head is written \
-    to standard output.";
+    anywhere; `ledger witness head` prints it again.";
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -40,6 +42,10 @@ pub(crate) struct Args {
     /// [default: ask the ledger at hand]
     #[arg(long, value_name = "FILE|-")]
     proof: Option<String>,
+    /// Write the cosigned head into this file, in the place of what is there, once it is whole
+    /// [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// What was signed, for programs.
@@ -52,7 +58,7 @@ struct Signed<'a> {
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
-    let key_path = args.files.key();
+    let key_path = args.files.key()?;
     let key = read_key_file(&key_path).map_err(|e| of_key(&e))?;
     // Two at a time could sign what contradicts each other.
     let _lock = lock(&key_path)?;
@@ -76,14 +82,21 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let state = state.cosign(note, &hashes, &key, clock::now().into());
     let state = state.map_err(refused)?;
     state.replace(path).map_err(|e| of_state(&e))?;
-    print(globals, &state)
+    print(globals, args.out.as_deref(), &state)
 }
 
 /// Shows what was signed; it is in the state already.
-fn print(globals: &Globals, state: &WitnessState) -> Result<Exit, Failure> {
+fn print(globals: &Globals, to: Option<&Path>, state: &WitnessState) -> Result<Exit, Failure> {
     let (Some(note), Some(head)) = (state.note(), state.last()) else {
         return Ok(Exit::OK);
     };
+    if let Some(path) = to {
+        publish(path, note.to_string().as_bytes()).map_err(|error| {
+            of_io(format!("{} can't be written", path.display()), &error)
+                .because(error)
+                .hint("the head is cosigned and in the state: `ledger witness head` prints it")
+        })?;
+    }
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
         let at = head.cosigned.first().map_or(0, |by| by.at.0);
@@ -93,6 +106,10 @@ fn print(globals: &Globals, state: &WitnessState) -> Result<Exit, Failure> {
             at: Timestamp(at.saturating_mul(1_000_000)).min(Timestamp::MAX),
             note: &note.to_string(),
         })?;
+    } else if let Some(path) = to {
+        let path = path.display().to_string();
+        let seq = head.head.seq();
+        out.line(format_args!("seq {seq} is cosigned, in {}", escape(&path)))?;
     } else {
         out.raw(&note.to_string())?;
     }

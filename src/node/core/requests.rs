@@ -108,6 +108,7 @@ impl Core {
         }
         let head = self.sequencer.head().seq;
         expect::check(&self.sequencer.state.subjects, head, expected_head, &events)?;
+        expect::check_cause(head, origin.cause)?;
         let entries = events
             .into_iter()
             .map(|e| Entry {

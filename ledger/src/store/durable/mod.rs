@@ -41,7 +41,8 @@ use super::journal::{
 };
 use super::memory::admit;
 use super::redb::{
-    HeadFile, HeadFileFault, RedbReader, RedbStore, check_head_file, open_head_file, read_head_file,
+    self, HeadFile, HeadFileFault, RedbReader, RedbStore, check_head_file, open_head_file,
+    read_head_file,
 };
 use super::{AppendError, LogReader, LogWriter, OpenError};
 use crate::chain::{Batch, ChainKey, Head};
@@ -106,8 +107,9 @@ impl DurableStore {
     /// directory's lock; after a crash in here there is a whole ledger or none.
     ///
     /// # Errors
-    /// As [`RedbStore::create`].
+    /// As [`RedbStore::create`]; [`OpenError::Gone`] also if there is the journal of a ledger.
     pub fn create(dir: &Path, ledger_id: LedgerId, genesis: &Batch) -> Result<Self, OpenError> {
+        check_vacant(dir)?;
         RedbStore::create(dir, ledger_id, genesis)?
             .close()
             .map_err(|error| OpenError::Io {
@@ -131,10 +133,11 @@ impl DurableStore {
     /// The same.
     pub fn open_with(dir: &Path, settings: Settings) -> Result<Self, OpenError> {
         let journal_dir = dir.join(JOURNAL_DIR);
-        let look = Files::open(&journal_dir, Access::Read).map_err(reading)?;
+        let look = open_journal(dir)?;
         let said = read_head_file(dir);
         let (redb, recovered) =
-            RedbStore::open_sealed(dir, |sealed| check_seam(sealed, &look, &said))?;
+            RedbStore::open_sealed(dir, |sealed| check_seam(sealed, &look, &said))
+                .map_err(|error| or_gone(error, dir, &look))?;
         let files = Files::open(&journal_dir, Access::Write).map_err(writing)?;
         let found = Found {
             redb,
@@ -281,6 +284,46 @@ fn check_seam(
     let whole = DurableReader::new(sealed.clone(), Arc::new(tail));
     check_head_file(&whole, said.clone())?;
     Ok(recovered)
+}
+
+/// Whether a ledger can be made in `dir`: nothing of one is there, not even a journal whose store is
+/// gone. Nothing is changed.
+///
+/// # Errors
+/// [`OpenError::Exists`] if there is one, [`OpenError::Gone`] if there are parts of one.
+pub fn check_vacant(dir: &Path) -> Result<(), OpenError> {
+    redb::check_vacant(dir)?;
+    let journal = open_journal(dir)?;
+    match or_gone(OpenError::Missing(dir.to_owned()), dir, &journal) {
+        OpenError::Missing(_) => Ok(()),
+        gone => Err(gone),
+    }
+}
+
+/// The journal's directory, for reading. Anything else under its name would hide what it held.
+fn open_journal(dir: &Path) -> Result<Files, OpenError> {
+    let path = dir.join(JOURNAL_DIR);
+    match path.symlink_metadata() {
+        Ok(meta) if !meta.is_dir() => Err(OpenError::Damaged(format!(
+            "{} is not a directory of its own",
+            path.display()
+        ))),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(reading(error)),
+        Ok(_) | Err(_) => Files::open(&path, Access::Read).map_err(reading),
+    }
+}
+
+/// That there is no ledger, or that there is a journal without one.
+fn or_gone(error: OpenError, dir: &Path, journal: &dyn SegmentDir) -> OpenError {
+    let missing = matches!(error, OpenError::Missing(_));
+    match journal.list() {
+        Ok(segments) if missing && !segments.is_empty() => OpenError::Gone {
+            dir: dir.to_owned(),
+            left: "its journal",
+        },
+        Err(unread) if missing => reading(unread),
+        Ok(_) | Err(_) => error,
+    }
 }
 
 fn append_error(error: io::Error) -> AppendError {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::reader::join;
 use super::tail::Tail;
-use super::{JOURNAL_DIR, Settings, reading};
+use super::{JOURNAL_DIR, Settings, open_journal, or_gone};
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
 use crate::merkle::TreeRoot;
-use crate::store::journal::{Access, Files, Recovered, SegmentDir, recover, segment_name};
+use crate::store::journal::{Recovered, SegmentDir, recover, segment_name};
 use crate::store::redb::{self, HeadFile, HeadFileFault, check_head_file};
 use crate::store::{Blocks, LogReader, LogTree, Offline, OpenError, ReadError};
 
@@ -29,8 +29,8 @@ impl OfflineReader {
     /// # Errors
     /// [`OpenError::InUse`] while a node has it open, else as opening for writing.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let sealed = redb::OfflineReader::open(dir)?;
-        let files = Files::open(&dir.join(JOURNAL_DIR), Access::Read).map_err(reading)?;
+        let files = open_journal(dir)?;
+        let sealed = redb::OfflineReader::open(dir).map_err(|e| or_gone(e, dir, &files))?;
         Self::over(sealed, &files)
     }
 

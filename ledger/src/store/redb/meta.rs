@@ -114,9 +114,9 @@ fn damaged(error: impl std::fmt::Display) -> OpenError {
 /// its last block is where its head says it ends.
 pub(super) fn load(db: &Database) -> Result<(LedgerId, Extent), OpenError> {
     let txn = db.begin_read();
-    let txn = txn.map_err(|e| OpenError::of(from_transaction(e)))?;
-    let table = |e| OpenError::of(from_table(e));
-    let storage = |e| OpenError::of(from_storage(e));
+    let txn = txn.map_err(|e| OpenError::from(from_transaction(e)))?;
+    let table = |e| OpenError::from(from_table(e));
+    let storage = |e| OpenError::from(from_storage(e));
     let meta = txn.open_table(META).map_err(table)?;
     let row = |name: &str| -> Result<Vec<u8>, OpenError> {
         let value = meta.get(name).map_err(storage)?;

@@ -82,18 +82,14 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`OpenError::Exists`] if there is one, [`OpenError::Io`] if the file system refuses or the
-    /// batch is not a first one of this ledger, [`OpenError::Damaged`] if `dir` holds the head
-    /// file of a ledger whose store is gone.
+    /// batch is not a first one of this ledger, [`OpenError::Gone`] if `dir` holds the head file of
+    /// a ledger whose store is gone.
     pub fn create(dir: &Path, ledger_id: LedgerId, genesis: &Batch) -> Result<Self, OpenError> {
         let io = |what: &str| {
             let what = format!("making a ledger in {}: {what}", dir.display());
             move |error| OpenError::Io { what, error }
         };
-        match presence(dir)? {
-            Presence::Whole => return Err(OpenError::Exists(dir.to_owned())),
-            Presence::HeadAlone => return Err(store_gone(dir)),
-            Presence::Nothing => {}
-        }
+        check_vacant(dir)?;
         check_genesis(ledger_id, genesis).map_err(io("its first events"))?;
         // The new store goes last: while it is there, a head file alone is known for a leftover.
         for leftover in [HEAD_FILE, HEAD_NEW, STORE_NEW] {
@@ -186,15 +182,15 @@ impl RedbStore {
         let mut tail = None;
         for block in reader
             .blocks(shared.head().head.seq)
-            .map_err(OpenError::of)?
+            .map_err(OpenError::from)?
         {
-            tail = Some(block.map_err(OpenError::of)?);
+            tail = Some(block.map_err(OpenError::from)?);
         }
         if let Some(tail) = &tail {
             tail.check(&ChainKey::new(shared.ledger_id))
                 .map_err(|e| OpenError::Damaged(e.to_string()))?;
         }
-        let tree = tree::resume(&reader).map_err(OpenError::of)?;
+        let tree = tree::resume(&reader).map_err(OpenError::from)?;
         let head_file = head_file()?;
         file.accept().map_err(|error| OpenError::Io {
             what: format!("repairing {STORE_FILE}"),
@@ -291,12 +287,20 @@ fn presence(dir: &Path) -> Result<Presence, OpenError> {
     })
 }
 
+/// Whether a ledger can be made in `dir`: there is none, nor one whose store is gone.
+pub(super) fn check_vacant(dir: &Path) -> Result<(), OpenError> {
+    match presence(dir)? {
+        Presence::Whole => Err(OpenError::Exists(dir.to_owned())),
+        Presence::HeadAlone => Err(store_gone(dir)),
+        Presence::Nothing => Ok(()),
+    }
+}
+
 fn store_gone(dir: &Path) -> OpenError {
-    OpenError::Damaged(format!(
-        "{STORE_FILE} is gone from {}, its head file is still there: bring the file back from \
-         where it went or from a backup",
-        dir.display()
-    ))
+    OpenError::Gone {
+        dir: dir.to_owned(),
+        left: "its head file",
+    }
 }
 
 fn check_genesis(ledger_id: LedgerId, genesis: &Batch) -> io::Result<()> {
@@ -320,7 +324,7 @@ fn write_store(path: &Path, ledger_id: LedgerId, genesis: &Batch) -> io::Result<
 
 /// Gives a store of an older layout its tree: reads all of it.
 fn plant(reader: &RedbReader) -> Result<TreeWriter, OpenError> {
-    let (mut tree, rows) = tree::build(reader).map_err(OpenError::of)?;
+    let (mut tree, rows) = tree::build(reader).map_err(OpenError::from)?;
     let planted = Writer::plant(&reader.shared, &mut tree, rows);
     planted.map_err(|error| OpenError::Io {
         what: "making the Merkle tree of a ledger that has none yet".into(),
@@ -464,8 +468,7 @@ pub(super) fn check_head_file(
     let said = said.map_err(|fault| {
         OpenError::Damaged(format!(
             "{fault}; it says how far the ledger is known to reach, so nobody can tell whether \
-             events are missing at its end: bring it back from where it went or from a backup \
-             (`ledger verify` checks the rest)"
+             events are missing at its end"
         ))
     })?;
     if said.ledger_id != reader.ledger_id() {
@@ -475,21 +478,20 @@ pub(super) fn check_head_file(
             reader.ledger_id()
         )));
     }
-    let head = reader.head().map_err(OpenError::of)?;
+    let head = reader.head().map_err(OpenError::from)?;
     if said.seq > head.seq {
         return Err(OpenError::Damaged(format!(
             "acknowledged events are missing: the ledger ends at seq {}, and seq {} was \
-             acknowledged; run `ledger verify`",
+             acknowledged",
             head.seq, said.seq
         )));
     }
-    let mut blocks = reader.blocks(said.seq).map_err(OpenError::of)?;
-    let block = blocks.next().transpose().map_err(OpenError::of)?;
+    let mut blocks = reader.blocks(said.seq).map_err(OpenError::from)?;
+    let block = blocks.next().transpose().map_err(OpenError::from)?;
     let found = block.and_then(|block| block.hash_at(&ChainKey::new(said.ledger_id), said.seq));
     if found != Some(said.hash) {
         return Err(OpenError::Damaged(format!(
-            "the event at seq {} is not the one that was acknowledged (hash {}, found {}); run \
-             `ledger verify`",
+            "the event at seq {} is not the one that was acknowledged (hash {}, found {})",
             said.seq,
             said.hash.short(),
             found.map_or_else(|| "none".to_owned(), |hash| hash.short()),
