@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use ledger_core::blobs::{BlobRef, MediaType};
+use ledger_core::event::Priority;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, Seq};
 use projections::tasks::TaskView;
@@ -27,8 +28,9 @@ use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
     ApiError, AppendRequest, CancelRequest, CollectReport, CollectRequest, ErrorCode, GrowthProof,
-    HeadInfo, MAX_BODY, NoteRequest, OutputQuery, ProjectionInfo, Receipt, ResumeRequest,
-    SignedHead, Status, Stream, SubmitReceipt, SubmitRequest, TaskQuery, WrittenProof,
+    HeadInfo, MAX_BODY, NoteRequest, OutputQuery, PriorityRequest, ProjectionInfo, QueueRequest,
+    Receipt, ResumeRequest, SignedHead, Status, Stream, SubmitReceipt, SubmitRequest, TaskQuery,
+    TaskReport, WrittenProof,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -223,6 +225,54 @@ impl Client {
             Patience::Short,
         )
         .await
+    }
+
+    /// Moves a queued task to another queue.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn set_priority(
+        &self,
+        id: &Id,
+        request: &PriorityRequest,
+    ) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/tasks/{id}/priority");
+        self.post(&path, request, Patience::Short).await
+    }
+
+    /// Says something of a running attempt, as that attempt.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn report(&self, id: &Id, report: &TaskReport) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/tasks/{id}/report");
+        self.post(&path, report, Patience::Short).await
+    }
+
+    /// Holds a queue: nothing more is started from it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn pause_queue(
+        &self,
+        queue: Priority,
+        request: &QueueRequest,
+    ) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/queues/{}/pause", queue.name());
+        self.post(&path, request, Patience::Short).await
+    }
+
+    /// Serves a queue again.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn resume_queue(
+        &self,
+        queue: Priority,
+        request: &QueueRequest,
+    ) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/queues/{}/resume", queue.name());
+        self.post(&path, request, Patience::Short).await
     }
 
     /// Starts what waits, in a ledger that was restored, imported or salvaged.

@@ -9,6 +9,7 @@ use projections::subjects::REMEMBERED;
 use super::wire::{ApiError, ErrorBody, ErrorCode};
 use crate::node::command::Rejected;
 use crate::scheduler::decide::Refusal;
+use crate::scheduler::terms::Dependency;
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -31,6 +32,14 @@ impl From<Rejected> for ApiError {
                 .hint(format!("choose another id, or see `ledger task show {id}`")),
             Rejected::Task(Refusal::Unknown(_)) => Self::new(ErrorCode::NotFound, message)
                 .hint("see `ledger task list` for the tasks there are"),
+            Rejected::Task(Refusal::Dependency { fault, .. }) => match fault {
+                Dependency::Itself => Self::new(ErrorCode::Usage, message)
+                    .hint("leave its own id out of depends_on"),
+                Dependency::Unknown(_) => Self::new(ErrorCode::NotFound, message)
+                    .hint("submit the tasks that others depend on first; see `ledger task list` for those there are"),
+                Dependency::Broken { task, .. } => Self::new(ErrorCode::Conflict, message)
+                    .hint(format!("see `ledger task show {task}`; if it is dead, `ledger task retry {task}` first")),
+            },
             Rejected::Task(Refusal::Invalid(_)) => Self::new(ErrorCode::Usage, message),
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)

@@ -28,6 +28,7 @@ use super::{blobs, events, output, tasks, tree, upkeep, views};
 use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
 use crate::node::threads::Mail;
+use crate::scheduler::policy::Policy;
 
 /// How long a reader waits for the views to catch up with the disk.
 const VIEW_PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ pub struct Api {
     pub(crate) started_at: Timestamp,
     pub(crate) data_dir: PathBuf,
     pub(crate) defaults: Defaults,
+    /// By what rules the node dispatches, to say why a task is held.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) limits: Limits,
     pub(crate) inbox: Sender<Mail>,
     pub(crate) reader: Arc<dyn LogReader>,
@@ -188,6 +191,10 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/tasks/{id}/output", get(output::output))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/priority", post(tasks::set_priority))
+        .route("/v1/tasks/{id}/report", post(tasks::report))
+        .route("/v1/queues/{name}/pause", post(tasks::pause_queue))
+        .route("/v1/queues/{name}/resume", post(tasks::resume_queue))
         .route("/v1/projections", get(views::list))
         .route("/v1/projections/{name}/snapshot", get(views::snapshot))
         .route("/v1/projections/{name}/rebuild", post(views::rebuild_view))

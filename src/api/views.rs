@@ -17,9 +17,10 @@ use projections::status::{Status as StatusView, StatusReport};
 use super::error::{failed, usage};
 use super::extract::{Asked, Name};
 use super::server::{Api, blocking};
-use super::tasks::At;
+use super::tasks::{At, with_tasks};
 use super::wire::{ApiError, DiskInfo, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
 use crate::node::room::Room;
+use crate::scheduler::held;
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
@@ -39,6 +40,8 @@ pub(super) async fn status(
         }
     })
     .await??;
+    let policy = Arc::clone(&api.policy);
+    let queues = with_tasks(&api, at, move |tasks| held::waits(tasks, &policy, now)).await?;
     let mut warnings = api.warnings.clone();
     warnings.extend(projections.iter().filter_map(|p| {
         let reason = p.poisoned.as_ref()?;
@@ -55,6 +58,7 @@ pub(super) async fn status(
     Ok(Json(Status {
         node: Some(node),
         report,
+        queues,
         projections,
         disk: disk_info(&api.data_dir, api.warn_below),
     }))

@@ -11,6 +11,10 @@
 //! | `GET /v1/tasks/{id}/output` | [`OutputQuery`] | bytes of one stream, following it if asked |
 //! | `POST /v1/tasks/{id}/cancel` | [`CancelRequest`] | [`Receipt`] |
 //! | `POST /v1/tasks/{id}/retry` | | [`Receipt`] |
+//! | `POST /v1/tasks/{id}/priority` | [`PriorityRequest`] | [`Receipt`], `replayed` if it was there |
+//! | `POST /v1/tasks/{id}/report` | [`TaskReport`] | [`Receipt`] |
+//! | `POST /v1/queues/{name}/pause` | [`QueueRequest`] | [`Receipt`], `replayed` if it was paused |
+//! | `POST /v1/queues/{name}/resume` | [`QueueRequest`] | [`Receipt`], `replayed` if it was not |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
 //! | `POST /v1/blobs` | `?media_type=`, the bytes | [`ledger_core::blobs::BlobRef`]; they are on disk |
 //! | `GET /v1/blobs/{digest}` | | the bytes; cut short if they are damaged |
@@ -37,12 +41,16 @@
 
 use std::fmt;
 
-use ledger_core::event::{LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority};
+use ledger_core::event::{
+    Attempt, LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority, Terms,
+};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::time::{Millis, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+use crate::scheduler::held::QueueWaits;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -67,6 +75,10 @@ pub struct SubmitRequest {
     /// How long SIGTERM may take before SIGKILL follows; the node's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<Millis>,
+    /// What it waits for and how often it is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "strict_terms")]
+    pub terms: Option<Terms>,
     /// A second submit with the same key returns the first task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Id>,
@@ -82,6 +94,37 @@ fn standard() -> Priority {
     Priority::Standard
 }
 
+/// [`Terms`], of which a request may not name any that do not exist. What is recorded may: it may
+/// have been written by a later version.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StrictTerms {
+    #[serde(default)]
+    max_attempts: Option<u32>,
+    #[serde(default)]
+    not_before: Option<Timestamp>,
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    depends_on: Vec<Id>,
+    #[serde(default)]
+    rate_key: Option<Id>,
+    #[serde(default)]
+    concurrency_key: Option<Id>,
+}
+
+fn strict_terms<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Terms>, D::Error> {
+    let strict = Option::<StrictTerms>::deserialize(d)?;
+    Ok(strict.map(|strict| Terms {
+        max_attempts: strict.max_attempts.unwrap_or(1),
+        not_before: strict.not_before,
+        expires_at: strict.expires_at,
+        depends_on: strict.depends_on,
+        rate_key: strict.rate_key,
+        concurrency_key: strict.concurrency_key,
+    }))
+}
+
 /// The task is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmitReceipt {
@@ -89,7 +132,7 @@ pub struct SubmitReceipt {
     pub task_id: Id,
     /// Its queue.
     pub queue: Priority,
-    /// How many tasks of its queue stand before it.
+    /// How many tasks of its queue stand before it; all that wait, if it waits for others first.
     pub position: u64,
     /// Where it is recorded.
     pub seq: Seq,
@@ -121,6 +164,33 @@ pub struct Receipt {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Moves a queued task to another queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorityRequest {
+    /// Its new queue.
+    pub priority: Priority,
+}
+
+/// What a running attempt says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskReport {
+    /// Which run it is.
+    pub attempt: Attempt,
+    /// Nothing of its rate key is to be started for so long.
+    pub retry_after_ms: Millis,
+}
+
+/// Holds a queue, or serves it again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -226,7 +296,7 @@ pub struct CollectReport {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskQuery {
-    /// Only in this state (`queued`, `running`, `cancelling`, `completed`, `cancelled`, `dead`).
+    /// Only in this state (`queued`, `held`, `running`, `cancelling`, `completed`, `cancelled`, `dead`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Only of this queue (0, 1, 2).
@@ -304,6 +374,9 @@ pub struct Status {
     pub node: Option<NodeInfo>,
     /// What the ledger says.
     pub report: projections::status::StatusReport,
+    /// What the tasks of each queue wait for, most urgent queue first.
+    #[serde(default)]
+    pub queues: Vec<QueueWaits>,
     /// Every view and how it is.
     pub projections: Vec<ProjectionInfo>,
     /// The file system that the data directory is on; absent if it can't be asked.

@@ -23,6 +23,7 @@ mod output;
 mod projections;
 mod prove;
 mod query;
+mod queue;
 mod rebuild;
 mod restore;
 mod resume;
@@ -108,6 +109,9 @@ enum Command {
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// List, pause and resume queues
+    #[command(subcommand)]
+    Queue(queue::Command),
     /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
     Export(export::Args),
     /// Make a data directory from a complete export
@@ -176,6 +180,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Blob(command) => blob::run(globals, command),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
+        Command::Queue(command) => queue::run(globals, &command),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),

@@ -38,6 +38,36 @@ pub enum Command {
         /// Which.
         task_id: Id,
     },
+    /// Move a queued task to another queue.
+    SetPriority {
+        /// Which.
+        task_id: Id,
+        /// Its new queue.
+        priority: Priority,
+    },
+    /// Hold the rate key of a running attempt, which was told to come back later.
+    RetryAfter {
+        /// The task.
+        task_id: Id,
+        /// The run that says so.
+        attempt: Attempt,
+        /// How much later.
+        retry_after: Millis,
+    },
+    /// Start nothing more from a queue.
+    PauseQueue {
+        /// Which.
+        queue: Priority,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Serve a queue again.
+    ResumeQueue {
+        /// Which.
+        queue: Priority,
+        /// Why.
+        reason: Option<String>,
+    },
     /// Append an application's own events, all or none.
     Append {
         /// The events.
@@ -86,7 +116,7 @@ pub enum Reply {
         task_id: Id,
         /// Its queue.
         queue: Priority,
-        /// How many tasks of the queue stand before it.
+        /// How many tasks of the queue stand before it; all that wait, if it waits for others.
         position: usize,
         /// The event.
         head: Head,

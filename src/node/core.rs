@@ -15,15 +15,15 @@
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ledger_core::chain::Head;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Payload, Priority,
-    ReleaseReason,
+    LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Priority, ReleaseReason,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
-use ledger_core::time::Micros;
+use ledger_core::time::{Micros, Timestamp};
 use projections::tasks::{Task, TaskState};
 
 use super::command::{
@@ -33,7 +33,11 @@ use super::decision::Decision;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
+use crate::scheduler::policy::Policy;
 use crate::{lease, scheduler};
+
+/// Most tasks that perish in one turn.
+const MAX_PERISHED: usize = 1000;
 
 /// What a core is made of.
 pub struct CoreConfig {
@@ -45,8 +49,8 @@ pub struct CoreConfig {
     pub state: Decision,
     /// How long the fold took.
     pub replay: Micros,
-    /// Attempts at once.
-    pub max_running: usize,
+    /// By what rules it dispatches.
+    pub policy: Policy,
     /// This node's tenure.
     pub tenure: LeaseAcquired,
     /// What this node says of itself.
@@ -83,7 +87,7 @@ pub struct Core {
     stage: Stage,
     node: Id,
     actor: Entity,
-    max_running: usize,
+    policy: Arc<Policy>,
     /// Attempts given to the process port in this life: never given twice.
     handed: BTreeSet<AttemptId>,
     /// Attempts whose end was asked of the process port in this life.
@@ -127,7 +131,7 @@ impl Core {
             }),
             node,
             actor,
-            max_running: config.max_running,
+            policy: Arc::new(config.policy),
             handed: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -203,8 +207,10 @@ impl Core {
             Input::Attached(attempt) => self.recovered(&attempt, |r| &mut r.reattached),
             Input::Unstarted(attempt) => self.recovered(&attempt, |r| &mut r.unstarted),
             Input::Ended { attempt, outcome } => {
+                let (policy, at) = (Arc::clone(&self.policy), self.decided_at(now));
+                let draw = self.sequencer.draw();
                 self.attempt_event(now, &attempt, |task, run| {
-                    scheduler::decide::ended(task, run, &outcome)
+                    scheduler::decide::ended(task, run, &outcome, &policy, at, draw)
                 });
                 self.recovered(&attempt, |r| &mut r.closed);
             }
@@ -312,6 +318,7 @@ impl Core {
         }
         if matches!(self.stage, Stage::Leading) && self.state().standing.paused().is_none() {
             self.forsake(now);
+            self.perish(now);
             self.dispatch(now);
         }
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
@@ -368,9 +375,46 @@ impl Core {
         }
     }
 
+    /// Ends tasks that wait for what will never be. Many may do so at once; what is left over is due
+    /// at once, and others get their turn between.
+    fn perish(&mut self, now: Now) {
+        let at = self.decided_at(now);
+        for _ in 0..MAX_PERISHED {
+            let Some(decided) = scheduler::dispatch::perish(self.tasks(), at) else {
+                return;
+            };
+            let origin = self.queued_origin(decided.subject.id());
+            let id = Id::new(decided.subject.id());
+            self.record_own(now, &origin, vec![decided]);
+            if matches!(self.stage, Stage::Stopped(_)) {
+                return;
+            }
+            if let Ok(id) = id {
+                self.tell_waiting(&id);
+            }
+        }
+    }
+
+    /// When this core has something to decide even if nothing arrives before.
+    pub fn next_due(&self, now: Now) -> Option<Timestamp> {
+        let leads = matches!(self.stage, Stage::Leading);
+        if !leads || self.state().standing.paused().is_some() {
+            return None;
+        }
+        scheduler::dispatch::next_due(self.tasks(), &self.policy, self.decided_at(now))
+    }
+
+    /// The time as decisions see it. Where the clock was set back, what was recorded already is the
+    /// present: otherwise whatever was queued just before would not be due until the clock has
+    /// caught up.
+    fn decided_at(&self, now: Now) -> Timestamp {
+        now.wall.max(self.sequencer.head().recorded_at)
+    }
+
     fn dispatch(&mut self, now: Now) {
+        let at = self.decided_at(now);
         while let Some(decided) =
-            scheduler::decide::dispatch(self.tasks(), self.max_running, &self.node, now.wall)
+            scheduler::dispatch::dispatch(self.tasks(), &self.policy, &self.node, at)
         {
             let origin = self.queued_origin(decided.subject.id());
             self.record_own(now, &origin, vec![decided]);
@@ -409,10 +453,9 @@ impl Core {
                 continue;
             }
             if !self.handed.contains(&id) {
-                let Payload::Exec(exec) = &task.payload;
                 let order = StartOrder {
                     attempt: id.clone(),
-                    exec: exec.clone(),
+                    exec: task.exec(),
                     max_runtime: task.max_runtime_ms,
                     grace: task.grace_ms,
                 };

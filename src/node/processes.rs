@@ -220,6 +220,10 @@ impl Port {
         let mut env = self.env.clone();
         env.insert("LEDGER_TASK_ID".into(), order.attempt.task.to_string());
         env.insert("LEDGER_ATTEMPT".into(), order.attempt.attempt.to_string());
+        // So that a task can report to the node that runs it.
+        if let Some(dir) = self.config.data_dir.to_str() {
+            env.insert("LEDGER_DATA_DIR".into(), dir.to_owned());
+        }
         env.extend(order.exec.env.clone());
         let cwd = match &order.exec.cwd {
             Some(cwd) => PathBuf::from(cwd),

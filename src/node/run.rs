@@ -126,6 +126,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         started_at,
         data_dir: options.data_dir.clone(),
         defaults: defaults(&options.config.tasks),
+        policy: Arc::new(options.config.policy()),
         limits: limits(&options.config.api),
         inbox: inbox.clone(),
         reader,

@@ -141,6 +141,7 @@ pub fn exec(argv: &[&str]) -> SubmitRequest {
         }),
         max_runtime_ms: Some(Millis(600_000)),
         grace_ms: Some(Millis(600_000)),
+        terms: None,
         idempotency_key: None,
         claimed_actor: None,
         correlation: None,

@@ -3,7 +3,7 @@
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
     CheckpointEvent, Event, Exec, Failure, JobEvent, LadderCause, LeaseEvent, LedgerEvent,
-    NodeEvent, Payload, ProcessEnd, ProcessEvent, SkipReason, StopCause, TaskEvent,
+    NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, SkipReason, StopCause, TaskEvent,
 };
 
 use super::text::cut;
@@ -22,6 +22,8 @@ pub(crate) fn summary(event: &EventRef<'_>) -> String {
         Ok(Event::Node(e)) => node(&e),
         Ok(Event::Job(e)) => job(&e),
         Ok(Event::Checkpoint(e)) => checkpoint(&e),
+        Ok(Event::Queue(QueueEvent::Paused(e))) => e.reason.unwrap_or_default(),
+        Ok(Event::Queue(QueueEvent::Resumed(e))) => e.reason.unwrap_or_default(),
         Ok(Event::App | Event::Unknown) | Err(_) => event.data.to_owned(),
     };
     cut(&text, MAX)
@@ -66,8 +68,9 @@ fn task(event: &TaskEvent) -> String {
             format!("{}: {}", e.priority, command_line(exec))
         }
         TaskEvent::Started(e) => {
+            let boost = if e.boost > 0 { ", boosted" } else { "" };
             format!(
-                "attempt {} on {}, waited {}",
+                "attempt {} on {}, waited {}{boost}",
                 e.attempt,
                 e.node,
                 format_duration(e.waited_us)
@@ -95,7 +98,13 @@ fn task(event: &TaskEvent) -> String {
             format_duration(e.runtime_us)
         ),
         TaskEvent::Lost(e) => format!("attempt {}: {}", e.attempt, e.reason),
-        TaskEvent::Requeued(e) => format!("attempt {} comes next, lost {}", e.attempt, e.lost),
+        TaskEvent::Requeued(e) => match e.backoff {
+            Some(backoff) => {
+                let pause = format_limit(backoff.delay_ms);
+                format!("attempt {} comes next, after {pause}", e.attempt)
+            }
+            None => format!("attempt {} comes next, lost {}", e.attempt, e.lost),
+        },
         TaskEvent::CancelRequested(e) => {
             with_reason(format!("attempt {}", e.attempt), e.reason.as_deref())
         }
@@ -107,10 +116,17 @@ fn task(event: &TaskEvent) -> String {
             with_reason(what, e.reason.as_deref())
         }
         TaskEvent::Dead(e) => {
+            let after = count_of(e.attempts.into(), "attempt");
+            let of = e.dependency.as_ref();
+            let of = of.map_or_else(String::new, |task| format!(" task/{task}"));
+            format!("{}{of} after {after}", json_word(&e.reason))
+        }
+        TaskEvent::Reprioritized(e) => format!("{}, was {}", e.priority, e.before),
+        TaskEvent::Throttled(e) => {
+            let time = format_limit(e.retry_after_ms);
             format!(
-                "{} after {}",
-                json_word(&e.reason),
-                count_of(e.attempts.into(), "attempt")
+                "attempt {}: nothing of {} for {time}",
+                e.attempt, e.rate_key
             )
         }
         TaskEvent::Retried(e) => format!("attempt {} comes next", e.attempt),

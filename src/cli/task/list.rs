@@ -1,9 +1,10 @@
 //! `ledger task list`.
 
+use ledger_core::clock;
 use ledger_core::event::{Payload, Priority};
-use projections::tasks::{StateName, Task, TaskView, Tasks};
+use projections::tasks::{StateName, TaskView, Tasks};
 
-use super::view::{fold, paint_state};
+use super::view::{fold, held_by, paint_state, policy};
 use crate::api::wire::TaskQuery;
 use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
@@ -14,12 +15,13 @@ use crate::cli::output::table::{Column, Table};
 use crate::cli::output::text::cut_middle;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
+use crate::scheduler::held;
 use crate::units::format_duration;
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only in this state: queued, running, cancelling, completed, cancelled, dead
+    /// Only in this state: queued, held, running, cancelling, completed, cancelled, dead
     #[arg(long, value_name = "STATE")]
     state: Option<StateName>,
     /// Only of this queue: 0, 1 or 2
@@ -33,8 +35,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
-    let source = Source::open(&globals.data_dir()?)?;
+    let data_dir = globals.data_dir()?;
+    let source = Source::open(&data_dir)?;
     let at = args.at.seq(source.reader())?;
+    let policy = policy(globals, &data_dir)?;
     let views = match &source {
         Source::Node(node) => {
             let query = TaskQuery {
@@ -47,7 +51,12 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
         Source::Files(_) => {
             let folded = fold::<Tasks>(source.reader(), at)?;
-            let tasks = folded.state().iter().rev().map(Task::view);
+            let tasks = folded.state();
+            let now = clock::now();
+            let tasks = tasks
+                .iter()
+                .rev()
+                .map(|task| held::view(tasks, &policy, task, now));
             let wanted = tasks.filter(|task| {
                 args.state.is_none_or(|state| task.state == state)
                     && args.priority.is_none_or(|queue| task.priority == queue)
@@ -97,6 +106,9 @@ fn row(view: &TaskView, id_width: usize) -> Vec<String> {
             .map_or_else(dash, |attempt| attempt.to_string()),
         view.runtime_us.map_or_else(dash, format_duration),
         view.exit_code.map_or_else(dash, |code| code.to_string()),
-        escape(&command_line(exec)).into_owned(),
+        match &view.held {
+            Some(held) => format!("({}) {}", held_by(held), escape(&command_line(exec))),
+            None => escape(&command_line(exec)).into_owned(),
+        },
     ]
 }

@@ -20,6 +20,7 @@ use super::super::core::{Core, CoreConfig};
 use super::super::decision::Decision;
 use super::super::ports::SeededRandom;
 use crate::scheduler::decide::{EndResult, Ended};
+use crate::scheduler::policy::{Policy, Rate};
 
 /// What an attempt is, in the fake world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ fn start(
         head: LogReader::head(store).unwrap(),
         state: fold(store),
         replay: Micros(0),
-        max_running: 3,
+        policy: policy(),
         tenure: LeaseAcquired {
             holder: Id::new("n").unwrap(),
             pid: 1,
@@ -98,6 +99,18 @@ fn start(
         },
         config,
     )
+}
+
+fn policy() -> Policy {
+    let rate = Rate {
+        interval: Micros(3_000),
+        burst: 2,
+    };
+    Policy {
+        max_running: 3,
+        rates: BTreeMap::from([(Id::new("r").unwrap(), rate)]),
+        ..Policy::default()
+    }
 }
 
 impl World {
@@ -150,7 +163,8 @@ impl World {
     /// Something happens.
     pub(super) fn stir(&mut self, seed: u64) {
         self.now += pick(&mut self.random, 5_000);
-        match pick(&mut self.random, 16) {
+        match pick(&mut self.random, 18) {
+            16 | 17 => self.steer_something(),
             0..=4 => self.submit(),
             5 => self.cancel_something(),
             6 => self.retry_something(),
@@ -187,9 +201,60 @@ impl World {
             }),
             max_runtime_ms: Millis(1000),
             grace_ms: Millis(10),
+            terms: self.terms(n),
         };
         let task_id = (!n.is_multiple_of(4)).then(|| Id::new(format!("t{n}")).unwrap());
         self.ask(Command::Submit { task_id, task, key });
+    }
+
+    /// For one in three: whatever they are, the task can keep them in the end.
+    fn terms(&mut self, n: u64) -> Option<Box<Terms>> {
+        if !n.is_multiple_of(3) {
+            return None;
+        }
+        let ahead = |ms| Some(Timestamp(self.now).plus(Millis(ms)));
+        let key = |name: &str| Some(Id::new(name).unwrap());
+        let depends_on = vec![Id::new(format!("t{}", n / 2)).unwrap()];
+        Some(Box::new(Terms {
+            max_attempts: 3,
+            not_before: n.is_multiple_of(2).then(|| ahead(20)).flatten(),
+            expires_at: n.is_multiple_of(9).then(|| ahead(60)).flatten(),
+            depends_on: if n.is_multiple_of(6) {
+                depends_on
+            } else {
+                Vec::new()
+            },
+            rate_key: key("r"),
+            concurrency_key: if n.is_multiple_of(5) { key("c") } else { None },
+        }))
+    }
+
+    /// Somebody asks for something else of a task or a queue.
+    fn steer_something(&mut self) {
+        let Some(task_id) = self.some_task() else {
+            return;
+        };
+        let n = pick(&mut self.random, 12);
+        let queue = Priority::ALL[usize::try_from(n % 3).unwrap()];
+        self.ask(match n {
+            0..6 => Command::SetPriority {
+                task_id,
+                priority: queue,
+            },
+            6..8 => Command::RetryAfter {
+                task_id,
+                attempt: Attempt(1),
+                retry_after: Millis(n),
+            },
+            8 => Command::PauseQueue {
+                queue,
+                reason: None,
+            },
+            _ => Command::ResumeQueue {
+                queue,
+                reason: None,
+            },
+        });
     }
 
     fn some_task(&mut self) -> Option<Id> {
@@ -338,14 +403,15 @@ impl World {
         self.carry_out(first);
     }
 
+    fn time(&self) -> Now {
+        Now {
+            wall: Timestamp(self.now),
+        }
+    }
+
     pub(super) fn turn(&mut self) {
         let inputs = std::mem::take(&mut self.inputs);
-        let outputs = self.core.step(
-            Now {
-                wall: Timestamp(self.now),
-            },
-            inputs,
-        );
+        let outputs = self.core.step(self.time(), inputs);
         self.carry_out(outputs);
     }
 
@@ -457,10 +523,22 @@ impl World {
             }
             self.end_something();
             self.finish_append();
+            for queue in Priority::ALL {
+                if self.core.state().tasks.pause(queue).is_some() {
+                    let reason = None;
+                    self.ask(Command::ResumeQueue { queue, reason });
+                }
+            }
             self.turn();
-            let tasks = &self.core.state().tasks;
+            // Nothing happens any more but what the clock brings.
+            if let Some(due) = self.core.next_due(self.time()) {
+                self.now = self.now.max(due.0);
+            }
+            // On disk as well: what a turn held back is written in the next.
+            let ended = |state: &Decision| state.tasks.iter().all(|t| t.is_ended());
+            let all_ended = ended(self.core.state()) && ended(&self.mirror);
             let idle = self.in_flight.is_none() && self.inputs.is_empty();
-            if idle && self.stopped.is_none() && tasks.iter().all(|t| t.is_ended()) {
+            if idle && self.stopped.is_none() && all_ended {
                 return;
             }
         }
