@@ -70,8 +70,8 @@ fn attempts_of(task: &Task) -> u32 {
     task.attempts.last().map_or(0, |last| last.attempt.0)
 }
 
-/// When [`dispatch`] or [`perish`] may decide something that they don't now, if nothing else happens
-/// before.
+/// When [`dispatch`] or [`perish`] has something to decide, if nothing else happens before: `now` if
+/// they have at once.
 pub fn next_due(tasks: &Tasks, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
     if tasks.first_doomed().is_some() {
         return Some(now);

@@ -17,4 +17,5 @@ mod patience;
 mod paused;
 mod priority;
 mod reading;
+mod scheduling;
 mod startup;

@@ -63,8 +63,8 @@ impl Tasks {
         Some((place, self.at(task)?))
     }
 
-    /// When a task of a queue may be started that may not now, if time alone decides that. `None` as
-    /// well if one could be started at once: then it is not time that is missing.
+    /// When the first task of a queue may be started, if time alone decides that: `now` if one may be
+    /// at once.
     pub fn next_ready(
         &self,
         queue: Priority,
@@ -83,7 +83,7 @@ impl Tasks {
             let Some((place, _)) = free else { continue };
             let due = place.ready_at.max(opens);
             if due <= now {
-                return None;
+                return Some(now);
             }
             next = Some(next.map_or(due, |next| next.min(due)));
         }

@@ -150,7 +150,12 @@ fn failures_are_tried_again_after_a_growing_pause_until_they_are_too_many() {
             Some(until)
         );
         assert_eq!(name(world.dispatch(2)), None);
-        world.clock = until.0;
+        // The clock goes on between a decision and the question for the next.
+        for late in [0, 1] {
+            world.clock = until.0 + late;
+            let due = next_due(&world.tasks, &world.policy, world.now());
+            assert_eq!(due, Some(world.now()), "what is overdue is due");
+        }
         assert_eq!(world.held("t"), None);
     }
     world.dispatch(2).unwrap();
