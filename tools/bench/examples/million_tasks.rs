@@ -75,7 +75,7 @@ impl World {
         let terms = Terms {
             max_attempts: 3,
             not_before: Some(Timestamp(1)),
-            expires_at: Some(Timestamp(1_000_000_000_000_000)),
+            expires_at: Some(Timestamp(300_000_000_000_000)),
             depends_on: Vec::new(),
             rate_key: Some(Id::new("provider")?),
             concurrency_key: Some(Id::new(format!("customer-{n}"))?),
