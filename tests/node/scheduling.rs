@@ -424,7 +424,7 @@ async fn rates_and_keys_hold_tasks_and_a_task_can_hold_its_key() {
 }
 
 #[tokio::test]
-async fn a_repeated_submit_gives_the_first_task_and_what_is_wrong_is_named() {
+async fn a_repeated_submit_gives_the_first_task() {
     let ledger = Ledger::new();
     let node = ledger.up().await;
     let mut request = on(depends(&[]), named("once", exec(&["true"])));
@@ -438,6 +438,16 @@ async fn a_repeated_submit_gives_the_first_task_and_what_is_wrong_is_named() {
     );
     assert!(again.replayed && !first.replayed);
 
+    node.end_of("once").await;
+    node.stop_well();
+    ledger.assert_sound();
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_with_its_exit_code() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    node.run(named("once", exec(&["true"]))).await;
     let submit = |options: &[&str]| {
         let mut arguments = vec!["task", "submit", "--json"];
         arguments.extend(options);

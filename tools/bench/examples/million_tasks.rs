@@ -5,6 +5,8 @@
 //! cargo run --release -p bench --example million_tasks -- [TASKS]
 //! ```
 
+#![expect(clippy::print_stdout, reason = "what it measures is what it is for")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Instant;
