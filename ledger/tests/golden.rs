@@ -13,7 +13,9 @@ use std::ops::ControlFlow;
 
 use common::{JsonEvent, encode_again, repo};
 use ledger_core::chain::{BatchBuilder, ChainKey};
-use ledger_core::event::{APP_PREFIX, Event};
+use ledger_core::codec::decode;
+use ledger_core::event::{APP_PREFIX, Event, JobEvent};
+use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::durable::{DurableStore, OfflineReader};
 use ledger_core::store::redb::{HEAD_FILE, STORE_FILE};
@@ -73,11 +75,13 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
         }
         assert!(!h.kind.starts_with(APP_PREFIX) || h.family() == "app");
     }
-    // Those that came with exports and backups are golden there.
-    let later = fs::read_to_string(repo("fixtures/v1/portable/export.jsonl")).unwrap();
-    for line in later.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        kinds.extend(line["kind"].as_str().map(str::to_owned));
+    // Those that came with exports and backups are golden there, and what jobs are beside it.
+    for later in ["portable/export.jsonl", "jobs.jsonl"] {
+        let later = fs::read_to_string(repo("fixtures/v1").join(later)).unwrap();
+        for line in later.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            kinds.extend(line["kind"].as_str().map(str::to_owned));
+        }
     }
     let missing: Vec<_> = Event::known_kinds()
         .filter(|k| !kinds.contains(*k))
@@ -115,6 +119,29 @@ fn blocks_and_json_lines_say_the_same_in_the_same_bytes() {
         }
     }
     assert!(lines.next().is_none());
+}
+
+#[test]
+fn the_events_of_jobs_are_written_byte_for_byte_again() {
+    let lines = fs::read_to_string(repo("fixtures/v1/jobs.jsonl")).unwrap();
+    let (mut prev, mut kinds) = (Hash::ZERO, BTreeSet::new());
+    for line in lines.lines() {
+        let read: JsonEvent = serde_json::from_str(line).unwrap();
+        let (told_prev, told) = (read.prev_hash, read.hash);
+        assert_eq!(told_prev, prev);
+        let bytes = read.encode();
+        let event = decode(&bytes).unwrap();
+        let id = "01987654-3210-7abc-8def-0123456789ad".parse().unwrap();
+        let hash = ChainKey::new(id).hash(&prev, &bytes);
+        assert_eq!(hash, told);
+        let (kind, data) = Event::decode(&event).unwrap().kind_and_data().unwrap();
+        assert_eq!((kind, &*data), (event.header.kind, event.data));
+        kinds.insert(kind);
+        prev = hash;
+    }
+    for kind in JobEvent::KINDS {
+        assert!(kinds.contains(kind), "no golden event of {kind}");
+    }
 }
 
 #[test]

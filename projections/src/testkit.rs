@@ -64,6 +64,7 @@ pub struct History {
     lost: BTreeMap<Id, u32>,
     priorities: BTreeMap<Id, Priority>,
     paused: BTreeSet<String>,
+    defined: BTreeSet<String>,
     checkpoint: Option<Entity>,
     drawn: u64,
 }
@@ -105,6 +106,7 @@ impl History {
             lost: BTreeMap::new(),
             priorities: BTreeMap::new(),
             paused: BTreeSet::new(),
+            defined: BTreeSet::new(),
             checkpoint: None,
             drawn: 0,
         };
@@ -259,13 +261,10 @@ impl History {
         self.append_raw(vec![submitted]);
     }
 
-    /// The submission of a new task, which waits from here on.
-    fn submission(&mut self, pick: u32) -> Raw {
-        self.drawn += 1;
-        let name = id(&format!("t{}", self.drawn));
-        let priority = Priority::ALL[pick as usize % 3];
-        let submitted = TaskEvent::Submitted(TaskSubmitted {
-            priority,
+    /// Some task.
+    fn template(pick: u32) -> TaskSubmitted {
+        TaskSubmitted {
+            priority: Priority::ALL[pick as usize % 3],
             payload: Payload::Exec(Exec {
                 argv: vec!["echo".into(), format!("\"{pick}\"\n")],
                 env: BTreeMap::from([("A".into(), "b".into())]),
@@ -274,7 +273,16 @@ impl History {
             }),
             max_runtime_ms: Millis(30_000),
             grace_ms: Millis(5_000),
-        });
+        }
+    }
+
+    /// The submission of a new task, which waits from here on.
+    fn submission(&mut self, pick: u32) -> Raw {
+        self.drawn += 1;
+        let name = id(&format!("t{}", self.drawn));
+        let task = Self::template(pick);
+        let priority = task.priority;
+        let submitted = TaskEvent::Submitted(task);
         let (kind, data) = (submitted.kind().to_owned(), submitted.to_json());
         let key = pick.is_multiple_of(2).then(|| id(&format!("key-{name}")));
         let subject = entity("task", &name);
@@ -283,13 +291,46 @@ impl History {
         (kind, 1, subject, data, key)
     }
 
-    /// A run of a job is due, and submitted with that.
+    /// The job is defined if it is not, or now and then changed or removed.
+    fn define(&mut self, job: &Entity, pick: u32) {
+        let (task, from) = (Self::template(pick), self.now);
+        let spec = JobSpec {
+            schedule: Schedule::Every {
+                every_ms: Millis(1_000 * u64::from(1 + pick % 5)),
+            },
+            overlap: Overlap::Skip,
+            missed: Missed::RunOnce,
+            task,
+            source: "ledger.toml".into(),
+        };
+        let event = if self.defined.insert(job.id().to_owned()) {
+            JobEvent::Defined(JobDefined { spec, from })
+        } else {
+            match pick % 7 {
+                0 => JobEvent::Changed(JobChanged {
+                    spec,
+                    from: Some(from),
+                }),
+                1 => {
+                    self.defined.remove(job.id());
+                    JobEvent::Removed(JobRemoved {})
+                }
+                _ => return,
+            }
+        };
+        self.append(vec![(job.clone(), event.into())]);
+    }
+
+    /// A run of a job is due, or asked for by hand, and submitted with that.
     fn due(&mut self, job: Entity, pick: u32) {
+        self.define(&job, pick);
         let submitted = self.submission(pick);
-        let due = JobEvent::Due(JobDue {
-            due_at: self.now,
-            task: id(submitted.2.id()),
-        });
+        let (due_at, task) = (self.now, id(submitted.2.id()));
+        let due = if pick.is_multiple_of(5) {
+            JobEvent::Triggered(JobTriggered { task })
+        } else {
+            JobEvent::Due(JobDue { due_at, task })
+        };
         let due = (due.kind().to_owned(), 1, job, due.to_json(), None);
         self.append_raw(vec![due, submitted]);
     }
@@ -297,7 +338,7 @@ impl History {
     /// Pauses a job, or resumes it if it is paused.
     fn pause(&mut self, job: Entity) {
         let event = if self.paused.remove(job.id()) {
-            JobEvent::Resumed(JobResumed {})
+            JobEvent::Resumed(JobResumed { from: None })
         } else {
             self.paused.insert(job.id().to_owned());
             JobEvent::Paused(JobPaused { reason: None })

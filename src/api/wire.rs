@@ -11,6 +11,11 @@
 //! | `GET /v1/tasks/{id}/output` | [`OutputQuery`] | bytes of one stream, following it if asked |
 //! | `POST /v1/tasks/{id}/cancel` | [`CancelRequest`] | [`Receipt`] |
 //! | `POST /v1/tasks/{id}/retry` | | [`Receipt`] |
+//! | `GET /v1/jobs` | `?at=` | [`JobList`] |
+//! | `GET /v1/jobs/{name}` | `?at=` | [`projections::jobs::JobView`] |
+//! | `POST /v1/jobs/{name}/run` | | [`SubmitReceipt`] |
+//! | `POST /v1/jobs/{name}/pause` | [`PauseRequest`] | [`Receipt`], `replayed` if it was paused |
+//! | `POST /v1/jobs/{name}/resume` | | [`Receipt`], `replayed` if it was not paused |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
 //! | `POST /v1/blobs` | `?media_type=`, the bytes | [`ledger_core::blobs::BlobRef`]; they are on disk |
 //! | `GET /v1/blobs/{digest}` | | the bytes; cut short if they are damaged |
@@ -41,6 +46,7 @@ use ledger_core::event::{LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Pa
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::time::{Millis, Timestamp};
+use projections::jobs::JobView;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -133,6 +139,33 @@ pub struct ResumeRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Stops a job from being submitted when due.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Every job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobList {
+    /// By name: those that are defined, and those that were and still have a run that goes on.
+    pub jobs: Vec<JobView>,
+    /// What can't be used of their definitions, and why.
+    pub warnings: Vec<String>,
+}
+
+/// When a job is due next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRun {
+    /// Which.
+    pub job: Id,
+    /// When.
+    pub due: Timestamp,
 }
 
 /// What a client has done with the ledger as a whole, to be recorded.
@@ -306,6 +339,9 @@ pub struct Status {
     pub report: projections::status::StatusReport,
     /// Every view and how it is.
     pub projections: Vec<ProjectionInfo>,
+    /// Jobs by when they are due next.
+    #[serde(default)]
+    pub jobs: Vec<NextRun>,
     /// The file system that the data directory is on; absent if it can't be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskInfo>,

@@ -12,6 +12,7 @@
 //! Idea: decide, append, apply, act (event sourcing); obligations as in Omicron's background
 //! tasks and Kubernetes' reconcilers.
 
+mod jobs;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,16 +24,18 @@ use ledger_core::event::{
     ReleaseReason,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
-use ledger_core::time::Micros;
+use ledger_core::time::{Micros, Timestamp};
 use projections::tasks::{Task, TaskState};
 
 use super::command::{
-    AttemptId, BootOfOrder, Input, Now, Output, Rejected, Reply, RequestId, StartOrder, StopReason,
+    AttemptId, BootOfOrder, BuiltinOrder, Input, Now, Output, Rejected, Reply, RequestId,
+    StartOrder, StopReason,
 };
 use super::decision::Decision;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
+use crate::jobs::Agenda;
 use crate::{lease, scheduler};
 
 /// What a core is made of.
@@ -97,6 +100,10 @@ pub struct Core {
     /// Whether the disk has caught up with something since obligations were last looked at. They
     /// only ever arise then.
     obliged: bool,
+    /// Which job is due next.
+    agenda: Agenda,
+    /// Since when this node submits what is due: all that fell due before was missed.
+    watching: Option<Timestamp>,
     outputs: Vec<Output>,
 }
 
@@ -133,6 +140,8 @@ impl Core {
             waiting: BTreeMap::new(),
             replay: config.replay,
             obliged: false,
+            agenda: Agenda::default(),
+            watching: None,
             outputs: Vec::new(),
         };
         let mut decided = lease::decide::acquire(&core.sequencer.state.leases, config.tenure);
@@ -142,6 +151,8 @@ impl Core {
         ));
         let origin = core.own_origin();
         core.record_own(now, &origin, decided);
+        core.lose_builtins(now);
+        core.agenda.refresh(&core.sequencer.state.jobs);
         core.settle(now);
         let outputs = std::mem::take(&mut core.outputs);
         (core, outputs)
@@ -312,6 +323,7 @@ impl Core {
         }
         if matches!(self.stage, Stage::Leading) && self.state().standing.paused().is_none() {
             self.forsake(now);
+            self.submit_due(now);
             self.dispatch(now);
         }
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
@@ -409,17 +421,7 @@ impl Core {
                 continue;
             }
             if !self.handed.contains(&id) {
-                let Payload::Exec(exec) = &task.payload;
-                let order = StartOrder {
-                    attempt: id.clone(),
-                    exec: exec.clone(),
-                    max_runtime: task.max_runtime_ms,
-                    grace: task.grace_ms,
-                };
-                outputs.push(match self.inherited(task) {
-                    Some(boot) => Output::Recover(order, boot),
-                    None => Output::Start(order),
-                });
+                outputs.push(self.order(task, &id));
                 handed.push(id.clone());
             }
             if let TaskState::Cancelling { asked, .. } = task.state
@@ -433,6 +435,30 @@ impl Core {
         self.handed.extend(handed);
         self.cancelled.extend(cancelled);
         self.outputs.extend(outputs);
+    }
+
+    fn order(&self, task: &Task, id: &AttemptId) -> Output {
+        let exec = match &task.payload {
+            Payload::Exec(exec) => exec,
+            // Those of earlier lives are lost by now.
+            Payload::Builtin(builtin) => {
+                return Output::Do(BuiltinOrder {
+                    attempt: id.clone(),
+                    job: builtin.job,
+                    max_runtime: task.max_runtime_ms,
+                });
+            }
+        };
+        let order = StartOrder {
+            attempt: id.clone(),
+            exec: exec.clone(),
+            max_runtime: task.max_runtime_ms,
+            grace: task.grace_ms,
+        };
+        match self.inherited(task) {
+            Some(boot) => Output::Recover(order, boot),
+            None => Output::Start(order),
+        }
     }
 
     /// An attempt that an earlier life of the node ordered may have begun long ago; whether the

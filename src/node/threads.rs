@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ledger_core::chain::Batch;
 use ledger_core::envelope::Origin;
+use ledger_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::builtins::Builtins;
 use super::command::{Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
 use super::core::Core;
 use super::disk::{Disk, SMALL};
@@ -17,6 +20,9 @@ use super::processes::Effect;
 
 /// Most inputs of one turn: bounds how long the first of them waits for the last.
 const MAX_TURN: usize = 4096;
+
+/// Longest sleep while something is due at a time to come: the wall clock may be set meanwhile.
+const NAP: Duration = Duration::from_secs(60);
 
 /// What arrives at the core's thread.
 pub(crate) enum Mail {
@@ -39,6 +45,8 @@ pub(super) struct Outlets {
     /// To the thread that appends large batches.
     pub(super) large: Sender<Batch>,
     pub(super) effects: mpsc::UnboundedSender<Effect>,
+    /// What the node does itself.
+    pub(super) builtins: Builtins,
     pub(super) stopped: watch::Sender<Option<StopReason>>,
 }
 
@@ -57,15 +65,28 @@ pub(super) fn turn(core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outle
         // What was written in this thread comes first, with what has arrived meanwhile.
         let first = match turner.written.take() {
             Some(input) => Mail::Tell(input),
-            None => match inbox.recv() {
+            None => match wait(inbox, turner.core.wake_at()) {
                 Ok(mail) => mail,
+                Err(RecvTimeoutError::Timeout) => {
+                    going = turner.step(Vec::new(), None).is_some();
+                    continue;
+                }
                 // Everyone who could send has gone: nothing can happen any more.
-                Err(_) => return,
+                Err(RecvTimeoutError::Disconnected) => return,
             },
         };
         let mail = std::iter::once(first).chain(inbox.try_iter().take(MAX_TURN - 1));
         going = turner.round(mail.collect(), inbox).is_some();
     }
+}
+
+/// The next mail, or the time at which the core wants to be turned without any.
+fn wait(inbox: &Receiver<Mail>, until: Option<Timestamp>) -> Result<Mail, RecvTimeoutError> {
+    let Some(until) = until else {
+        return inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
+    };
+    let left = until.since(ledger_core::clock::now());
+    inbox.recv_timeout(Duration::from_micros(left.0).min(NAP))
 }
 
 struct Turner<'a> {
@@ -155,7 +176,11 @@ impl Turner<'_> {
                 }
                 Output::Start(order) => drop(effects.send(Effect::Start(order))),
                 Output::Recover(order, boot) => drop(effects.send(Effect::Recover(order, boot))),
-                Output::Cancel(attempt) => drop(effects.send(Effect::Cancel(attempt))),
+                Output::Do(order) => self.outlets.builtins.begin(order),
+                Output::Cancel(attempt) => {
+                    self.outlets.builtins.cancel(&attempt);
+                    drop(effects.send(Effect::Cancel(attempt)));
+                }
                 Output::Stopped(reason) => {
                     let _ = self.outlets.stopped.send(Some(reason));
                     return None;

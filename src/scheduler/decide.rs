@@ -59,6 +59,15 @@ pub fn submit(tasks: &Tasks, id: &Id, task: TaskSubmitted) -> Result<Decided, Re
     if tasks.get(id).is_some() {
         return Err(Refusal::Exists(id.clone()));
     }
+    check(&task)?;
+    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+}
+
+/// Checks what a task is, whatever its id.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if nobody could run it.
+pub fn check(task: &TaskSubmitted) -> Result<(), Refusal> {
     check_payload(&task.payload).map_err(Refusal::Invalid)?;
     if task.max_runtime_ms.0 == 0 || task.max_runtime_ms > MAX_RUNTIME {
         return Err(Refusal::Invalid(
@@ -68,11 +77,14 @@ pub fn submit(tasks: &Tasks, id: &Id, task: TaskSubmitted) -> Result<Decided, Re
     if task.grace_ms > MAX_GRACE {
         return Err(Refusal::Invalid("grace must be at most 1h".into()));
     }
-    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+    Ok(())
 }
 
 fn check_payload(payload: &Payload) -> Result<(), String> {
-    let Payload::Exec(exec) = payload;
+    let exec = match payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(_) => return Ok(()),
+    };
     let has_nul = |s: &str| s.contains('\0');
     if exec.argv.first().is_none_or(String::is_empty) {
         return Err("the command is empty: argv needs at least a program".into());

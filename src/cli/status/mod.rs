@@ -11,6 +11,7 @@ use std::time::Duration;
 use ledger_core::clock;
 use ledger_core::ids::Seq;
 use ledger_core::time::Millis;
+use projections::jobs::Jobs;
 use projections::status::{Status as StatusView, TermState};
 
 use super::error::{Exit, Failure};
@@ -21,8 +22,8 @@ use super::projections::snapshots;
 use super::source::Source;
 use super::tail::duration;
 use super::task::view::fold;
-use crate::api::disk_info;
 use crate::api::wire::Status;
+use crate::api::{disk_info, next_runs};
 use crate::config::Config;
 
 /// Options.
@@ -89,10 +90,12 @@ fn from_files(
     let report = folded.state().report(clock::now());
     let projections = snapshots(data_dir)?;
     let config = Config::load(data_dir, globals.config.as_deref())?;
+    let jobs = fold::<Jobs>(source.reader(), at)?;
     Ok(Status {
         node: None,
         report,
         projections,
+        jobs: next_runs(jobs.state()),
         disk: disk_info(data_dir, config.disk.warn_below),
     })
 }

@@ -7,6 +7,7 @@ use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
 
 use super::term_is_open;
 use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
+use crate::cli::job::until;
 use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
@@ -27,6 +28,7 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     lines.extend(queues(out, report));
     lines.push(String::new());
     lines.extend(backups(out, report));
+    lines.extend(jobs(out, status));
     lines.extend(projections(
         out,
         &status.projections,
@@ -70,6 +72,25 @@ fn backups(out: &Out, report: &StatusReport) -> Option<String> {
         count_of(behind, "event")
     );
     Some(field(out, "backup", &text))
+}
+
+/// What is due next, as far as a line reaches.
+fn jobs(out: &Out, status: &Status) -> Option<String> {
+    const SHOWN: usize = 3;
+    let now = status.report.now;
+    let next = status.jobs.iter().take(SHOWN);
+    let next: Vec<_> = next
+        .map(|run| match until(run.due, now) {
+            due if due == "now" => format!("{} now", run.job),
+            due => format!("{} in {due}", run.job),
+        })
+        .collect();
+    let more = status.jobs.len().saturating_sub(SHOWN);
+    let more = match more {
+        0 => String::new(),
+        more => format!(", {more} more"),
+    };
+    (!next.is_empty()).then(|| field(out, "jobs", &format!("{}{more}", next.join(", "))))
 }
 
 fn field(out: &Out, name: &str, value: &str) -> String {

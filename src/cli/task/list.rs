@@ -1,6 +1,6 @@
 //! `ledger task list`.
 
-use ledger_core::event::{Payload, Priority};
+use ledger_core::event::Priority;
 use projections::tasks::{StateName, Task, TaskView, Tasks};
 
 use super::view::{fold, paint_state};
@@ -9,7 +9,7 @@ use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
-use crate::cli::output::event::command_line;
+use crate::cli::output::event::payload_line;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::text::cut_middle;
 use crate::cli::output::{Buffering, Paging};
@@ -87,7 +87,6 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn row(view: &TaskView, id_width: usize) -> Vec<String> {
-    let Payload::Exec(exec) = &view.payload;
     let dash = || "-".to_owned();
     vec![
         cut_middle(&view.task_id, id_width),
@@ -97,6 +96,6 @@ fn row(view: &TaskView, id_width: usize) -> Vec<String> {
             .map_or_else(dash, |attempt| attempt.to_string()),
         view.runtime_us.map_or_else(dash, format_duration),
         view.exit_code.map_or_else(dash, |code| code.to_string()),
-        escape(&command_line(exec)).into_owned(),
+        escape(&payload_line(&view.payload)).into_owned(),
     ]
 }

@@ -29,6 +29,10 @@ impl Core {
                 }
                 Err(refusal) => Err(refusal.into()),
             },
+            Command::DefineJobs { jobs } => self.define_jobs(now, &origin, &jobs),
+            Command::TriggerJob { job } => self.trigger_job(now, &origin, &job),
+            Command::PauseJob { job, reason } => self.pause_job(now, &origin, &job, reason),
+            Command::ResumeJob { job } => self.resume_job(now, &origin, &job),
             Command::Append {
                 events,
                 key,
@@ -78,7 +82,7 @@ impl Core {
         }
     }
 
-    fn cancel(
+    pub(super) fn cancel(
         &mut self,
         now: Now,
         origin: Origin,
