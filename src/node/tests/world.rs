@@ -150,7 +150,7 @@ impl World {
     /// Something happens.
     pub(super) fn stir(&mut self, seed: u64) {
         self.now += pick(&mut self.random, 5_000);
-        match pick(&mut self.random, 16) {
+        match pick(&mut self.random, 18) {
             0..=4 => self.submit(),
             5 => self.cancel_something(),
             6 => self.retry_something(),
@@ -159,6 +159,8 @@ impl World {
             11..=13 => self.finish_append(),
             14 if self.failing && pick(&mut self.random, 4) == 0 => self.die(seed),
             15 => self.inputs.push(Input::Hold),
+            16 => self.define_jobs(),
+            17 => self.now += pick(&mut self.random, 4_000_000),
             _ => {}
         }
         // Sometimes several things arrive in one turn.
@@ -179,17 +181,48 @@ impl World {
         };
         let task = TaskSubmitted {
             priority: Priority::ALL[usize::try_from(n % 3).unwrap()],
-            payload: Payload::Exec(Exec {
-                argv,
-                env: BTreeMap::new(),
-                cwd: None,
-                stdin: None,
-            }),
+            payload: if n % 7 == 3 {
+                builtin()
+            } else {
+                Payload::Exec(Exec {
+                    argv,
+                    env: BTreeMap::new(),
+                    cwd: None,
+                    stdin: None,
+                })
+            },
             max_runtime_ms: Millis(1000),
             grace_ms: Millis(10),
         };
         let task_id = (!n.is_multiple_of(4)).then(|| Id::new(format!("t{n}")).unwrap());
         self.ask(Command::Submit { task_id, task, key });
+    }
+
+    /// Jobs come, change and go; one of them may be run by hand.
+    fn define_jobs(&mut self) {
+        let drawn = pick(&mut self.random, 16);
+        let job = |n: u64| {
+            let spec = JobSpec {
+                schedule: Schedule::Every {
+                    every_ms: Millis(1000 * (1 + drawn / 8)),
+                },
+                overlap: [Overlap::Skip, Overlap::CancelRunning][usize::from(n == 1)],
+                missed: Missed::RunOnce,
+                task: TaskSubmitted {
+                    priority: Priority::Standard,
+                    payload: builtin(),
+                    max_runtime_ms: Millis(1000),
+                    grace_ms: Millis(10),
+                },
+                source: "ledger.toml".into(),
+            };
+            (Id::new(format!("j{n}")).unwrap(), spec)
+        };
+        let jobs = (0..3).filter(|n| drawn & (1 << n) != 0).map(job).collect();
+        self.ask(Command::DefineJobs { jobs });
+        self.ask(Command::TriggerJob {
+            job: Id::new("j0").unwrap(),
+        });
     }
 
     fn some_task(&mut self) -> Option<Id> {
@@ -481,6 +514,12 @@ impl World {
         }
         panic!("seed {seed}: the history does not come to its end");
     }
+}
+
+fn builtin() -> Payload {
+    Payload::Builtin(Builtin {
+        job: BuiltinJob::HealthCheck,
+    })
 }
 
 fn process(id: &AttemptId) -> ProcessRef {
