@@ -91,9 +91,13 @@ impl Definitions {
             source.insert(job.name.clone(), spec.clone());
         }
         good.insert(FILE_NAME.to_owned(), config.jobs.defined.clone());
+        let own = data_dir.join(FILE_NAME);
         Self {
             data_dir: data_dir.to_owned(),
-            config: path.map_or_else(|| data_dir.join(FILE_NAME), Path::to_owned),
+            // With a directory in front, which is watched.
+            config: path.map_or(own, |path| {
+                std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+            }),
             tasks: config.tasks.clone(),
             seen: None,
             good,

@@ -76,21 +76,29 @@ fn backups(out: &Out, report: &StatusReport) -> Option<String> {
 
 /// What is due next, as far as a line reaches.
 fn jobs(out: &Out, status: &Status) -> Option<String> {
-    const SHOWN: usize = 3;
-    let now = status.report.now;
-    let next = status.jobs.iter().take(SHOWN);
-    let next: Vec<_> = next
-        .map(|run| match until(run.due, now) {
+    /// Columns for what is named; how many more there are comes behind.
+    const ROOM: usize = 60;
+    let mut line = String::new();
+    let mut shown = 0;
+    for run in &status.jobs {
+        let next = match until(run.due, status.report.now) {
             due if due == "now" => format!("{} now", run.job),
             due => format!("{} in {due}", run.job),
-        })
-        .collect();
-    let more = status.jobs.len().saturating_sub(SHOWN);
-    let more = match more {
-        0 => String::new(),
-        more => format!(", {more} more"),
-    };
-    (!next.is_empty()).then(|| field(out, "jobs", &format!("{}{more}", next.join(", "))))
+        };
+        if shown > 0 && line.chars().count() + 2 + next.chars().count() > ROOM {
+            break;
+        }
+        if shown > 0 {
+            line.push_str(", ");
+        }
+        line.push_str(&next);
+        shown += 1;
+    }
+    match status.jobs.len() - shown {
+        0 => {}
+        more => line.push_str(&format!(", {more} more")),
+    }
+    (shown > 0).then(|| field(out, "jobs", &line))
 }
 
 fn field(out: &Out, name: &str, value: &str) -> String {
