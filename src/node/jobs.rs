@@ -221,8 +221,9 @@ type Answer = oneshot::Receiver<Result<Reply, Rejected>>;
 
 impl Keeper {
     /// Looks at the files for the first time and has them recorded before anyone asks for anything,
-    /// then goes on in a thread of its own until the other end of `stop` is closed.
-    pub(super) fn start(mut self, stop: PipeReader) -> std::io::Result<()> {
+    /// then goes on in a thread of its own until the other end of `stop` is closed. Returns what tells
+    /// that they are recorded.
+    pub(super) fn start(mut self, stop: PipeReader) -> std::io::Result<oneshot::Receiver<()>> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         // Before the look, so that what changes after it is seen.
         self.watch(&inotify);
@@ -231,8 +232,10 @@ impl Keeper {
             .load()
             .and_then(|loaded| self.send(loaded).ok());
         let thread = std::thread::Builder::new().name("jobs".into());
-        let run = move || drop(self.run(&inotify, &stop, first));
-        thread.spawn(run).map(drop)
+        let (recorded, known) = oneshot::channel();
+        let run = move || drop(self.run(&inotify, &stop, first, recorded));
+        thread.spawn(run)?;
+        Ok(known)
     }
 
     fn run(
@@ -240,10 +243,13 @@ impl Keeper {
         inotify: &Inotify,
         stop: &PipeReader,
         first: Option<(Answer, Vec<String>)>,
+        recorded: oneshot::Sender<()>,
     ) -> Result<(), Stopping> {
         if let Some((answer, faults)) = first {
             self.settle(answer, faults)?;
         }
+        // Nobody listens any more if the node has stopped meanwhile.
+        let _ = recorded.send(());
         loop {
             let mut ready = [
                 PollFd::new(inotify.as_fd(), PollFlags::POLLIN),

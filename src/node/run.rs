@@ -15,7 +15,7 @@ use ledger_core::store::durable::{DurableReader, DurableStore};
 use projections::framework::{ViewDir, ViewWorker};
 use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backups::Schedule;
 use super::blobs::{self, Blobs};
@@ -109,7 +109,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
 
     let (inbox, mail) = unbounded();
     // The first that is asked of the core, so that jobs are there before anyone looks for them.
-    let (faults, stop_jobs) = start_jobs(options, &core, &inbox)?;
+    let (faults, stop_jobs, awaited) = start_jobs(options, &core, &inbox, base)?;
     let (head, heads) = watch::channel(base);
     let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
@@ -148,7 +148,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let (stop_backups, backups_stop) = bounded(0);
     start_backups(options, &api, &views, backups_stop)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
+    let served = runtime.block_on(lead(options, api, awaited, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
@@ -222,7 +222,8 @@ fn start_jobs(
     options: &NodeOptions,
     core: &Core,
     inbox: &Sender<Mail>,
-) -> Result<(Arc<Faults>, PipeWriter), NodeError> {
+    base: Head,
+) -> Result<(Arc<Faults>, PipeWriter, Awaited), NodeError> {
     let path = options.config_path.as_deref();
     let known = &core.state().jobs;
     let faults = Arc::new(Faults::default());
@@ -233,10 +234,9 @@ fn start_jobs(
         inbox: inbox.clone(),
     };
     let (stop, open) = std::io::pipe().map_err(io("making a pipe"))?;
-    keeper
-        .start(stop)
-        .map_err(io("following what defines jobs"))?;
-    Ok((faults, open))
+    let jobs = keeper.start(stop);
+    let jobs = jobs.map_err(io("following what defines jobs"))?;
+    Ok((faults, open, Awaited { base, jobs }))
 }
 
 /// Makes backups by the clock, if that is configured.
@@ -398,11 +398,19 @@ fn spawn_port(
         .map_err(io("starting the process port"))
 }
 
+/// What there is to wait for before anyone is served.
+struct Awaited {
+    /// The lease is durable once the ledger ends behind this.
+    base: Head,
+    /// Tells that the jobs of the files are recorded.
+    jobs: oneshot::Receiver<()>,
+}
+
 /// Serves until told to stop or unable to lead, then sees the core to its end.
 async fn lead(
     options: &NodeOptions,
     api: Arc<Api>,
-    base: Head,
+    Awaited { base, jobs }: Awaited,
     inbox: &Sender<Mail>,
     stop: watch::Sender<bool>,
     on_stop: &watch::Receiver<Option<StopReason>>,
@@ -416,6 +424,8 @@ async fn lead(
         // The lease is durable.
         moved = head.wait_for(|head| head.seq > base.seq) => {
             let at = moved.map(|head| *head).unwrap_or(base);
+            // Whoever asks finds the jobs there; nothing comes of it if the core has stopped.
+            let _ = jobs.await;
             let listener =
                 api::bind(&options.data_dir, &options.node).map_err(io("binding the socket"))?;
             let mut stopping = api.stopping.clone();
