@@ -201,10 +201,19 @@ impl World {
     /// Jobs come, change and go; one of them may be run by hand.
     fn define_jobs(&mut self) {
         let drawn = pick(&mut self.random, 16);
+        let jobs = Self::jobs_of(drawn, 1 + drawn / 8);
+        self.ask(Command::DefineJobs { jobs });
+        self.ask(Command::TriggerJob {
+            job: Id::new("j0").unwrap(),
+        });
+    }
+
+    /// Those of three jobs whose bit is set, due every so many seconds.
+    pub(super) fn jobs_of(bits: u64, seconds: u64) -> BTreeMap<Id, JobSpec> {
         let job = |n: u64| {
             let spec = JobSpec {
                 schedule: Schedule::Every {
-                    every_ms: Millis(1000 * (1 + drawn / 8)),
+                    every_ms: Millis(1000 * seconds),
                 },
                 overlap: [Overlap::Skip, Overlap::CancelRunning][usize::from(n == 1)],
                 missed: Missed::RunOnce,
@@ -218,11 +227,7 @@ impl World {
             };
             (Id::new(format!("j{n}")).unwrap(), spec)
         };
-        let jobs = (0..3).filter(|n| drawn & (1 << n) != 0).map(job).collect();
-        self.ask(Command::DefineJobs { jobs });
-        self.ask(Command::TriggerJob {
-            job: Id::new("j0").unwrap(),
-        });
+        (0..3).filter(|n| bits & (1 << n) != 0).map(job).collect()
     }
 
     fn some_task(&mut self) -> Option<Id> {
