@@ -22,15 +22,16 @@ use ledger_core::blobs::{BlobRef, MediaType};
 use ledger_core::event::Priority;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, Seq};
+use projections::jobs::JobView;
 use projections::tasks::TaskView;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
     ApiError, AppendRequest, CancelRequest, CollectReport, CollectRequest, ErrorCode, GrowthProof,
-    HeadInfo, MAX_BODY, NoteRequest, OutputQuery, PriorityRequest, ProjectionInfo, QueueRequest,
-    Receipt, ResumeRequest, SignedHead, Status, Stream, SubmitReceipt, SubmitRequest, TaskQuery,
-    TaskReport, WrittenProof,
+    HeadInfo, JobList, MAX_BODY, NoteRequest, OutputQuery, PauseRequest, PriorityRequest,
+    ProjectionInfo, QueueRequest, Receipt, ResumeRequest, SignedHead, Status, Stream,
+    SubmitReceipt, SubmitRequest, TaskQuery, TaskReport, WrittenProof,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -273,6 +274,57 @@ impl Client {
     ) -> Result<Receipt, ApiError> {
         let path = format!("/v1/queues/{}/resume", queue.name());
         self.post(&path, request, Patience::Short).await
+    }
+
+    /// Every job, now or as of a position.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn jobs(&self, at: Option<Seq>) -> Result<JobList, ApiError> {
+        self.get("/v1/jobs", &[("at", at.map(|seq| seq.to_string()))])
+            .await
+    }
+
+    /// One job with its latest runs, now or as of a position.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there was never one of this name.
+    pub async fn job(&self, name: &Id, at: Option<Seq>) -> Result<JobView, ApiError> {
+        let at = at.map(|seq| seq.to_string());
+        self.get(&format!("/v1/jobs/{name}"), &[("at", at)]).await
+    }
+
+    /// Submits a run of a job now.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is no such job.
+    pub async fn run_job(&self, name: &Id) -> Result<SubmitReceipt, ApiError> {
+        let nothing = serde_json::Map::new();
+        self.post(&format!("/v1/jobs/{name}/run"), &nothing, Patience::Short)
+            .await
+    }
+
+    /// Stops a job from being submitted when due.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is no such job.
+    pub async fn pause_job(&self, name: &Id, request: &PauseRequest) -> Result<Receipt, ApiError> {
+        self.post(&format!("/v1/jobs/{name}/pause"), request, Patience::Short)
+            .await
+    }
+
+    /// Lets a job be submitted again when due.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is no such job.
+    pub async fn resume_job(&self, name: &Id) -> Result<Receipt, ApiError> {
+        let nothing = serde_json::Map::new();
+        self.post(
+            &format!("/v1/jobs/{name}/resume"),
+            &nothing,
+            Patience::Short,
+        )
+        .await
     }
 
     /// Starts what waits, in a ledger that was restored, imported or salvaged.

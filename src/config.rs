@@ -19,6 +19,10 @@ use toml::de::{DeTable, DeValue};
 pub use self::scheduler::SchedulerConfig;
 use crate::units::{parse_duration, parse_size};
 
+pub mod jobs;
+
+pub use jobs::JobsConfig;
+
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "ledger.toml";
 /// Longest file read, in bytes.
@@ -45,6 +49,8 @@ pub struct Config {
     pub disk: DiskConfig,
     /// `[blobs]`.
     pub blobs: BlobsConfig,
+    /// `[jobs]` and `[[job]]`.
+    pub jobs: JobsConfig,
 }
 
 /// `[backup]`: backups by the clock, and how long they are kept.
@@ -295,24 +301,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Fault`] with the line and what is wrong there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        Self::from_toml(text).map_err(|Located { at, fault }| ConfigError::Fault {
-            path: path.to_path_buf(),
-            line: 1 + text.bytes().take(at).filter(|b| *b == b'\n').count(),
-            fault,
-        })
+        Self::from_toml(text).map_err(|fault| located(text, path, fault))
     }
 
     fn from_toml(text: &str) -> Result<Self, Located> {
-        let table = DeTable::parse(text).map_err(|e| Located {
-            at: e.span().map_or(0, |span| span.start),
-            fault: Fault::Syntax(e.message().to_owned()),
-        })?;
+        let table = toml_table(text)?;
         let mut config = Self::default();
         for (name, value) in table.get_ref() {
+            // Jobs go by what holds for tasks, so they are read last.
+            if matches!(name.get_ref().as_ref(), "jobs" | "job") {
+                continue;
+            }
+            let known = || SECTIONS.iter().map(|s| s.name).chain(["jobs", "job"]);
             let section = SECTIONS
                 .iter()
                 .find(|section| section.name == name.get_ref().as_ref())
-                .ok_or_else(|| unknown("section", name, SECTIONS.iter().map(|s| s.name)))?;
+                .ok_or_else(|| unknown("section", name, known()))?;
             let DeValue::Table(keys) = value.get_ref() else {
                 let problem = format!(
                     "is a section; write [{}] on a line of its own",
@@ -343,12 +347,28 @@ impl Config {
                 })?;
             }
         }
+        config.jobs = jobs::read(table.get_ref(), &config.tasks)?;
         Ok(config)
     }
 }
 
+fn toml_table(text: &str) -> Result<Spanned<DeTable<'_>>, Located> {
+    DeTable::parse(text).map_err(|e| Located {
+        at: e.span().map_or(0, |span| span.start),
+        fault: Fault::Syntax(e.message().to_owned()),
+    })
+}
+
+fn located(text: &str, path: &Path, Located { at, fault }: Located) -> ConfigError {
+    ConfigError::Fault {
+        path: path.to_path_buf(),
+        line: 1 + text.bytes().take(at).filter(|b| *b == b'\n').count(),
+        fault,
+    }
+}
+
 /// Reads a file of at most [`MAX_FILE`] bytes.
-fn read_limited(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read_limited(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let mut file = std::fs::File::open(path)?.take(MAX_FILE + 1);
     file.read_to_string(&mut text)?;

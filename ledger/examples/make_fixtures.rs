@@ -413,7 +413,13 @@ fn processes() -> Outcome<Vec<Draft>> {
 fn jobs_and_checkpoints() -> Outcome<Vec<Draft>> {
     let (job, checkpoint) = ("job/nightly", "checkpoint/auto-1");
     let due_at = Timestamp(BEGUN);
-    let skip = |reason| JobEvent::Skipped(JobSkipped { due_at, reason });
+    let skip = |reason| {
+        JobEvent::Skipped(JobSkipped {
+            due_at,
+            reason,
+            through: None,
+        })
+    };
     let due = JobDue {
         due_at,
         task: Id::new("nightly-20260101T000000")?,
@@ -439,7 +445,7 @@ fn jobs_and_checkpoints() -> Outcome<Vec<Draft>> {
             job,
         )?,
         ours(JobEvent::Paused(JobPaused { reason: None }), job)?,
-        ours(JobEvent::Resumed(JobResumed {}), job)?,
+        ours(JobEvent::Resumed(JobResumed { from: None }), job)?,
         ours(CheckpointEvent::Created(created), checkpoint)?,
         ours(CheckpointEvent::Rejected(rejected), checkpoint)?,
         ours(CheckpointEvent::Pruned(CheckpointPruned {}), checkpoint)?,

@@ -13,7 +13,8 @@ use std::ops::ControlFlow;
 
 use common::{JsonEvent, encode_again, repo};
 use ledger_core::chain::{BatchBuilder, ChainKey};
-use ledger_core::event::{APP_PREFIX, Event};
+use ledger_core::codec::decode;
+use ledger_core::event::{APP_PREFIX, Event, JobEvent};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::durable::{DurableStore, OfflineReader};
@@ -75,7 +76,7 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
         assert!(!h.kind.starts_with(APP_PREFIX) || h.family() == "app");
     }
     // Those that came later are golden there.
-    let later = ["portable/export.jsonl", SCHEDULER]
+    let later = ["portable/export.jsonl", SCHEDULER, "jobs.jsonl"]
         .map(|file| fs::read_to_string(repo("fixtures/v1").join(file)).unwrap());
     for line in later.iter().flat_map(|text| text.lines()) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -103,7 +104,7 @@ fn the_schedulers_later_events_are_read_and_written_again() {
         head = read.hash;
         let (prev, bytes) = (read.prev_hash, read.encode());
         assert_eq!(key.hash(&prev, &bytes), head);
-        let event = ledger_core::codec::decode(&bytes).unwrap();
+        let event = decode(&bytes).unwrap();
         let (kind, data) = Event::decode(&event).unwrap().kind_and_data().unwrap();
         assert_eq!((kind, data.as_str()), (event.header.kind, event.data));
         assert_eq!(encode_again(&event), bytes);
@@ -138,6 +139,29 @@ fn blocks_and_json_lines_say_the_same_in_the_same_bytes() {
         }
     }
     assert!(lines.next().is_none());
+}
+
+#[test]
+fn the_events_of_jobs_are_written_byte_for_byte_again() {
+    let lines = fs::read_to_string(repo("fixtures/v1/jobs.jsonl")).unwrap();
+    let (mut prev, mut kinds) = (Hash::ZERO, BTreeSet::new());
+    for line in lines.lines() {
+        let read: JsonEvent = serde_json::from_str(line).unwrap();
+        let (told_prev, told) = (read.prev_hash, read.hash);
+        assert_eq!(told_prev, prev);
+        let bytes = read.encode();
+        let event = decode(&bytes).unwrap();
+        let id = "01987654-3210-7abc-8def-0123456789ad".parse().unwrap();
+        let hash = ChainKey::new(id).hash(&prev, &bytes);
+        assert_eq!(hash, told);
+        let (kind, data) = Event::decode(&event).unwrap().kind_and_data().unwrap();
+        assert_eq!((kind, &*data), (event.header.kind, event.data));
+        kinds.insert(kind);
+        prev = hash;
+    }
+    for kind in JobEvent::KINDS {
+        assert!(kinds.contains(kind), "no golden event of {kind}");
+    }
 }
 
 #[test]

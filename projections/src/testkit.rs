@@ -5,6 +5,7 @@
 //! projection, for models to recount.
 
 mod ending;
+mod jobs;
 mod steering;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +69,7 @@ pub struct History {
     patient: BTreeSet<Id>,
     queues_paused: BTreeSet<Priority>,
     paused: BTreeSet<String>,
+    defined: BTreeSet<String>,
     checkpoint: Option<Entity>,
     drawn: u64,
 }
@@ -111,6 +113,7 @@ impl History {
             patient: BTreeSet::new(),
             queues_paused: BTreeSet::new(),
             paused: BTreeSet::new(),
+            defined: BTreeSet::new(),
             checkpoint: None,
             drawn: 0,
         };
@@ -265,22 +268,10 @@ impl History {
         self.append_raw(vec![submitted]);
     }
 
-    /// The submission of a new task, which waits from here on.
-    fn submission(&mut self, pick: u32) -> Raw {
-        self.drawn += 1;
-        let name = id(&format!("t{}", self.drawn));
-        let priority = Priority::ALL[pick as usize % 3];
-        let terms = pick.is_multiple_of(5).then(|| {
-            self.patient.insert(name.clone());
-            Box::new(Terms {
-                max_attempts: 3,
-                expires_at: Some(self.now.plus(Millis(60_000))),
-                rate_key: Some(id("provider")),
-                ..Terms::default()
-            })
-        });
-        let submitted = TaskEvent::Submitted(TaskSubmitted {
-            priority,
+    /// Some task.
+    fn template(pick: u32) -> TaskSubmitted {
+        TaskSubmitted {
+            priority: Priority::ALL[pick as usize % 3],
             payload: Payload::Exec(Exec {
                 argv: vec!["echo".into(), format!("\"{pick}\"\n")],
                 env: BTreeMap::from([("A".into(), "b".into())]),
@@ -289,36 +280,32 @@ impl History {
             }),
             max_runtime_ms: Millis(30_000),
             grace_ms: Millis(5_000),
-            terms,
+            terms: None,
+        }
+    }
+
+    /// The submission of a new task, which waits from here on.
+    fn submission(&mut self, pick: u32) -> Raw {
+        self.drawn += 1;
+        let name = id(&format!("t{}", self.drawn));
+        let mut task = Self::template(pick);
+        task.terms = pick.is_multiple_of(5).then(|| {
+            self.patient.insert(name.clone());
+            Box::new(Terms {
+                max_attempts: 3,
+                expires_at: Some(self.now.plus(Millis(60_000))),
+                rate_key: Some(id("provider")),
+                ..Terms::default()
+            })
         });
+        let priority = task.priority;
+        let submitted = TaskEvent::Submitted(task);
         let (kind, data) = (submitted.kind().to_owned(), submitted.to_json());
         let key = pick.is_multiple_of(2).then(|| id(&format!("key-{name}")));
         let subject = entity("task", &name);
         self.priorities.insert(name.clone(), priority);
         self.queued.push_back((name, 1));
         (kind, 1, subject, data, key)
-    }
-
-    /// A run of a job is due, and submitted with that.
-    fn due(&mut self, job: Entity, pick: u32) {
-        let submitted = self.submission(pick);
-        let due = JobEvent::Due(JobDue {
-            due_at: self.now,
-            task: id(submitted.2.id()),
-        });
-        let due = (due.kind().to_owned(), 1, job, due.to_json(), None);
-        self.append_raw(vec![due, submitted]);
-    }
-
-    /// Pauses a job, or resumes it if it is paused.
-    fn pause(&mut self, job: Entity) {
-        let event = if self.paused.remove(job.id()) {
-            JobEvent::Resumed(JobResumed {})
-        } else {
-            self.paused.insert(job.id().to_owned());
-            JobEvent::Paused(JobPaused { reason: None })
-        };
-        self.append(vec![(job, event.into())]);
     }
 
     /// Makes a checkpoint, or prunes the last one if there is one.

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use projections::subjects::REMEMBERED;
 
 use super::wire::{ApiError, ErrorBody, ErrorCode};
+use crate::jobs;
 use crate::node::command::Rejected;
 use crate::scheduler::decide::Refusal;
 use crate::scheduler::terms::Dependency;
@@ -42,6 +43,12 @@ impl From<Rejected> for ApiError {
             },
             Rejected::Task(Refusal::Invalid(_)) => Self::new(ErrorCode::Usage, message),
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
+            Rejected::Job(jobs::decide::Refusal::Unknown(_)) => {
+                Self::new(ErrorCode::NotFound, message).hint("see `ledger job list`")
+            }
+            Rejected::Job(jobs::decide::Refusal::Invalid { .. }) => {
+                Self::new(ErrorCode::Usage, message)
+            }
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
                 .hint("keep what is large out of the command: store it (`ledger blob put FILE`) and have the command read it (`ledger blob get DIGEST | …`)"),
             Rejected::Head { actual, .. } => Self::new(ErrorCode::Conflict, message)

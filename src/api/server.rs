@@ -24,9 +24,10 @@ use tokio::sync::{oneshot, watch};
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{blobs, events, output, tasks, tree, upkeep, views};
+use super::{blobs, events, jobs, output, tasks, tree, upkeep, views};
 use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
+use crate::node::jobs::Faults;
 use crate::node::threads::Mail;
 use crate::scheduler::policy::Policy;
 
@@ -59,6 +60,8 @@ pub struct Api {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) warnings: Vec<String>,
     pub(crate) blobs: Arc<Blobs>,
+    /// What can't be used of the definitions of jobs.
+    pub(crate) job_faults: Arc<Faults>,
     /// Free bytes of the file system below which the status warns.
     pub(crate) warn_below: u64,
 }
@@ -195,6 +198,11 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/tasks/{id}/report", post(tasks::report))
         .route("/v1/queues/{name}/pause", post(tasks::pause_queue))
         .route("/v1/queues/{name}/resume", post(tasks::resume_queue))
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{name}", get(jobs::show))
+        .route("/v1/jobs/{name}/run", post(jobs::run))
+        .route("/v1/jobs/{name}/pause", post(jobs::pause))
+        .route("/v1/jobs/{name}/resume", post(jobs::resume))
         .route("/v1/projections", get(views::list))
         .route("/v1/projections/{name}/snapshot", get(views::snapshot))
         .route("/v1/projections/{name}/rebuild", post(views::rebuild_view))

@@ -135,7 +135,7 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
 }
 
 /// As far as the view has come, which is far behind only what happens at the same time.
-fn is_paused(api: &Api) -> bool {
+pub(super) fn is_paused(api: &Api) -> bool {
     let paused = api.views.with_status(|status, _| status.is_paused());
     paused.unwrap_or(false)
 }

@@ -15,6 +15,11 @@
 //! | `POST /v1/tasks/{id}/report` | [`TaskReport`] | [`Receipt`] |
 //! | `POST /v1/queues/{name}/pause` | [`QueueRequest`] | [`Receipt`], `replayed` if it was paused |
 //! | `POST /v1/queues/{name}/resume` | [`QueueRequest`] | [`Receipt`], `replayed` if it was not |
+//! | `GET /v1/jobs` | `?at=` | [`JobList`] |
+//! | `GET /v1/jobs/{name}` | `?at=` | [`projections::jobs::JobView`] |
+//! | `POST /v1/jobs/{name}/run` | | [`SubmitReceipt`] |
+//! | `POST /v1/jobs/{name}/pause` | [`PauseRequest`] | [`Receipt`], `replayed` if it was paused |
+//! | `POST /v1/jobs/{name}/resume` | | [`Receipt`], `replayed` if it was not paused |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
 //! | `POST /v1/blobs` | `?media_type=`, the bytes | [`ledger_core::blobs::BlobRef`]; they are on disk |
 //! | `GET /v1/blobs/{digest}` | | the bytes; cut short if they are damaged |
@@ -39,7 +44,7 @@
 //! endpoint does not take, 408 for a body that does not arrive in time, 413 for one that is too
 //! large, 414 for a path and 431 for a head that is too long, 503 for a connection too many.
 
-use std::fmt;
+mod error;
 
 use ledger_core::event::{
     Attempt, LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority, Terms,
@@ -47,8 +52,11 @@ use ledger_core::event::{
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::time::{Millis, Timestamp};
+use projections::jobs::JobView;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+pub use error::{ApiError, ErrorBody, ErrorCode};
 
 use crate::scheduler::held::QueueWaits;
 
@@ -203,6 +211,33 @@ pub struct ResumeRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Stops a job from being submitted when due.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Every job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobList {
+    /// By name: those that are defined, and those that were and still have a run that goes on.
+    pub jobs: Vec<JobView>,
+    /// What can't be used of their definitions, and why.
+    pub warnings: Vec<String>,
+}
+
+/// When a job is due next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRun {
+    /// Which.
+    pub job: Id,
+    /// When.
+    pub due: Timestamp,
 }
 
 /// What a client has done with the ledger as a whole, to be recorded.
@@ -379,6 +414,9 @@ pub struct Status {
     pub queues: Vec<QueueWaits>,
     /// Every view and how it is.
     pub projections: Vec<ProjectionInfo>,
+    /// Jobs by when they are due next.
+    #[serde(default)]
+    pub jobs: Vec<NextRun>,
     /// The file system that the data directory is on; absent if it can't be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskInfo>,
@@ -457,129 +495,4 @@ pub struct GrowthProof {
     pub hashes: Vec<String>,
     /// The newer head: a signed note.
     pub head: String,
-}
-
-/// What kind of failure: one code for the HTTP status, the exit code and scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// The request is malformed or asks for something impossible.
-    Usage,
-    /// Not possible now, or not allowed: not leading, fenced, stepping down, against policy.
-    Refused,
-    /// The node does not lead (any more).
-    NotLeader,
-    /// There is no such thing.
-    NotFound,
-    /// It clashes with what is there.
-    Conflict,
-    /// The ledger or a file is damaged.
-    Tampered,
-    /// It does not agree with a head that is known from elsewhere.
-    Unanchored,
-    /// Something failed on our side.
-    Failed,
-    /// It took longer than allowed.
-    Timeout,
-}
-
-impl ErrorCode {
-    /// The HTTP status that goes with it.
-    pub const fn http_status(self) -> u16 {
-        match self {
-            Self::Usage => 400,
-            Self::Refused => 403,
-            Self::NotFound => 404,
-            Self::Conflict | Self::Unanchored => 409,
-            Self::NotLeader => 503,
-            Self::Tampered | Self::Failed => 500,
-            Self::Timeout => 504,
-        }
-    }
-
-    /// The exit code that goes with it.
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Tampered => 3,
-            Self::Unanchored => 4,
-            Self::Refused | Self::NotLeader => 6,
-            Self::NotFound => 7,
-            Self::Conflict => 8,
-            Self::Timeout => 124,
-        }
-    }
-}
-
-/// A failure for people and programs: what failed, why, what to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiError {
-    /// What kind of failure.
-    pub code: ErrorCode,
-    /// What failed.
-    pub message: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// What is so instead of what was expected: where the ledger ends, or the version of the
-    /// subject, 0 if it has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actual: Option<Seq>,
-}
-
-impl ApiError {
-    /// A failure without cause and hint.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            cause: None,
-            hint: None,
-            actual: None,
-        }
-    }
-
-    /// Adds what is so instead of what was expected.
-    #[must_use]
-    pub fn actually(mut self, actual: Seq) -> Self {
-        self.actual = Some(actual);
-        self
-    }
-
-    /// Adds why.
-    #[must_use]
-    pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
-        self
-    }
-
-    /// Adds what to do next.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ApiError {}
-
-/// The body of every failed answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// The failure.
-    pub error: ApiError,
 }

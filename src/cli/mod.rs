@@ -18,6 +18,7 @@ mod filter_args;
 mod globals;
 mod head;
 mod init;
+mod job;
 mod man;
 mod output;
 mod projections;
@@ -112,6 +113,9 @@ enum Command {
     /// List, pause and resume queues
     #[command(subcommand)]
     Queue(queue::Command),
+    /// List, show, run, pause and resume what runs by the clock
+    #[command(subcommand)]
+    Job(job::Command),
     /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
     Export(export::Args),
     /// Make a data directory from a complete export
@@ -181,6 +185,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
         Command::Queue(command) => queue::run(globals, &command),
+        Command::Job(command) => job::run(globals, command),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),

@@ -12,6 +12,8 @@
 //! Idea: decide, append, apply, act (event sourcing); obligations as in Omicron's background
 //! tasks and Kubernetes' reconcilers.
 
+mod jobs;
+mod obligations;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +28,12 @@ use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
 use ledger_core::time::{Micros, Timestamp};
 use projections::tasks::{Task, TaskState};
 
-use super::command::{
-    AttemptId, BootOfOrder, Input, Now, Output, Rejected, Reply, RequestId, StartOrder, StopReason,
-};
+use super::command::{AttemptId, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
 use super::decision::Decision;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
+use crate::jobs::Agenda;
 use crate::scheduler::policy::Policy;
 use crate::{lease, scheduler};
 
@@ -101,6 +102,10 @@ pub struct Core {
     /// Whether the disk has caught up with something since obligations were last looked at. They
     /// only ever arise then.
     obliged: bool,
+    /// Which job is due next.
+    agenda: Agenda,
+    /// Since when this node submits what is due: all that fell due before was missed.
+    watching: Option<Timestamp>,
     outputs: Vec<Output>,
 }
 
@@ -137,6 +142,8 @@ impl Core {
             waiting: BTreeMap::new(),
             replay: config.replay,
             obliged: false,
+            agenda: Agenda::default(),
+            watching: None,
             outputs: Vec::new(),
         };
         let mut decided = lease::decide::acquire(&core.sequencer.state.leases, config.tenure);
@@ -146,6 +153,8 @@ impl Core {
         ));
         let origin = core.own_origin();
         core.record_own(now, &origin, decided);
+        core.lose_builtins(now);
+        core.agenda.refresh(&core.sequencer.state.jobs);
         core.settle(now);
         let outputs = std::mem::take(&mut core.outputs);
         (core, outputs)
@@ -319,6 +328,7 @@ impl Core {
         if matches!(self.stage, Stage::Leading) && self.state().standing.paused().is_none() {
             self.forsake(now);
             self.perish(now);
+            self.submit_due(now);
             self.dispatch(now);
         }
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
@@ -401,7 +411,9 @@ impl Core {
         if !leads || self.state().standing.paused().is_some() {
             return None;
         }
-        scheduler::dispatch::next_due(self.tasks(), &self.policy, self.decided_at(now))
+        let at = self.decided_at(now);
+        let of_tasks = scheduler::dispatch::next_due(self.tasks(), &self.policy, at);
+        of_tasks.into_iter().chain(self.agenda.next()).min()
     }
 
     /// The time as decisions see it. Where the clock was set back, what was recorded already is the
@@ -437,59 +449,6 @@ impl Core {
             correlation,
             ..self.own_origin()
         }
-    }
-
-    /// Compares what is open and durable with what the process port was given, and hands over
-    /// the difference.
-    fn reconcile(&mut self) {
-        let durable = self.sequencer.durable();
-        let mut outputs = Vec::new();
-        let (mut handed, mut cancelled) = (Vec::new(), Vec::new());
-        for task in self.sequencer.state.tasks.open() {
-            let Some(id) = attempt_of(task) else { continue };
-            if task.run().is_none_or(|run| run.ordered > durable)
-                || is_inherited(task, self.sequencer.state.standing.inherited())
-            {
-                continue;
-            }
-            if !self.handed.contains(&id) {
-                let order = StartOrder {
-                    attempt: id.clone(),
-                    exec: task.exec(),
-                    max_runtime: task.max_runtime_ms,
-                    grace: task.grace_ms,
-                };
-                outputs.push(match self.inherited(task) {
-                    Some(boot) => Output::Recover(order, boot),
-                    None => Output::Start(order),
-                });
-                handed.push(id.clone());
-            }
-            if let TaskState::Cancelling { asked, .. } = task.state
-                && asked <= durable
-                && !self.cancelled.contains(&id)
-            {
-                outputs.push(Output::Cancel(id.clone()));
-                cancelled.push(id);
-            }
-        }
-        self.handed.extend(handed);
-        self.cancelled.extend(cancelled);
-        self.outputs.extend(outputs);
-    }
-
-    /// An attempt that an earlier life of the node ordered may have begun long ago; whether the
-    /// host has been up since then decides what its files are worth.
-    fn inherited(&self, task: &Task) -> Option<BootOfOrder> {
-        let run = task.run().filter(|run| run.ordered <= self.replayed)?;
-        let leases = &self.sequencer.state.leases;
-        let boot = |term| leases.tenure(term).map(|tenure| &tenure.boot_id);
-        let same = boot(run.term) == boot(self.term());
-        Some(if same {
-            BootOfOrder::Current
-        } else {
-            BootOfOrder::Earlier
-        })
     }
 
     fn shut_down(&mut self, now: Now) {

@@ -11,6 +11,7 @@ use ledger_core::envelope::Origin;
 use ledger_core::time::Micros;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::builtins::Builtins;
 use super::command::{Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
 use super::core::Core;
 use super::disk::{Disk, SMALL};
@@ -46,6 +47,8 @@ pub(super) struct Outlets {
     /// To the thread that appends large batches.
     pub(super) large: Sender<Batch>,
     pub(super) effects: mpsc::UnboundedSender<Effect>,
+    /// What the node does itself.
+    pub(super) builtins: Builtins,
     pub(super) stopped: watch::Sender<Option<StopReason>>,
 }
 
@@ -174,7 +177,11 @@ impl Turner<'_> {
                 }
                 Output::Start(order) => drop(effects.send(Effect::Start(order))),
                 Output::Recover(order, boot) => drop(effects.send(Effect::Recover(order, boot))),
-                Output::Cancel(attempt) => drop(effects.send(Effect::Cancel(attempt))),
+                Output::Do(order) => self.outlets.builtins.begin(order),
+                Output::Cancel(attempt) => {
+                    self.outlets.builtins.cancel(&attempt);
+                    drop(effects.send(Effect::Cancel(attempt)));
+                }
                 Output::Stopped(reason) => {
                     let _ = self.outlets.stopped.send(Some(reason));
                     return None;

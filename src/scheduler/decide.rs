@@ -73,6 +73,19 @@ pub fn submit(
     if tasks.get(id).is_some() {
         return Err(Refusal::Exists(id.clone()));
     }
+    check(&task)?;
+    let task = TaskSubmitted {
+        terms: terms::check(tasks, id, task.terms, now)?,
+        ..task
+    };
+    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+}
+
+/// Checks what a task is, whatever its id, the time and the other tasks.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if nobody could run it.
+pub fn check(task: &TaskSubmitted) -> Result<(), Refusal> {
     check_payload(&task.payload).map_err(Refusal::Invalid)?;
     if task.max_runtime_ms.0 == 0 || task.max_runtime_ms > MAX_RUNTIME {
         return Err(Refusal::Invalid(
@@ -82,15 +95,17 @@ pub fn submit(
     if task.grace_ms > MAX_GRACE {
         return Err(Refusal::Invalid("grace must be at most 1h".into()));
     }
-    let task = TaskSubmitted {
-        terms: terms::check(tasks, id, task.terms, now)?,
-        ..task
-    };
-    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+    if let Some(terms) = &task.terms {
+        terms::check_alone(terms).map_err(Refusal::Invalid)?;
+    }
+    Ok(())
 }
 
 fn check_payload(payload: &Payload) -> Result<(), String> {
-    let Payload::Exec(exec) = payload;
+    let exec = match payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(_) => return Ok(()),
+    };
     let has_nul = |s: &str| s.contains('\0');
     if exec.argv.first().is_none_or(String::is_empty) {
         return Err("the command is empty: argv needs at least a program".into());

@@ -35,7 +35,23 @@ pub enum Dependency {
     },
 }
 
-/// Checks terms; those that ask for nothing unusual become none.
+/// Checks what of terms can be told from themselves.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check_alone(terms: &Terms) -> Result<(), String> {
+    if !(1..=MAX_ATTEMPTS).contains(&terms.max_attempts) {
+        return Err(format!("max_attempts must be from 1 to {MAX_ATTEMPTS}"));
+    }
+    if terms.depends_on.len() > MAX_DEPENDENCIES {
+        return Err(format!(
+            "a task depends on at most {MAX_DEPENDENCIES} others"
+        ));
+    }
+    Ok(())
+}
+
+/// Checks terms by the time and the other tasks, after [`check_alone`]; those that ask for nothing unusual become none.
 ///
 /// # Errors
 /// [`Refusal`] if they can't be kept or make no sense.
@@ -49,9 +65,6 @@ pub(super) fn check(
         return Ok(None);
     };
     let invalid = |why: String| Err(Refusal::Invalid(why));
-    if !(1..=MAX_ATTEMPTS).contains(&terms.max_attempts) {
-        return invalid(format!("max_attempts must be from 1 to {MAX_ATTEMPTS}"));
-    }
     let latest = now.plus(MAX_AHEAD);
     for (name, at) in [
         ("not_before", terms.not_before),
@@ -69,11 +82,6 @@ pub(super) fn check(
     {
         return invalid(format!(
             "it would expire ({to}) before it may be started ({from})"
-        ));
-    }
-    if terms.depends_on.len() > MAX_DEPENDENCIES {
-        return invalid(format!(
-            "a task depends on at most {MAX_DEPENDENCIES} others"
         ));
     }
     let mut named = std::collections::BTreeSet::new();

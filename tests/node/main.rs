@@ -11,6 +11,7 @@ mod appending;
 mod backups;
 mod blobs;
 mod input;
+mod jobs;
 mod lifecycle;
 mod limits;
 mod patience;

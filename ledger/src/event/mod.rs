@@ -21,7 +21,10 @@ mod terms;
 
 pub use app::APP_PREFIX;
 pub use checkpoint::{CheckpointCreated, CheckpointEvent, CheckpointPruned, CheckpointRejected};
-pub use job::{JobDue, JobEvent, JobPaused, JobResumed, JobSkipped, SkipReason};
+pub use job::{
+    JobChanged, JobDefined, JobDue, JobEvent, JobPaused, JobRemoved, JobResumed, JobSkipped,
+    JobSpec, JobTriggered, Missed, Overlap, Schedule, SkipReason, job_subject,
+};
 pub use lease::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
 pub use ledger::{
     LEDGER_FORMAT, LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerCreated,
@@ -34,9 +37,10 @@ pub use process::{
 };
 pub use queue::{QueueEvent, QueuePaused, QueueResumed, queue_subject};
 pub use task::{
-    Attempt, DeadReason, Exec, Failure, Outputs, Payload, Priority, StreamDigest,
-    TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost,
-    TaskRequeued, TaskRetried, TaskStarted, TaskSubmitted, TaskTimedOut, UnknownPriority,
+    Attempt, Builtin, BuiltinJob, DeadReason, Exec, Failure, Outputs, Payload, Priority,
+    StreamDigest, TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent,
+    TaskFailed, TaskLost, TaskRequeued, TaskRetried, TaskStarted, TaskSubmitted, TaskTimedOut,
+    UnknownBuiltin, UnknownPriority,
 };
 pub use terms::{Backoff, RateUse, TaskReprioritized, TaskThrottled, Terms};
 

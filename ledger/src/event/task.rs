@@ -152,12 +152,61 @@ pub struct Exec {
     pub stdin: Option<String>,
 }
 
+/// A job of the node's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuiltinJob {
+    /// Sweeps attempts that are overdue or orphaned, what they left behind, and old outputs.
+    ZombieCleanup,
+    /// Looks at what a node can see of itself.
+    HealthCheck,
+    /// Snapshots the views and takes down how full the disk is.
+    OpsRefresh,
+}
+
+/// A job of the node's own that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no built-in job {0:?}; there are zombie-cleanup, health-check and ops-refresh")]
+pub struct UnknownBuiltin(pub String);
+
+impl BuiltinJob {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ZombieCleanup, Self::HealthCheck, Self::OpsRefresh];
+
+    /// Its name, which is the name of the job that runs it by default.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ZombieCleanup => "zombie-cleanup",
+            Self::HealthCheck => "health-check",
+            Self::OpsRefresh => "ops-refresh",
+        }
+    }
+}
+
+impl FromStr for BuiltinJob {
+    type Err = UnknownBuiltin;
+    fn from_str(s: &str) -> Result<Self, UnknownBuiltin> {
+        let named = Self::ALL.into_iter().find(|job| job.name() == s);
+        named.ok_or_else(|| UnknownBuiltin(s.to_owned()))
+    }
+}
+
+/// Work that the node does itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Builtin {
+    /// Which.
+    pub job: BuiltinJob,
+}
+
 /// What to run. Kinds that this list does not have are refused at submit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Payload {
     /// A process.
     Exec(Exec),
+    /// A job of the node's own, run inside it.
+    Builtin(Builtin),
 }
 
 /// Handed over: waits in its queue from here on.

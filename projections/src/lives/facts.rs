@@ -71,6 +71,9 @@ pub(super) enum Fact {
         attempt: u32,
     },
     ProcessEnded,
+    JobDefined,
+    JobChanged,
+    JobRemoved,
     JobDue {
         task: Box<str>,
     },
@@ -285,7 +288,10 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
             attempt: said.attempt,
         }),
         "process.exited" | "process.reaped" | "process.lost" => Ok(Fact::ProcessEnded),
-        "job.due" => of(event, |said: OfTask<'_>| Fact::JobDue {
+        "job.defined" => Ok(Fact::JobDefined),
+        "job.changed" => Ok(Fact::JobChanged),
+        "job.removed" => Ok(Fact::JobRemoved),
+        "job.due" | "job.triggered" => of(event, |said: OfTask<'_>| Fact::JobDue {
             task: said.task.into(),
         }),
         "job.paused" => Ok(Fact::JobPaused),

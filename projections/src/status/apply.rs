@@ -309,6 +309,11 @@ impl Status {
     fn job(&mut self, header: &Header<'_>, event: &JobEvent) -> Applied {
         let name = subject(header)?;
         match event {
+            // What jobs there are is in a view of its own.
+            JobEvent::Defined(_)
+            | JobEvent::Changed(_)
+            | JobEvent::Removed(_)
+            | JobEvent::Triggered(_) => {}
             JobEvent::Due(_) => self.upkeep.jobs_due += 1,
             JobEvent::Skipped(_) => self.upkeep.jobs_skipped += 1,
             JobEvent::Paused(_) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{
-    Attempt, DeadReason, Exec, Payload, Priority, ProcessRegistered, TaskSubmitted, Terms,
+    Attempt, DeadReason, Payload, Priority, ProcessRegistered, TaskSubmitted, Terms,
 };
 use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::{Micros, Millis, Timestamp};
@@ -261,10 +261,11 @@ impl Task {
         self.payload.unpack()
     }
 
-    /// The command it runs.
-    pub fn exec(&self) -> Exec {
+    /// Whether the node does it itself: no process, and nothing to find again after the node.
+    pub fn is_builtin(&self) -> bool {
         match self.payload() {
-            Payload::Exec(exec) => exec,
+            Payload::Builtin(_) => true,
+            Payload::Exec(_) => false,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
-    CheckpointEvent, Event, Exec, Failure, JobEvent, LadderCause, LeaseEvent, LedgerEvent,
-    NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, SkipReason, StopCause, TaskEvent,
+    CheckpointEvent, Event, Exec, Failure, JobEvent, JobSpec, LadderCause, LeaseEvent, LedgerEvent,
+    NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, Schedule, SkipReason, StopCause,
+    TaskEvent,
 };
 
 use super::text::cut;
@@ -64,8 +65,7 @@ fn ledger(event: &LedgerEvent) -> String {
 fn task(event: &TaskEvent) -> String {
     match event {
         TaskEvent::Submitted(e) => {
-            let Payload::Exec(exec) = &e.payload;
-            format!("{}: {}", e.priority, command_line(exec))
+            format!("{}: {}", e.priority, payload_line(&e.payload))
         }
         TaskEvent::Started(e) => {
             let boost = if e.boost > 0 { ", boosted" } else { "" };
@@ -184,17 +184,42 @@ fn node(event: &NodeEvent) -> String {
 
 fn job(event: &JobEvent) -> String {
     match event {
+        JobEvent::Defined(e) => defined(&e.spec),
+        JobEvent::Changed(e) => defined(&e.spec),
+        JobEvent::Removed(_) => String::new(),
+        JobEvent::Triggered(e) => format!("by hand, task/{}", e.task),
         JobEvent::Due(e) => format!("due {}, task/{}", e.due_at, e.task),
         JobEvent::Skipped(e) => {
             let why = match e.reason {
                 SkipReason::Overlap => "the run before goes on",
                 SkipReason::Missed => "missed",
                 SkipReason::Paused => "paused",
+                SkipReason::Repeated => "run before, the clock was set back",
+                SkipReason::Refused => "its task is refused",
             };
-            format!("due {}: {why}", e.due_at)
+            match e.through {
+                Some(last) => format!("due {} to {last}: {why}", e.due_at),
+                None => format!("due {}: {why}", e.due_at),
+            }
         }
         JobEvent::Paused(e) => e.reason.clone().unwrap_or_default(),
         JobEvent::Resumed(_) => String::new(),
+    }
+}
+
+fn defined(spec: &JobSpec) -> String {
+    let what = payload_line(&spec.task.payload);
+    format!("{}, {}: {what}", schedule(&spec.schedule), spec.source)
+}
+
+/// When a job is due, as it is written in a configuration.
+pub(crate) fn schedule(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Every { every_ms } => format!("every {}", format_limit(*every_ms)),
+        Schedule::Cron {
+            expression,
+            time_zone,
+        } => format!("{expression} {time_zone}"),
     }
 }
 
@@ -206,8 +231,16 @@ fn checkpoint(event: &CheckpointEvent) -> String {
     }
 }
 
+/// What a task runs, in a line.
+pub(crate) fn payload_line(payload: &Payload) -> String {
+    match payload {
+        Payload::Exec(exec) => command_line(exec),
+        Payload::Builtin(builtin) => format!("(built in) {}", builtin.job.name()),
+    }
+}
+
 /// A command as one would type it: words that a shell would change stand in quotes.
-pub(crate) fn command_line(exec: &Exec) -> String {
+fn command_line(exec: &Exec) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=:,+@%^".contains(&b) || b >= 0x80;
     let words = exec.argv.iter().map(|word| {
         if !word.is_empty() && word.bytes().all(plain) {

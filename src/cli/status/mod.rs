@@ -11,6 +11,7 @@ use std::time::Duration;
 use ledger_core::clock;
 use ledger_core::ids::Seq;
 use ledger_core::time::Millis;
+use projections::jobs::Jobs;
 use projections::status::{Status as StatusView, TermState};
 use projections::tasks::Tasks;
 
@@ -22,8 +23,8 @@ use super::projections::snapshots;
 use super::source::Source;
 use super::tail::duration;
 use super::task::view::fold;
-use crate::api::disk_info;
 use crate::api::wire::Status;
+use crate::api::{disk_info, next_runs};
 use crate::config::Config;
 use crate::scheduler::held;
 
@@ -106,11 +107,13 @@ fn from_files(
     let tasks = fold::<Tasks>(source.reader(), at)?;
     let projections = snapshots(data_dir)?;
     let config = Config::load(data_dir, globals.config.as_deref())?;
+    let jobs = fold::<Jobs>(source.reader(), at)?;
     Ok(Status {
         node: None,
         report,
         queues: held::waits(tasks.state(), &config.policy(), now),
         projections,
+        jobs: next_runs(jobs.state()),
         disk: disk_info(data_dir, config.disk.warn_below),
     })
 }

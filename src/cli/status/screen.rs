@@ -7,6 +7,7 @@ use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
 
 use super::term_is_open;
 use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
+use crate::cli::job::until;
 use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
@@ -28,6 +29,7 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     lines.extend(queues(out, status));
     lines.push(String::new());
     lines.extend(backups(out, report));
+    lines.extend(jobs(out, status));
     lines.extend(projections(
         out,
         &status.projections,
@@ -71,6 +73,33 @@ fn backups(out: &Out, report: &StatusReport) -> Option<String> {
         count_of(behind, "event")
     );
     Some(field(out, "backup", &text))
+}
+
+/// What is due next, as far as a line reaches.
+fn jobs(out: &Out, status: &Status) -> Option<String> {
+    /// Columns for what is named; how many more there are comes behind.
+    const ROOM: usize = 60;
+    let mut line = String::new();
+    let mut shown = 0;
+    for run in &status.jobs {
+        let next = match until(run.due, status.report.now) {
+            due if due == "now" => format!("{} now", run.job),
+            due => format!("{} in {due}", run.job),
+        };
+        if shown > 0 && line.chars().count() + 2 + next.chars().count() > ROOM {
+            break;
+        }
+        if shown > 0 {
+            line.push_str(", ");
+        }
+        line.push_str(&next);
+        shown += 1;
+    }
+    match status.jobs.len() - shown {
+        0 => {}
+        more => line.push_str(&format!(", {more} more")),
+    }
+    (shown > 0).then(|| field(out, "jobs", &line))
 }
 
 fn field(out: &Out, name: &str, value: &str) -> String {

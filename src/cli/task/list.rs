@@ -1,7 +1,7 @@
 //! `ledger task list`.
 
 use ledger_core::clock;
-use ledger_core::event::{Payload, Priority};
+use ledger_core::event::Priority;
 use projections::tasks::{StateName, TaskView, Tasks};
 
 use super::view::{fold, held_by, paint_state, policy};
@@ -10,7 +10,7 @@ use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
-use crate::cli::output::event::command_line;
+use crate::cli::output::event::payload_line;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::text::cut_middle;
 use crate::cli::output::{Buffering, Paging};
@@ -96,7 +96,6 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn row(view: &TaskView, id_width: usize) -> Vec<String> {
-    let Payload::Exec(exec) = &view.payload;
     let dash = || "-".to_owned();
     vec![
         cut_middle(&view.task_id, id_width),
@@ -107,8 +106,12 @@ fn row(view: &TaskView, id_width: usize) -> Vec<String> {
         view.runtime_us.map_or_else(dash, format_duration),
         view.exit_code.map_or_else(dash, |code| code.to_string()),
         match &view.held {
-            Some(held) => format!("({}) {}", held_by(held), escape(&command_line(exec))),
-            None => escape(&command_line(exec)).into_owned(),
+            Some(held) => format!(
+                "({}) {}",
+                held_by(held),
+                escape(&payload_line(&view.payload))
+            ),
+            None => escape(&payload_line(&view.payload)).into_owned(),
         },
     ]
 }

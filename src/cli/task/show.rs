@@ -9,7 +9,7 @@ use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
-use crate::cli::output::event::{command_line, signal_name};
+use crate::cli::output::event::{payload_line, signal_name};
 use crate::cli::output::{Buffering, Out, Paging};
 use crate::cli::source::Source;
 use crate::units::{format_duration, format_limit, format_size};
@@ -41,18 +41,19 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn lines(out: &Out, view: &TaskView) -> Vec<String> {
-    let Payload::Exec(exec) = &view.payload;
     let state = paint_state(out.paint, view.state.as_str());
     let mut lines = vec![format!("task {} {state}", out.paint.strong(&view.task_id))];
     let mut field = |name: &str, value: String| lines.push(format!("    {name:<12} {value}"));
-    field("command", escape(&command_line(exec)).into_owned());
-    if let Some(cwd) = &exec.cwd {
-        field("directory", escape(cwd).into_owned());
-    }
-    if !exec.env.is_empty() {
-        // Names alone: values may be long, and are in --json.
-        let names: Vec<_> = exec.env.keys().map(String::as_str).collect();
-        field("variables", escape(&names.join(" ")).into_owned());
+    field("command", escape(&payload_line(&view.payload)).into_owned());
+    if let Payload::Exec(exec) = &view.payload {
+        if let Some(cwd) = &exec.cwd {
+            field("directory", escape(cwd).into_owned());
+        }
+        if !exec.env.is_empty() {
+            // Names alone: values may be long, and are in --json.
+            let names: Vec<_> = exec.env.keys().map(String::as_str).collect();
+            field("variables", escape(&names.join(" ")).into_owned());
+        }
     }
     let queue = match view.position {
         Some(position) => format!("{}, {position} before it", view.priority),

@@ -2,7 +2,7 @@
 //! the disk like everything else.
 
 use ledger_core::envelope::Origin;
-use ledger_core::event::{Event, LedgerEvent, LedgerResumed, TaskSubmitted};
+use ledger_core::event::{Event, LedgerEvent, LedgerResumed, Priority, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
 
 use super::{Core, Stage, ledger_subject};
@@ -51,6 +51,10 @@ impl Core {
                 let decided = scheduler::steer::resume(self.tasks(), queue, reason);
                 self.news(now, &origin, decided)
             }
+            Command::DefineJobs { jobs } => self.define_jobs(now, &origin, &jobs),
+            Command::TriggerJob { job } => self.trigger_job(now, &origin, &job),
+            Command::PauseJob { job, reason } => self.pause_job(now, &origin, &job, reason),
+            Command::ResumeJob { job } => self.resume_job(now, &origin, &job),
             Command::Append {
                 events,
                 key,
@@ -116,21 +120,26 @@ impl Core {
         let at = self.decided_at(now);
         let decided = scheduler::decide::submit(self.tasks(), &task_id, task, at)?;
         let recorded = self.record(now, origin, key.as_ref(), vec![decided.into()])?;
+        Ok(self.submitted(recorded, task_id, queue))
+    }
+
+    /// The answer to who submitted a task, by what came of recording it.
+    pub(super) fn submitted(&self, recorded: Reply, task_id: Id, queue: Priority) -> Reply {
+        let Reply::Recorded(head) = recorded else {
+            return recorded;
+        };
         let task = self.tasks().get(&task_id);
         let position = task.and_then(|task| self.tasks().position(task));
         let position = position.unwrap_or(self.tasks().queued_count(queue).saturating_sub(1));
-        match recorded {
-            Reply::Recorded(head) => Ok(Reply::Submitted {
-                task_id,
-                queue,
-                position,
-                head,
-            }),
-            other => Ok(other),
+        Reply::Submitted {
+            task_id,
+            queue,
+            position,
+            head,
         }
     }
 
-    fn cancel(
+    pub(super) fn cancel(
         &mut self,
         now: Now,
         origin: Origin,

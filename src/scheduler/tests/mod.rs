@@ -161,6 +161,13 @@ fn exec(argv: &[&str]) -> Exec {
     }
 }
 
+fn command_of(task: &mut TaskSubmitted) -> &mut Exec {
+    match &mut task.payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(builtin) => panic!("not a command: {builtin:?}"),
+    }
+}
+
 fn submission(priority: Priority) -> TaskSubmitted {
     TaskSubmitted {
         priority,
@@ -214,7 +221,7 @@ fn submissions_that_no_one_could_run_are_refused() {
     };
     let with = |change: &dyn Fn(&mut Exec)| {
         refused(&|task| {
-            let Payload::Exec(exec) = &mut task.payload;
+            let exec = command_of(task);
             change(exec);
         })
     };
@@ -251,7 +258,7 @@ fn submissions_that_no_one_could_run_are_refused() {
 #[test]
 fn the_edges_of_what_is_allowed_are_allowed() {
     let mut task = submission(Priority::Background);
-    let Payload::Exec(exec) = &mut task.payload;
+    let exec = command_of(&mut task);
     exec.argv.resize(MAX_ARGS, String::new());
     exec.cwd = Some("/".into());
     (task.max_runtime_ms, task.grace_ms) = (MAX_RUNTIME, MAX_GRACE);

@@ -56,7 +56,7 @@ fn counted(events: &[Recorded]) -> BTreeMap<&'static str, (u64, u64)> {
             ),
         ),
         ("job", {
-            let due = count(&["job.due"]);
+            let due = count(&["job.due", "job.triggered"]);
             let (resumed, open) = lives(&["job.paused"], &["job.resumed"]);
             (due + resumed, open)
         }),
