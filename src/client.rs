@@ -19,16 +19,19 @@ use std::time::Duration;
 
 use hyper::Method;
 use ledger_core::blobs::{BlobRef, MediaType};
+use ledger_core::event::Priority;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Id, Seq};
+use projections::jobs::JobView;
 use projections::tasks::TaskView;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::wire::{
     ApiError, AppendRequest, CancelRequest, CollectReport, CollectRequest, ErrorCode, GrowthProof,
-    HeadInfo, MAX_BODY, NoteRequest, OutputQuery, ProjectionInfo, Receipt, ResumeRequest,
-    SignedHead, Status, Stream, SubmitReceipt, SubmitRequest, TaskQuery, WrittenProof,
+    HeadInfo, JobList, MAX_BODY, NoteRequest, OutputQuery, PauseRequest, PriorityRequest,
+    ProjectionInfo, QueueRequest, Receipt, ResumeRequest, SignedHead, Status, Stream,
+    SubmitReceipt, SubmitRequest, TaskQuery, TaskReport, WrittenProof,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -232,6 +235,105 @@ impl Client {
         self.post(
             &format!("/v1/tasks/{id}/retry"),
             &serde_json::Map::new(),
+            Patience::Short,
+        )
+        .await
+    }
+
+    /// Moves a queued task to another queue.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn set_priority(
+        &self,
+        id: &Id,
+        request: &PriorityRequest,
+    ) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/tasks/{id}/priority");
+        self.post(&path, request, Patience::Short).await
+    }
+
+    /// Says something of a running attempt, as that attempt.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn report(&self, id: &Id, report: &TaskReport) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/tasks/{id}/report");
+        self.post(&path, report, Patience::Short).await
+    }
+
+    /// Holds a queue: nothing more is started from it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn pause_queue(
+        &self,
+        queue: Priority,
+        request: &QueueRequest,
+    ) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/queues/{}/pause", queue.name());
+        self.post(&path, request, Patience::Short).await
+    }
+
+    /// Serves a queue again.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn resume_queue(
+        &self,
+        queue: Priority,
+        request: &QueueRequest,
+    ) -> Result<Receipt, ApiError> {
+        let path = format!("/v1/queues/{}/resume", queue.name());
+        self.post(&path, request, Patience::Short).await
+    }
+
+    /// Every job, now or as of a position.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn jobs(&self, at: Option<Seq>) -> Result<JobList, ApiError> {
+        self.get("/v1/jobs", &[("at", at.map(|seq| seq.to_string()))])
+            .await
+    }
+
+    /// One job with its latest runs, now or as of a position.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there was never one of this name.
+    pub async fn job(&self, name: &Id, at: Option<Seq>) -> Result<JobView, ApiError> {
+        let at = at.map(|seq| seq.to_string());
+        self.get(&format!("/v1/jobs/{name}"), &[("at", at)]).await
+    }
+
+    /// Submits a run of a job now.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is no such job.
+    pub async fn run_job(&self, name: &Id) -> Result<SubmitReceipt, ApiError> {
+        let nothing = serde_json::Map::new();
+        self.post(&format!("/v1/jobs/{name}/run"), &nothing, Patience::Short)
+            .await
+    }
+
+    /// Stops a job from being submitted when due.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is no such job.
+    pub async fn pause_job(&self, name: &Id, request: &PauseRequest) -> Result<Receipt, ApiError> {
+        self.post(&format!("/v1/jobs/{name}/pause"), request, Patience::Short)
+            .await
+    }
+
+    /// Lets a job be submitted again when due.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if there is no such job.
+    pub async fn resume_job(&self, name: &Id) -> Result<Receipt, ApiError> {
+        let nothing = serde_json::Map::new();
+        self.post(
+            &format!("/v1/jobs/{name}/resume"),
+            &nothing,
             Patience::Short,
         )
         .await

@@ -3,6 +3,9 @@
 //! A key that does not exist is an error that names the nearest one and its line: a setting that
 //! is silently ignored is worse than none. The same goes for a value of the wrong type or range.
 
+mod scheduler;
+
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,12 @@ use ledger_core::time::Millis;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::scheduler::SchedulerConfig;
 use crate::units::{parse_duration, parse_size};
+
+pub mod jobs;
+
+pub use jobs::JobsConfig;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "ledger.toml";
@@ -27,6 +35,10 @@ pub struct Config {
     pub node: NodeConfig,
     /// `[scheduler]`.
     pub scheduler: SchedulerConfig,
+    /// `[rate.NAME]`: rate keys that are limited.
+    pub rates: scheduler::Rates,
+    /// `[concurrency.NAME]`: how many tasks of a concurrency key run at once.
+    pub concurrency: scheduler::Concurrency,
     /// `[tasks]`.
     pub tasks: TasksConfig,
     /// `[api]`.
@@ -37,6 +49,8 @@ pub struct Config {
     pub disk: DiskConfig,
     /// `[blobs]`.
     pub blobs: BlobsConfig,
+    /// `[jobs]` and `[[job]]`.
+    pub jobs: JobsConfig,
 }
 
 /// `[backup]`: backups by the clock, and how long they are kept.
@@ -86,14 +100,6 @@ impl BackupConfig {
 pub struct NodeConfig {
     /// `name`: tells nodes of one ledger apart; its socket is `run/NAME.sock`. Default `primary`.
     pub name: Id,
-}
-
-/// `[scheduler]`: how much runs at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchedulerConfig {
-    /// `max_running`: attempts that run at once, 1 to [`MAX_RUNNING`]. Default: twice the number
-    /// of cores, at least 4.
-    pub max_running: u32,
 }
 
 /// Most attempts that may be allowed to run at once.
@@ -165,16 +171,6 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             name: Id::new("primary").expect("a literal id that follows the rule"),
-        }
-    }
-}
-
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let max_running = u32::try_from(cores.saturating_mul(2)).unwrap_or(MAX_RUNNING);
-        Self {
-            max_running: max_running.clamp(4, MAX_RUNNING),
         }
     }
 }
@@ -305,24 +301,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Fault`] with the line and what is wrong there.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        Self::from_toml(text).map_err(|Located { at, fault }| ConfigError::Fault {
-            path: path.to_path_buf(),
-            line: 1 + text.bytes().take(at).filter(|b| *b == b'\n').count(),
-            fault,
-        })
+        Self::from_toml(text).map_err(|fault| located(text, path, fault))
     }
 
     fn from_toml(text: &str) -> Result<Self, Located> {
-        let table = DeTable::parse(text).map_err(|e| Located {
-            at: e.span().map_or(0, |span| span.start),
-            fault: Fault::Syntax(e.message().to_owned()),
-        })?;
+        let table = toml_table(text)?;
         let mut config = Self::default();
         for (name, value) in table.get_ref() {
+            // Jobs go by what holds for tasks, so they are read last.
+            if matches!(name.get_ref().as_ref(), "jobs" | "job") {
+                continue;
+            }
+            let known = || SECTIONS.iter().map(|s| s.name).chain(["jobs", "job"]);
             let section = SECTIONS
                 .iter()
                 .find(|section| section.name == name.get_ref().as_ref())
-                .ok_or_else(|| unknown("section", name, SECTIONS.iter().map(|s| s.name)))?;
+                .ok_or_else(|| unknown("section", name, known()))?;
             let DeValue::Table(keys) = value.get_ref() else {
                 let problem = format!(
                     "is a section; write [{}] on a line of its own",
@@ -331,6 +325,18 @@ impl Config {
                 return Err(Located::value(value.span(), section.name, problem));
             };
             for (key, value) in keys {
+                match (section.tables, value.get_ref()) {
+                    (Some(set), DeValue::Table(table)) => {
+                        set(&mut config, key, table)?;
+                        continue;
+                    }
+                    (Some(_), _) if section.keys.is_empty() => {
+                        let path = format!("{}.{}", section.name, key.get_ref());
+                        let problem = format!("is a table; write [{path}] on a line of its own");
+                        return Err(Located::value(value.span(), &path, problem));
+                    }
+                    (Some(_) | None, _) => {}
+                }
                 let (full, set) = section
                     .keys
                     .iter()
@@ -341,12 +347,28 @@ impl Config {
                 })?;
             }
         }
+        config.jobs = jobs::read(table.get_ref(), &config.tasks)?;
         Ok(config)
     }
 }
 
+fn toml_table(text: &str) -> Result<Spanned<DeTable<'_>>, Located> {
+    DeTable::parse(text).map_err(|e| Located {
+        at: e.span().map_or(0, |span| span.start),
+        fault: Fault::Syntax(e.message().to_owned()),
+    })
+}
+
+fn located(text: &str, path: &Path, Located { at, fault }: Located) -> ConfigError {
+    ConfigError::Fault {
+        path: path.to_path_buf(),
+        line: 1 + text.bytes().take(at).filter(|b| *b == b'\n').count(),
+        fault,
+    }
+}
+
 /// Reads a file of at most [`MAX_FILE`] bytes.
-fn read_limited(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read_limited(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let mut file = std::fs::File::open(path)?.take(MAX_FILE + 1);
     file.read_to_string(&mut text)?;
@@ -377,7 +399,7 @@ impl Located {
 
 fn unknown<'n>(
     what: &'static str,
-    found: &Spanned<std::borrow::Cow<'_, str>>,
+    found: &Spanned<Cow<'_, str>>,
     known: impl Iterator<Item = &'n str>,
 ) -> Located {
     let name = found.get_ref().as_ref();
@@ -403,26 +425,51 @@ pub fn nearest<'n>(found: &str, known: impl Iterator<Item = &'n str>) -> Option<
 
 type Setter = fn(&mut Config, &DeValue<'_>) -> Result<(), String>;
 
+/// Sets what a table of a section says, whose name is given.
+type TableSetter = fn(&mut Config, &Spanned<Cow<'_, str>>, &DeTable<'_>) -> Result<(), Located>;
+
 struct Section {
     name: &'static str,
     keys: &'static [(&'static str, Setter)],
+    /// Tables below it, if it has any.
+    tables: Option<TableSetter>,
 }
 
 /// Every section and key there is: what is not here is refused.
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 9] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
             c.node.name = Id::new(text(v)?).map_err(|e| format!("is not a name: {e}"))?;
             Ok(())
         })],
+        tables: None,
     },
     Section {
         name: "scheduler",
-        keys: &[("max_running", |c, v| {
-            c.scheduler.max_running = whole(v, 1, MAX_RUNNING)?;
-            Ok(())
-        })],
+        keys: &[
+            ("max_running", |c, v| {
+                c.scheduler.max_running = whole(v, 1, MAX_RUNNING)?;
+                Ok(())
+            }),
+            ("backoff_base", |c, v| {
+                duration(v).map(|d| c.scheduler.backoff_base = d)
+            }),
+            ("backoff_cap", |c, v| {
+                duration(v).map(|d| c.scheduler.backoff_cap = d)
+            }),
+        ],
+        tables: Some(scheduler::queue),
+    },
+    Section {
+        name: "rate",
+        keys: &[],
+        tables: Some(scheduler::rate),
+    },
+    Section {
+        name: "concurrency",
+        keys: &[],
+        tables: Some(scheduler::concurrency),
     },
     Section {
         name: "tasks",
@@ -435,6 +482,7 @@ const SECTIONS: [Section; 7] = [
                 size(v).map(|s| c.tasks.output_limit = s)
             }),
         ],
+        tables: None,
     },
     Section {
         name: "api",
@@ -450,6 +498,7 @@ const SECTIONS: [Section; 7] = [
                 Ok(())
             }),
         ],
+        tables: None,
     },
     Section {
         name: "backup",
@@ -476,6 +525,7 @@ const SECTIONS: [Section; 7] = [
                 size(v).map(|s| c.backup.max_size = Some(s))
             }),
         ],
+        tables: None,
     },
     Section {
         name: "disk",
@@ -489,6 +539,7 @@ const SECTIONS: [Section; 7] = [
             }),
             ("warn_below", |c, v| size(v).map(|s| c.disk.warn_below = s)),
         ],
+        tables: None,
     },
     Section {
         name: "blobs",
@@ -499,6 +550,7 @@ const SECTIONS: [Section; 7] = [
             }),
             ("grace", |c, v| duration(v).map(|d| c.blobs.grace = d)),
         ],
+        tables: None,
     },
 ];
 

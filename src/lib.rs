@@ -1,6 +1,6 @@
 //! Opsledger: what acts and what faces people.
 //!
-//! Domains ([`scheduler`], [`lease`], [`audit`]) decide and never import each other; they meet in
+//! Domains ([`scheduler`], [`jobs`], [`lease`], [`audit`]) decide and never import each other; they meet in
 //! events. [`node`] wires them, [`api`] and the command line translate.
 
 pub mod api;
@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod decided;
 pub mod docs;
+pub mod jobs;
 pub mod keys;
 pub mod lease;
 pub mod node;

@@ -80,7 +80,10 @@ pub fn json(json: &str) -> Cow<'_, str> {
 
 /// Where a payload holds a secret, if it does: names the field, never the value.
 pub fn secret_in_payload(payload: &Payload) -> Option<String> {
-    let Payload::Exec(exec) = payload;
+    let exec = match payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(_) => return None,
+    };
     let found = |text: &str| ANY.is_match(text);
     if let Some(i) = exec.argv.iter().position(|arg| found(arg)) {
         return Some(format!("argument {i}"));

@@ -253,6 +253,7 @@ fn submitted() -> [TaskEvent; 3] {
             payload: Payload::Exec(exec),
             max_runtime_ms: Millis(60_000),
             grace_ms: Millis(5_000),
+            terms: None,
         })
     };
     [
@@ -262,27 +263,7 @@ fn submitted() -> [TaskEvent; 3] {
     ]
 }
 
-fn attempted() -> Outcome<[TaskEvent; 16]> {
-    let (attempt, runtime_us) = (Attempt(1), Micros(1_500_000));
-    let fail = |failure| {
-        TaskEvent::Failed(TaskFailed {
-            attempt,
-            failure,
-            runtime_us,
-            outputs: outputs(),
-        })
-    };
-    let dead = |reason| {
-        TaskEvent::Dead(TaskDead {
-            reason,
-            attempts: 3,
-        })
-    };
-    let spawn = Failure::Spawn {
-        step: "exec".into(),
-        errno: 2,
-        message: "No such file or directory".into(),
-    };
+fn cancelled(attempt: Attempt, runtime_us: Micros) -> [TaskCancelled; 2] {
     let cancelled = TaskCancelled {
         attempt: Some(attempt),
         reason: Some("not needed".into()),
@@ -295,12 +276,41 @@ fn attempted() -> Outcome<[TaskEvent; 16]> {
         runtime_us: None,
         outputs: None,
     };
+    [cancelled, never_ran]
+}
+
+fn attempted() -> Outcome<[TaskEvent; 16]> {
+    let (attempt, runtime_us) = (Attempt(1), Micros(1_500_000));
+    let fail = |failure| {
+        TaskEvent::Failed(TaskFailed {
+            attempt,
+            failure,
+            runtime_us,
+            outputs: outputs(),
+            demoted_to: None,
+        })
+    };
+    let dead = |reason| {
+        TaskEvent::Dead(TaskDead {
+            reason,
+            attempts: 3,
+            dependency: None,
+        })
+    };
+    let spawn = Failure::Spawn {
+        step: "exec".into(),
+        errno: 2,
+        message: "No such file or directory".into(),
+    };
+    let [cancelled, never_ran] = cancelled(attempt, runtime_us);
     Ok([
         TaskEvent::Started(TaskStarted {
             attempt,
             queue: Priority::Interactive,
             node: Id::new("alpha")?,
             waited_us: Micros(731),
+            boost: 0,
+            rate: None,
         }),
         TaskEvent::Completed(TaskCompleted {
             attempt,
@@ -315,6 +325,7 @@ fn attempted() -> Outcome<[TaskEvent; 16]> {
             max_runtime_ms: Millis(60_000),
             runtime_us: Micros(60_000_321),
             outputs: outputs(),
+            demoted_to: None,
         }),
         TaskEvent::Lost(TaskLost {
             attempt,
@@ -323,6 +334,7 @@ fn attempted() -> Outcome<[TaskEvent; 16]> {
         TaskEvent::Requeued(TaskRequeued {
             attempt: attempt.next(),
             lost: 1,
+            backoff: None,
         }),
         TaskEvent::CancelRequested(TaskCancelRequested {
             attempt,
@@ -401,7 +413,13 @@ fn processes() -> Outcome<Vec<Draft>> {
 fn jobs_and_checkpoints() -> Outcome<Vec<Draft>> {
     let (job, checkpoint) = ("job/nightly", "checkpoint/auto-1");
     let due_at = Timestamp(BEGUN);
-    let skip = |reason| JobEvent::Skipped(JobSkipped { due_at, reason });
+    let skip = |reason| {
+        JobEvent::Skipped(JobSkipped {
+            due_at,
+            reason,
+            through: None,
+        })
+    };
     let due = JobDue {
         due_at,
         task: Id::new("nightly-20260101T000000")?,
@@ -427,7 +445,7 @@ fn jobs_and_checkpoints() -> Outcome<Vec<Draft>> {
             job,
         )?,
         ours(JobEvent::Paused(JobPaused { reason: None }), job)?,
-        ours(JobEvent::Resumed(JobResumed {}), job)?,
+        ours(JobEvent::Resumed(JobResumed { from: None }), job)?,
         ours(CheckpointEvent::Created(created), checkpoint)?,
         ours(CheckpointEvent::Rejected(rejected), checkpoint)?,
         ours(CheckpointEvent::Pruned(CheckpointPruned {}), checkpoint)?,

@@ -13,7 +13,9 @@ use std::ops::ControlFlow;
 
 use common::{JsonEvent, encode_again, repo};
 use ledger_core::chain::{BatchBuilder, ChainKey};
-use ledger_core::event::{APP_PREFIX, Event};
+use ledger_core::codec::decode;
+use ledger_core::event::{APP_PREFIX, Event, JobEvent};
+use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::durable::{DurableStore, OfflineReader};
 use ledger_core::store::redb::{HEAD_FILE, STORE_FILE};
@@ -73,9 +75,10 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
         }
         assert!(!h.kind.starts_with(APP_PREFIX) || h.family() == "app");
     }
-    // Those that came with exports and backups are golden there.
-    let later = fs::read_to_string(repo("fixtures/v1/portable/export.jsonl")).unwrap();
-    for line in later.lines() {
+    // Those that came later are golden there.
+    let later = ["portable/export.jsonl", SCHEDULER, "jobs.jsonl"]
+        .map(|file| fs::read_to_string(repo("fixtures/v1").join(file)).unwrap());
+    for line in later.iter().flat_map(|text| text.lines()) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         kinds.extend(line["kind"].as_str().map(str::to_owned));
     }
@@ -85,6 +88,27 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
     assert!(missing.is_empty(), "no golden event of {missing:?}");
     assert!(unknown > 0 && known_later > 0 && apps > 1);
     assert!(fields.iter().all(|seen| seen.len() == 2), "{fields:?}");
+}
+
+/// The scheduler's later kinds, and the later fields of its earlier ones.
+const SCHEDULER: &str = "scheduler.jsonl";
+
+#[test]
+fn the_schedulers_later_events_are_read_and_written_again() {
+    let text = fs::read_to_string(repo("fixtures/v1").join(SCHEDULER)).unwrap();
+    let key = ChainKey::new(ledger_id());
+    let mut head = Hash::ZERO;
+    for line in text.lines() {
+        let read: JsonEvent = serde_json::from_str(line).unwrap();
+        assert_eq!(read.prev_hash, head);
+        head = read.hash;
+        let (prev, bytes) = (read.prev_hash, read.encode());
+        assert_eq!(key.hash(&prev, &bytes), head);
+        let event = decode(&bytes).unwrap();
+        let (kind, data) = Event::decode(&event).unwrap().kind_and_data().unwrap();
+        assert_eq!((kind, data.as_str()), (event.header.kind, event.data));
+        assert_eq!(encode_again(&event), bytes);
+    }
 }
 
 #[test]
@@ -115,6 +139,29 @@ fn blocks_and_json_lines_say_the_same_in_the_same_bytes() {
         }
     }
     assert!(lines.next().is_none());
+}
+
+#[test]
+fn the_events_of_jobs_are_written_byte_for_byte_again() {
+    let lines = fs::read_to_string(repo("fixtures/v1/jobs.jsonl")).unwrap();
+    let (mut prev, mut kinds) = (Hash::ZERO, BTreeSet::new());
+    for line in lines.lines() {
+        let read: JsonEvent = serde_json::from_str(line).unwrap();
+        let (told_prev, told) = (read.prev_hash, read.hash);
+        assert_eq!(told_prev, prev);
+        let bytes = read.encode();
+        let event = decode(&bytes).unwrap();
+        let id = "01987654-3210-7abc-8def-0123456789ad".parse().unwrap();
+        let hash = ChainKey::new(id).hash(&prev, &bytes);
+        assert_eq!(hash, told);
+        let (kind, data) = Event::decode(&event).unwrap().kind_and_data().unwrap();
+        assert_eq!((kind, &*data), (event.header.kind, event.data));
+        kinds.insert(kind);
+        prev = hash;
+    }
+    for kind in JobEvent::KINDS {
+        assert!(kinds.contains(kind), "no golden event of {kind}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::framework::{
     DecodedBlock, Fold, Position, Projection, View, catch_up, hash_at, rebuild, unwatched,
 };
 use crate::idempotency::Idempotency;
+use crate::jobs::Jobs;
 use crate::leases::Leases;
 use crate::standing::Standing;
 use crate::status::Status;
@@ -86,6 +87,7 @@ proptest! {
         check_all_ways::<Status>(&history, cut);
         check_all_ways::<Tasks>(&history, cut);
         check_all_ways::<Idempotency>(&history, cut);
+        check_all_ways::<Jobs>(&history, cut);
         check_all_ways::<Leases>(&history, cut);
         check_all_ways::<Standing>(&history, cut);
         check_all_ways::<Subjects>(&history, cut);

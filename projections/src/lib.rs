@@ -5,6 +5,7 @@
 
 pub mod framework;
 pub mod idempotency;
+pub mod jobs;
 pub mod leases;
 pub mod lives;
 pub mod standing;

@@ -5,6 +5,8 @@
 //! projection, for models to recount.
 
 mod ending;
+mod jobs;
+mod steering;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -63,7 +65,11 @@ pub struct History {
     dead: VecDeque<(Id, u32)>,
     lost: BTreeMap<Id, u32>,
     priorities: BTreeMap<Id, Priority>,
+    /// Tasks that expire, and are tried more than once.
+    patient: BTreeSet<Id>,
+    queues_paused: BTreeSet<Priority>,
     paused: BTreeSet<String>,
+    defined: BTreeSet<String>,
     checkpoint: Option<Entity>,
     drawn: u64,
 }
@@ -104,7 +110,10 @@ impl History {
             dead: VecDeque::new(),
             lost: BTreeMap::new(),
             priorities: BTreeMap::new(),
+            patient: BTreeSet::new(),
+            queues_paused: BTreeSet::new(),
             paused: BTreeSet::new(),
+            defined: BTreeSet::new(),
             checkpoint: None,
             drawn: 0,
         };
@@ -259,13 +268,10 @@ impl History {
         self.append_raw(vec![submitted]);
     }
 
-    /// The submission of a new task, which waits from here on.
-    fn submission(&mut self, pick: u32) -> Raw {
-        self.drawn += 1;
-        let name = id(&format!("t{}", self.drawn));
-        let priority = Priority::ALL[pick as usize % 3];
-        let submitted = TaskEvent::Submitted(TaskSubmitted {
-            priority,
+    /// Some task.
+    fn template(pick: u32) -> TaskSubmitted {
+        TaskSubmitted {
+            priority: Priority::ALL[pick as usize % 3],
             payload: Payload::Exec(Exec {
                 argv: vec!["echo".into(), format!("\"{pick}\"\n")],
                 env: BTreeMap::from([("A".into(), "b".into())]),
@@ -274,35 +280,32 @@ impl History {
             }),
             max_runtime_ms: Millis(30_000),
             grace_ms: Millis(5_000),
+            terms: None,
+        }
+    }
+
+    /// The submission of a new task, which waits from here on.
+    fn submission(&mut self, pick: u32) -> Raw {
+        self.drawn += 1;
+        let name = id(&format!("t{}", self.drawn));
+        let mut task = Self::template(pick);
+        task.terms = pick.is_multiple_of(5).then(|| {
+            self.patient.insert(name.clone());
+            Box::new(Terms {
+                max_attempts: 3,
+                expires_at: Some(self.now.plus(Millis(60_000))),
+                rate_key: Some(id("provider")),
+                ..Terms::default()
+            })
         });
+        let priority = task.priority;
+        let submitted = TaskEvent::Submitted(task);
         let (kind, data) = (submitted.kind().to_owned(), submitted.to_json());
         let key = pick.is_multiple_of(2).then(|| id(&format!("key-{name}")));
         let subject = entity("task", &name);
         self.priorities.insert(name.clone(), priority);
         self.queued.push_back((name, 1));
         (kind, 1, subject, data, key)
-    }
-
-    /// A run of a job is due, and submitted with that.
-    fn due(&mut self, job: Entity, pick: u32) {
-        let submitted = self.submission(pick);
-        let due = JobEvent::Due(JobDue {
-            due_at: self.now,
-            task: id(submitted.2.id()),
-        });
-        let due = (due.kind().to_owned(), 1, job, due.to_json(), None);
-        self.append_raw(vec![due, submitted]);
-    }
-
-    /// Pauses a job, or resumes it if it is paused.
-    fn pause(&mut self, job: Entity) {
-        let event = if self.paused.remove(job.id()) {
-            JobEvent::Resumed(JobResumed {})
-        } else {
-            self.paused.insert(job.id().to_owned());
-            JobEvent::Paused(JobPaused { reason: None })
-        };
-        self.append(vec![(job, event.into())]);
     }
 
     /// Makes a checkpoint, or prunes the last one if there is one.
@@ -333,6 +336,8 @@ impl History {
             queue: self.priorities[&name],
             node: id("a"),
             waited_us: Micros(self.drawn * 977 % 5_000_000),
+            boost: 0,
+            rate: None,
         });
         self.append(vec![(entity("task", &name), started.into())]);
         let open = Open {
@@ -390,15 +395,38 @@ impl History {
         if let Some(process) = &open.process {
             events.push((process.clone(), ending.process(&open).into()));
         }
-        events.push((task.clone(), ending.task(attempt, runtime_us).into()));
+        let queue = self.priorities[&name];
+        let demoted_to = (pick.is_multiple_of(3) && queue == Priority::Interactive)
+            .then_some(Priority::Standard);
+        if matches!(ending, Ending::Failed | Ending::TimedOut) {
+            self.priorities
+                .insert(name.clone(), demoted_to.unwrap_or(queue));
+        }
+        let closing = ending.task(attempt, runtime_us, demoted_to);
+        events.push((task.clone(), closing.into()));
         let dead = match ending {
             Ending::Completed | Ending::Cancelled => None,
+            Ending::Failed if self.patient.contains(&name) && pick.is_multiple_of(2) => {
+                let delay_ms = Millis(u64::from(pick % 1000));
+                let requeued = TaskRequeued {
+                    attempt: attempt.next(),
+                    lost,
+                    backoff: Some(Backoff {
+                        delay_ms,
+                        until: self.now.plus(delay_ms),
+                    }),
+                };
+                events.push((task.clone(), TaskEvent::Requeued(requeued).into()));
+                self.queued.push_back((name.clone(), attempt.0 + 1));
+                None
+            }
             Ending::Failed => Some(DeadReason::Failed),
             Ending::TimedOut => Some(DeadReason::TimedOut),
             Ending::Lost if lost <= 3 => {
                 let requeued = TaskRequeued {
                     attempt: attempt.next(),
                     lost,
+                    backoff: None,
                 };
                 events.push((task.clone(), TaskEvent::Requeued(requeued).into()));
                 self.queued.push_back((name.clone(), attempt.0 + 1));
@@ -410,6 +438,7 @@ impl History {
             let event = TaskEvent::Dead(TaskDead {
                 reason,
                 attempts: attempt.0,
+                dependency: None,
             });
             events.push((task, event.into()));
             self.dead.push_back((name, attempt.0));
@@ -462,7 +491,11 @@ impl History {
 
     fn other(&mut self, pick: u32) {
         let job = entity("job", &format!("j{}", pick % 3));
-        match pick % 6 {
+        match pick % 12 {
+            6 => self.pause_queue(pick),
+            7 => self.reprioritize(pick),
+            8 => self.throttle(pick),
+            9 => self.expire(),
             0 => self.lead(),
             1 => self.append(vec![
                 (entity("app", "x"), Event::App),

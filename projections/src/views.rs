@@ -4,12 +4,14 @@
 //! not here. Adding a view is adding a line to [`all`].
 
 use crate::framework::{Fold, Position, View, ViewWorker};
+use crate::jobs::Jobs;
 use crate::status::Status;
 use crate::tasks::Tasks;
 
 /// Every view, before the first event, sorted by name.
 pub fn all() -> Vec<Box<dyn View>> {
     vec![
+        Box::<Fold<Jobs>>::default(),
         Box::<Fold<Status>>::default(),
         Box::<Fold<Tasks>>::default(),
     ]
@@ -25,6 +27,12 @@ impl ViewWorker {
     /// without them. They stand still while `read` runs: be brief.
     pub fn with_tasks<R>(&self, read: impl FnOnce(&Tasks, Position) -> R) -> Option<R> {
         self.with::<Tasks, R>(|fold| read(fold.state(), fold.position()))
+    }
+
+    /// Reads the jobs and the position that they stand at; `None` if the worker was started
+    /// without them. They stand still while `read` runs: be brief.
+    pub fn with_jobs<R>(&self, read: impl FnOnce(&Jobs, Position) -> R) -> Option<R> {
+        self.with::<Jobs, R>(|fold| read(fold.state(), fold.position()))
     }
 
     /// Reads the status and the position that it stands at; `None` if the worker was started

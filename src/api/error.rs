@@ -8,8 +8,10 @@ use ledger_core::ids::Seq;
 use projections::subjects::REMEMBERED;
 
 use super::wire::{ApiError, ErrorBody, ErrorCode};
+use crate::jobs;
 use crate::node::command::Rejected;
 use crate::scheduler::decide::Refusal;
+use crate::scheduler::terms::Dependency;
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -32,8 +34,22 @@ impl From<Rejected> for ApiError {
                 .hint(format!("choose another id, or see `ledger task show {id}`")),
             Rejected::Task(Refusal::Unknown(_)) => Self::new(ErrorCode::NotFound, message)
                 .hint("see `ledger task list` for the tasks there are"),
+            Rejected::Task(Refusal::Dependency { fault, .. }) => match fault {
+                Dependency::Itself => Self::new(ErrorCode::Usage, message)
+                    .hint("leave its own id out of depends_on"),
+                Dependency::Unknown(_) => Self::new(ErrorCode::NotFound, message)
+                    .hint("submit the tasks that others depend on first; see `ledger task list` for those there are"),
+                Dependency::Broken { task, .. } => Self::new(ErrorCode::Conflict, message)
+                    .hint(format!("see `ledger task show {task}`; if it is dead, `ledger task retry {task}` first")),
+            },
             Rejected::Task(Refusal::Invalid(_)) => Self::new(ErrorCode::Usage, message),
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
+            Rejected::Job(jobs::decide::Refusal::Unknown(_)) => {
+                Self::new(ErrorCode::NotFound, message).hint("see `ledger job list`")
+            }
+            Rejected::Job(jobs::decide::Refusal::Invalid { .. }) => {
+                Self::new(ErrorCode::Usage, message)
+            }
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
                 .hint("keep what is large out of the command: store it (`ledger blob put FILE`) and have the command read it (`ledger blob get DIGEST | …`)"),
             Rejected::Cause {

@@ -13,7 +13,8 @@ use super::events::wanted;
 use super::server::{Defaults, json};
 use super::tasks::submit_command;
 use super::wire::{
-    ApiError, AppendRequest, CancelRequest, MAX_BATCH, NoteRequest, ResumeRequest, SubmitRequest,
+    ApiError, AppendRequest, CancelRequest, MAX_BATCH, NoteRequest, PriorityRequest, QueueRequest,
+    ResumeRequest, SubmitRequest, TaskReport,
 };
 use crate::node::command::Command;
 use crate::redact;
@@ -32,11 +33,14 @@ pub fn request(data: &[u8]) {
         return;
     };
     let body = Bytes::copy_from_slice(body);
-    match which % 5 {
+    match which % 8 {
         0 => append(&body),
         1 => submit(&body),
         2 => drop(reads_back::<CancelRequest>(&body)),
         3 => drop(reads_back::<ResumeRequest>(&body)),
+        5 => drop(reads_back::<PriorityRequest>(&body)),
+        6 => drop(reads_back::<TaskReport>(&body)),
+        7 => drop(reads_back::<QueueRequest>(&body)),
         _ => drop(reads_back::<NoteRequest>(&body)),
     }
 }

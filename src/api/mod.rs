@@ -10,6 +10,7 @@ mod events;
 mod extract;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod jobs;
 mod output;
 mod server;
 mod spoken;
@@ -20,5 +21,6 @@ mod views;
 pub mod wire;
 
 pub use connections::Limits;
+pub(crate) use jobs::{listed, shown};
 pub use server::{Api, Defaults, bind, serve};
-pub(crate) use views::disk_info;
+pub(crate) use views::{disk_info, next_runs};

@@ -24,10 +24,12 @@ use tokio::sync::{oneshot, watch};
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{blobs, events, output, tasks, tree, upkeep, views};
+use super::{blobs, events, jobs, output, tasks, tree, upkeep, views};
 use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
+use crate::node::jobs::Faults;
 use crate::node::threads::Mail;
+use crate::scheduler::policy::Policy;
 
 /// How long a reader waits for the views to catch up with the disk.
 const VIEW_PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +49,8 @@ pub struct Api {
     pub(crate) started_at: Timestamp,
     pub(crate) data_dir: PathBuf,
     pub(crate) defaults: Defaults,
+    /// By what rules the node dispatches, to say why a task is held.
+    pub(crate) policy: Arc<Policy>,
     pub(crate) limits: Limits,
     pub(crate) inbox: Sender<Mail>,
     pub(crate) reader: Arc<dyn LogReader>,
@@ -56,6 +60,8 @@ pub struct Api {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) warnings: Vec<String>,
     pub(crate) blobs: Arc<Blobs>,
+    /// What can't be used of the definitions of jobs.
+    pub(crate) job_faults: Arc<Faults>,
     /// Free bytes of the file system below which the status warns.
     pub(crate) warn_below: u64,
 }
@@ -188,6 +194,15 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/tasks/{id}/output", get(output::output))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/retry", post(tasks::retry))
+        .route("/v1/tasks/{id}/priority", post(tasks::set_priority))
+        .route("/v1/tasks/{id}/report", post(tasks::report))
+        .route("/v1/queues/{name}/pause", post(tasks::pause_queue))
+        .route("/v1/queues/{name}/resume", post(tasks::resume_queue))
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{name}", get(jobs::show))
+        .route("/v1/jobs/{name}/run", post(jobs::run))
+        .route("/v1/jobs/{name}/pause", post(jobs::pause))
+        .route("/v1/jobs/{name}/resume", post(jobs::resume))
         .route("/v1/projections", get(views::list))
         .route("/v1/projections/{name}/snapshot", get(views::snapshot))
         .route("/v1/projections/{name}/rebuild", post(views::rebuild_view))

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use ledger_core::clock;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{Event, Priority, TaskEvent, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
@@ -15,14 +16,16 @@ use serde::Deserialize;
 
 use super::error::{failed, usage};
 use super::events::{Found, event_at};
-use super::extract::{Asked, Content, TaskId};
+use super::extract::{Asked, Content, Name, TaskId};
 use super::server::{Api, Caller, Defaults, blocking, json};
 use super::views::as_of;
 use super::wire::{
-    ApiError, CancelRequest, ErrorCode, Receipt, SubmitReceipt, SubmitRequest, TaskQuery,
+    ApiError, CancelRequest, ErrorCode, PriorityRequest, QueueRequest, Receipt, SubmitReceipt,
+    SubmitRequest, TaskQuery, TaskReport,
 };
 use crate::node::command::{Command, Reply};
 use crate::redact;
+use crate::scheduler::held;
 
 /// Most tasks in one list.
 const MAX_LIST: usize = 10_000;
@@ -55,8 +58,14 @@ pub(super) async fn submit(
             let reader = Arc::clone(&api.reader);
             let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
             let receipt = first_submit(&found)?;
+            let task = receipt.task_id.clone();
+            let position = with_tasks(&api, None, move |tasks| {
+                tasks.get(&task).and_then(|task| tasks.position(task))
+            });
+            let position = position.await?.and_then(|n| u64::try_from(n).ok());
             Ok(Json(SubmitReceipt {
                 paused: is_paused(&api),
+                position: position.unwrap_or_default(),
                 ..receipt
             }))
         }
@@ -88,6 +97,7 @@ pub(super) fn submit_command(
         payload: request.payload,
         max_runtime_ms: request.max_runtime_ms.unwrap_or(defaults.max_runtime),
         grace_ms: request.grace_ms.unwrap_or(defaults.grace),
+        terms: request.terms.map(Box::new),
     };
     let key = request.idempotency_key;
     let command = Command::Submit {
@@ -125,7 +135,7 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
 }
 
 /// As far as the view has come, which is far behind only what happens at the same time.
-fn is_paused(api: &Api) -> bool {
+pub(super) fn is_paused(api: &Api) -> bool {
     let paused = api.views.with_status(|status, _| status.is_paused());
     paused.unwrap_or(false)
 }
@@ -143,6 +153,7 @@ pub(super) async fn list(
     let queue = queue.map_err(|e| usage(e.to_string()))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIST).min(MAX_LIST);
     let prefix = query.prefix;
+    let (policy, now) = (Arc::clone(&api.policy), clock::now());
     let collect = move |tasks: &Tasks| {
         let mut lines = Vec::new();
         let views = tasks
@@ -150,7 +161,7 @@ pub(super) async fn list(
             .rev()
             .filter(|task| queue.is_none_or(|q| task.priority == q))
             .filter(|task| prefix.as_deref().is_none_or(|p| task.id.starts_with(p)))
-            .map(projections::tasks::Task::view)
+            .map(|task| held::view(tasks, &policy, task, now))
             .filter(|view| state.is_none_or(|s| view.state == s))
             .take(limit);
         for view in views {
@@ -164,7 +175,7 @@ pub(super) async fn list(
 }
 
 /// Tasks as they are, or as they were at a position.
-async fn with_tasks<T: Send + 'static>(
+pub(super) async fn with_tasks<T: Send + 'static>(
     api: &Arc<Api>,
     at: Option<Seq>,
     f: impl FnOnce(&Tasks) -> T + Send + 'static,
@@ -201,8 +212,10 @@ pub(super) async fn show(
     Asked(At { at }): Asked<At>,
 ) -> Result<Json<TaskView>, ApiError> {
     let wanted = task.clone();
+    let (policy, now) = (Arc::clone(&api.policy), clock::now());
     let view = with_tasks(&api, at, move |tasks| {
-        tasks.get(&wanted).map(|task| tasks.detailed_view(task))
+        let task = tasks.get(&wanted)?;
+        Some(held::view(tasks, &policy, task, now))
     })
     .await?;
     let mut view = view.ok_or_else(|| unknown(&task))?;
@@ -255,6 +268,71 @@ pub(super) async fn retry(
     TaskId(task): TaskId,
 ) -> Result<Json<Receipt>, ApiError> {
     recorded(api.ask(origin, Command::Retry { task_id: task }).await?)
+}
+
+pub(super) async fn set_priority(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    TaskId(task_id): TaskId,
+    Content(body): Content,
+) -> Result<Json<Receipt>, ApiError> {
+    let PriorityRequest { priority } = json(&body)?;
+    let command = Command::SetPriority { task_id, priority };
+    recorded(api.ask(origin, command).await?)
+}
+
+pub(super) async fn report(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    TaskId(task_id): TaskId,
+    Content(body): Content,
+) -> Result<Json<Receipt>, ApiError> {
+    let TaskReport {
+        attempt,
+        retry_after_ms,
+    } = json(&body)?;
+    let command = Command::RetryAfter {
+        task_id,
+        attempt,
+        retry_after: retry_after_ms,
+    };
+    recorded(api.ask(origin, command).await?)
+}
+
+pub(super) async fn pause_queue(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    Name(name): Name,
+    Content(body): Content,
+) -> Result<Json<Receipt>, ApiError> {
+    let (queue, reason) = queue_request(&name, &body)?;
+    let command = Command::PauseQueue { queue, reason };
+    recorded(api.ask(origin, command).await?)
+}
+
+pub(super) async fn resume_queue(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    Name(name): Name,
+    Content(body): Content,
+) -> Result<Json<Receipt>, ApiError> {
+    let (queue, reason) = queue_request(&name, &body)?;
+    let command = Command::ResumeQueue { queue, reason };
+    recorded(api.ask(origin, command).await?)
+}
+
+fn queue_request(name: &str, body: &Bytes) -> Result<(Priority, Option<String>), ApiError> {
+    let queue: Priority = name.parse().map_err(|_| {
+        ApiError::new(ErrorCode::NotFound, format!("there is no queue {name}"))
+            .hint("the queues are interactive (0), standard (1) and background (2)")
+    })?;
+    let request = if body.is_empty() {
+        QueueRequest::default()
+    } else {
+        json(body)?
+    };
+    let reason = request.reason.map(|r| redact::text(&r).into_owned());
+    Ok((queue, reason))
 }
 
 pub(super) fn recorded(reply: Reply) -> Result<Json<Receipt>, ApiError> {

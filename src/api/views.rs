@@ -12,14 +12,20 @@ use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::LogReader;
 use projections::framework::{Fold, Health, Projection, View, WorkerError, rebuild, unwatched};
+use projections::jobs::Jobs;
 use projections::status::{Status as StatusView, StatusReport};
 
 use super::error::{failed, usage};
 use super::extract::{Asked, Name};
 use super::server::{Api, blocking};
-use super::tasks::At;
-use super::wire::{ApiError, DiskInfo, ErrorCode, NodeInfo, ProjectionInfo, SnapshotHead, Status};
+use super::tasks::{At, with_tasks};
+use super::wire::{
+    ApiError, DiskInfo, ErrorCode, NextRun, NodeInfo, ProjectionInfo, SnapshotHead, Status,
+};
+use crate::jobs::decide::next_due;
+use crate::node::jobs::unscheduled;
 use crate::node::room::Room;
+use crate::scheduler::held;
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
@@ -39,11 +45,23 @@ pub(super) async fn status(
         }
     })
     .await??;
+    let policy = Arc::clone(&api.policy);
+    let queues = with_tasks(&api, at, move |tasks| held::waits(tasks, &policy, now)).await?;
     let mut warnings = api.warnings.clone();
     warnings.extend(projections.iter().filter_map(|p| {
         let reason = p.poisoned.as_ref()?;
         Some(format!("projection {} has stopped: {reason}", p.name))
     }));
+    let shared = Arc::clone(&api);
+    let (jobs, unscheduled) = blocking(move || {
+        let seen = shared
+            .views
+            .with_jobs(|jobs, _| (next_runs(jobs), unscheduled(jobs)));
+        seen.unwrap_or_default()
+    })
+    .await?;
+    warnings.extend(api.job_faults.now());
+    warnings.extend(unscheduled);
     let node = NodeInfo {
         node: api.node.clone(),
         pid: std::process::id(),
@@ -55,9 +73,23 @@ pub(super) async fn status(
     Ok(Json(Status {
         node: Some(node),
         report,
+        queues,
         projections,
+        jobs,
         disk: disk_info(&api.data_dir, api.warn_below),
     }))
+}
+
+/// When each job is due next, the next first.
+pub(crate) fn next_runs(jobs: &Jobs) -> Vec<NextRun> {
+    let runs = jobs.iter().filter_map(|job| {
+        let due = next_due(job).ok().flatten()?;
+        let job = job.name.clone();
+        Some(NextRun { job, due })
+    });
+    let mut runs: Vec<_> = runs.collect();
+    runs.sort_by_key(|run| run.due);
+    runs
 }
 
 /// The room on the file system of a data directory.

@@ -11,6 +11,15 @@
 //! | `GET /v1/tasks/{id}/output` | [`OutputQuery`] | bytes of one stream, following it if asked |
 //! | `POST /v1/tasks/{id}/cancel` | [`CancelRequest`] | [`Receipt`] |
 //! | `POST /v1/tasks/{id}/retry` | | [`Receipt`] |
+//! | `POST /v1/tasks/{id}/priority` | [`PriorityRequest`] | [`Receipt`], `replayed` if it was there |
+//! | `POST /v1/tasks/{id}/report` | [`TaskReport`] | [`Receipt`] |
+//! | `POST /v1/queues/{name}/pause` | [`QueueRequest`] | [`Receipt`], `replayed` if it was paused |
+//! | `POST /v1/queues/{name}/resume` | [`QueueRequest`] | [`Receipt`], `replayed` if it was not |
+//! | `GET /v1/jobs` | `?at=` | [`JobList`] |
+//! | `GET /v1/jobs/{name}` | `?at=` | [`projections::jobs::JobView`] |
+//! | `POST /v1/jobs/{name}/run` | | [`SubmitReceipt`] |
+//! | `POST /v1/jobs/{name}/pause` | [`PauseRequest`] | [`Receipt`], `replayed` if it was paused |
+//! | `POST /v1/jobs/{name}/resume` | | [`Receipt`], `replayed` if it was not paused |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
 //! | `POST /v1/blobs` | `?media_type=`, the bytes | [`ledger_core::blobs::BlobRef`]; they are on disk |
 //! | `GET /v1/blobs/{digest}` | | the bytes; cut short if they are damaged |
@@ -35,14 +44,21 @@
 //! endpoint does not take, 408 for a body that does not arrive in time, 413 for one that is too
 //! large, 414 for a path and 431 for a head that is too long, 503 for a connection too many.
 
-use std::fmt;
+mod error;
 
-use ledger_core::event::{LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority};
+use ledger_core::event::{
+    Attempt, LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority, Terms,
+};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::time::{Millis, Timestamp};
-use serde::{Deserialize, Serialize};
+use projections::jobs::JobView;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+
+pub use error::{ApiError, ErrorBody, ErrorCode};
+
+use crate::scheduler::held::QueueWaits;
 
 /// Longest request body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -67,6 +83,10 @@ pub struct SubmitRequest {
     /// How long SIGTERM may take before SIGKILL follows; the node's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_ms: Option<Millis>,
+    /// What it waits for and how often it is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "strict_terms")]
+    pub terms: Option<Terms>,
     /// A second submit with the same key returns the first task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Id>,
@@ -82,6 +102,37 @@ fn standard() -> Priority {
     Priority::Standard
 }
 
+/// [`Terms`], of which a request may not name any that do not exist. What is recorded may: it may
+/// have been written by a later version.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StrictTerms {
+    #[serde(default)]
+    max_attempts: Option<u32>,
+    #[serde(default)]
+    not_before: Option<Timestamp>,
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    depends_on: Vec<Id>,
+    #[serde(default)]
+    rate_key: Option<Id>,
+    #[serde(default)]
+    concurrency_key: Option<Id>,
+}
+
+fn strict_terms<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Terms>, D::Error> {
+    let strict = Option::<StrictTerms>::deserialize(d)?;
+    Ok(strict.map(|strict| Terms {
+        max_attempts: strict.max_attempts.unwrap_or(1),
+        not_before: strict.not_before,
+        expires_at: strict.expires_at,
+        depends_on: strict.depends_on,
+        rate_key: strict.rate_key,
+        concurrency_key: strict.concurrency_key,
+    }))
+}
+
 /// The task is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmitReceipt {
@@ -89,7 +140,7 @@ pub struct SubmitReceipt {
     pub task_id: Id,
     /// Its queue.
     pub queue: Priority,
-    /// How many tasks of its queue stand before it.
+    /// How many tasks of its queue stand before it; all that wait, if it waits for others first.
     pub position: u64,
     /// Where it is recorded.
     pub seq: Seq,
@@ -126,6 +177,33 @@ pub struct CancelRequest {
     pub reason: Option<String>,
 }
 
+/// Moves a queued task to another queue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorityRequest {
+    /// Its new queue.
+    pub priority: Priority,
+}
+
+/// What a running attempt says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskReport {
+    /// Which run it is.
+    pub attempt: Attempt,
+    /// Nothing of its rate key is to be started for so long.
+    pub retry_after_ms: Millis,
+}
+
+/// Holds a queue, or serves it again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Starts what waits, in a ledger that was restored, imported or salvaged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,6 +211,33 @@ pub struct ResumeRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Stops a job from being submitted when due.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Every job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobList {
+    /// By name: those that are defined, and those that were and still have a run that goes on.
+    pub jobs: Vec<JobView>,
+    /// What can't be used of their definitions, and why.
+    pub warnings: Vec<String>,
+}
+
+/// When a job is due next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRun {
+    /// Which.
+    pub job: Id,
+    /// When.
+    pub due: Timestamp,
 }
 
 /// What a client has done with the ledger as a whole, to be recorded.
@@ -226,7 +331,7 @@ pub struct CollectReport {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskQuery {
-    /// Only in this state (`queued`, `running`, `cancelling`, `completed`, `cancelled`, `dead`).
+    /// Only in this state (`queued`, `held`, `running`, `cancelling`, `completed`, `cancelled`, `dead`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Only of this queue (0, 1, 2).
@@ -307,8 +412,14 @@ pub struct Status {
     pub node: Option<NodeInfo>,
     /// What the ledger says.
     pub report: projections::status::StatusReport,
+    /// What the tasks of each queue wait for, most urgent queue first.
+    #[serde(default)]
+    pub queues: Vec<QueueWaits>,
     /// Every view and how it is.
     pub projections: Vec<ProjectionInfo>,
+    /// Jobs by when they are due next.
+    #[serde(default)]
+    pub jobs: Vec<NextRun>,
     /// The file system that the data directory is on; absent if it can't be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskInfo>,
@@ -387,129 +498,4 @@ pub struct GrowthProof {
     pub hashes: Vec<String>,
     /// The newer head: a signed note.
     pub head: String,
-}
-
-/// What kind of failure: one code for the HTTP status, the exit code and scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// The request is malformed or asks for something impossible.
-    Usage,
-    /// Not possible now, or not allowed: not leading, fenced, stepping down, against policy.
-    Refused,
-    /// The node does not lead (any more).
-    NotLeader,
-    /// There is no such thing.
-    NotFound,
-    /// It clashes with what is there.
-    Conflict,
-    /// The ledger or a file is damaged.
-    Tampered,
-    /// It does not agree with a head that is known from elsewhere.
-    Unanchored,
-    /// Something failed on our side.
-    Failed,
-    /// It took longer than allowed.
-    Timeout,
-}
-
-impl ErrorCode {
-    /// The HTTP status that goes with it.
-    pub const fn http_status(self) -> u16 {
-        match self {
-            Self::Usage => 400,
-            Self::Refused => 403,
-            Self::NotFound => 404,
-            Self::Conflict | Self::Unanchored => 409,
-            Self::NotLeader => 503,
-            Self::Tampered | Self::Failed => 500,
-            Self::Timeout => 504,
-        }
-    }
-
-    /// The exit code that goes with it.
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Tampered => 3,
-            Self::Unanchored => 4,
-            Self::Refused | Self::NotLeader => 6,
-            Self::NotFound => 7,
-            Self::Conflict => 8,
-            Self::Timeout => 124,
-        }
-    }
-}
-
-/// A failure for people and programs: what failed, why, what to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiError {
-    /// What kind of failure.
-    pub code: ErrorCode,
-    /// What failed.
-    pub message: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// What is so instead of what was expected: where the ledger ends, or the version of the
-    /// subject, 0 if it has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actual: Option<Seq>,
-}
-
-impl ApiError {
-    /// A failure without cause and hint.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            cause: None,
-            hint: None,
-            actual: None,
-        }
-    }
-
-    /// Adds what is so instead of what was expected.
-    #[must_use]
-    pub fn actually(mut self, actual: Seq) -> Self {
-        self.actual = Some(actual);
-        self
-    }
-
-    /// Adds why.
-    #[must_use]
-    pub fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
-        self
-    }
-
-    /// Adds what to do next.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ApiError {}
-
-/// The body of every failed answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// The failure.
-    pub error: ApiError,
 }

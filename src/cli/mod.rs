@@ -18,11 +18,13 @@ mod filter_args;
 mod globals;
 mod head;
 mod init;
+mod job;
 mod man;
 mod output;
 mod projections;
 mod prove;
 mod query;
+mod queue;
 mod rebuild;
 mod restore;
 mod resume;
@@ -111,6 +113,12 @@ enum Command {
     /// Submit, list, show, cancel and retry tasks
     #[command(subcommand)]
     Task(task::Command),
+    /// List, pause and resume queues
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// List, show, run, pause and resume what runs by the clock
+    #[command(subcommand)]
+    Job(job::Command),
     /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
     Export(export::Args),
     /// Make a data directory from a complete export
@@ -192,6 +200,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Blob(command) => blob::run(globals, command),
         Command::Exec(args) => exec::run(globals, args),
         Command::Task(command) => task::run(globals, command),
+        Command::Queue(command) => queue::run(globals, &command),
+        Command::Job(command) => job::run(globals, command),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),

@@ -41,6 +41,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         data_dir,
         node,
         config,
+        config_path: globals.config.clone(),
         exe,
     };
     let ready = |ready: &Ready| {

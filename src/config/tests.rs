@@ -109,3 +109,131 @@ fn a_named_file_must_exist_and_the_usual_one_need_not() {
         Err(ConfigError::Io { .. })
     ));
 }
+
+fn job(text: &str) -> Result<ledger_core::event::JobSpec, String> {
+    let config = parse(text)?;
+    let name = Id::new("j").unwrap();
+    Ok(config.jobs.defined[&name].clone())
+}
+
+#[test]
+fn the_nodes_own_jobs_are_there_unless_they_are_turned_off() {
+    let names = |text: &str| -> Vec<String> {
+        let jobs = parse(text).unwrap().jobs.defined;
+        jobs.keys().map(ToString::to_string).collect()
+    };
+    let own = ["health-check", "ops-refresh", "zombie-cleanup"];
+    assert_eq!(names(""), own);
+    assert!(names("[jobs]\nbuiltin = false").is_empty());
+    assert_eq!(names("[jobs.health-check]\nenabled = false"), own[1..]);
+    let jobs = parse("[jobs.health-check]\nevery = \"1h\"").unwrap().jobs;
+    let changed = &jobs.defined[&Id::new("health-check").unwrap()];
+    let mut spec = Config::default().jobs.defined[&Id::new("health-check").unwrap()].clone();
+    spec.schedule = ledger_core::event::Schedule::Every {
+        every_ms: Millis(3_600_000),
+    };
+    spec.source = "ledger.toml".into();
+    assert_eq!(*changed, spec, "nothing else has changed");
+    let some = "[jobs]\nbuiltin = false\n[jobs.health-check]\nevery = \"1h\"";
+    assert_eq!(names(some), ["health-check"]);
+}
+
+#[test]
+fn a_job_is_read_with_all_its_keys() {
+    let spec = job(
+        "[tasks]\ngrace = \"9s\"\n[[job]]\nname = \"j\"\ncron = \"0 3 * * *\"\n\
+         time_zone = \"Europe/Berlin\"\noverlap = \"queue\"\nmissed = \"run_all\"\n\
+         missed_at_most = 5\npriority = \"low\"\nmax_runtime = \"2m\"\n\
+         command = [\"a\", \"b c\"]\nmax_attempts = 3\nrate_key = \"mirror\"\n\
+         concurrency_key = \"repo\"\ncwd = \"/\"\nstdin = \"x\"\nenv = { A = \"1\" }\n",
+    );
+    let json = serde_json::to_string(&spec.unwrap()).unwrap();
+    assert_eq!(
+        json,
+        r#"{"schedule":{"type":"cron","expression":"0 3 * * *","time_zone":"Europe/Berlin"},"overlap":"queue","missed":{"policy":"run_all","at_most":5},"task":{"priority":2,"payload":{"type":"exec","argv":["a","b c"],"env":{"A":"1"},"cwd":"/","stdin":"x"},"max_runtime_ms":120000,"grace_ms":9000,"terms":{"max_attempts":3,"rate_key":"mirror","concurrency_key":"repo"}},"source":"ledger.toml"}"#
+    );
+}
+
+#[test]
+fn faults_of_jobs_name_the_line_and_what_was_meant() {
+    let cases = [
+        (
+            "[jobs.j]\nevry = \"1m\"",
+            "ledger.toml:2: there is no key `evry`; did you mean `every`?",
+        ),
+        (
+            "[jobs]\nbultin = true",
+            "ledger.toml:2: there is no key `bultin`; did you mean `builtin`?",
+        ),
+        (
+            "[jobs]\nbuiltin = 1",
+            "ledger.toml:2: `jobs.builtin` must be true or false",
+        ),
+        (
+            "[job]\nname = \"j\"",
+            "ledger.toml:1: `job` is written [jobs.NAME], or [[job]] with a name",
+        ),
+        (
+            "[[job]]\nevery = \"1m\"",
+            "ledger.toml:1: `job` needs a `name`",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]",
+            "ledger.toml:1: `jobs.j` needs `every` or `cron`: when is it due?",
+        ),
+        (
+            "[jobs.j]\nevery = \"1m\"",
+            "ledger.toml:1: `jobs.j` needs a `command`, such as [\"git\", \"gc\"], or a `builtin`",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\ncron = \"0 0 30 2 *\"",
+            "ledger.toml:1: `jobs.j` `0 0 30 2 *` is never due: there is no such day",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\ntime_zone = \"UTC\"",
+            "ledger.toml:1: `jobs.j` has a `time_zone`, which only `cron` goes by",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\noverlap = \"wait\"",
+            "ledger.toml:4: `jobs.j.overlap` is `skip`, `queue` or `cancel_running`",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nmax_attempts = 0",
+            "ledger.toml:4: `jobs.j.max_attempts` must be a whole number from 1 to 1000",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nconcurrency_key = \"a b\"",
+            "ledger.toml:4: `jobs.j.concurrency_key` is not a key: ",
+        ),
+        (
+            "[jobs.j]\nbuiltin = \"x\"\nevery = \"1m\"",
+            "ledger.toml:2: `jobs.j.builtin` is wrong: there is no built-in job \"x\"; there are zombie-cleanup, health-check and ops-refresh",
+        ),
+        (
+            "[jobs.j]\nevery = \"1m\"\ncommand = [\"x\"]\n[[job]]\nname = \"j\"\nevery = \"1m\"\ncommand = [\"x\"]",
+            "is a job of this file already",
+        ),
+        (
+            "[jobs.j]\nevery = \"1m\"\ncommand = [\"x\", \"password=hunter22\"]",
+            "holds what looks like a secret in argument 1",
+        ),
+    ];
+    for (text, said) in cases {
+        let fault = parse(text).unwrap_err();
+        assert!(fault.contains(said), "{text}\n{fault}");
+    }
+}
+
+#[test]
+fn the_examples_can_be_copied() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/jobs");
+    for (name, priority) in [("credential-sync", 1), ("git-snapshot", 2)] {
+        let path = dir.join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let tasks = TasksConfig::default();
+        let jobs = jobs::parse_file(&text, &path, "jobs.d/x.toml", &tasks, &|_| None).unwrap();
+        let spec = &jobs[&Id::new(name).unwrap()];
+        assert_eq!(spec.task.priority.level(), priority);
+    }
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 2);
+}

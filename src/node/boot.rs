@@ -199,6 +199,7 @@ pub(super) fn boot(dir: &Path, node: &Id, config: &Config) -> Result<Booted, Boo
     };
     let me = ProcessIdentity::current().map_err(|e| BootError::Identity(e.to_string()))?;
     let mut random = SeededRandom::from_system().map_err(io)?;
+    let policy = config.policy();
     let config = CoreConfig {
         ledger: reader.ledger_id(),
         head: reader
@@ -206,7 +207,7 @@ pub(super) fn boot(dir: &Path, node: &Id, config: &Config) -> Result<Booted, Boo
             .map_err(|e| BootError::Replay(e.to_string()))?,
         state: fold.state().clone(),
         replay,
-        max_running: usize::try_from(max_running).unwrap_or(usize::MAX),
+        policy,
         tenure: LeaseAcquired {
             holder: node.clone(),
             pid: me.pid,

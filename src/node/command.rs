@@ -1,13 +1,18 @@
 //! What the core is asked, told and answers.
 
+use std::collections::BTreeMap;
+
 use ledger_core::chain::{Batch, Head};
 use ledger_core::envelope::Origin;
-use ledger_core::event::{Attempt, Exec, LedgerEvent, Priority, TaskSubmitted};
+use ledger_core::event::{
+    Attempt, BuiltinJob, Exec, JobSpec, LedgerEvent, Priority, TaskSubmitted,
+};
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use ledger_core::time::{Millis, Timestamp};
 use projections::subjects::Version;
 use projections::tasks::{ProcessRef, TaskView};
 
+use crate::jobs;
 use crate::scheduler::decide::{Ended, Refusal};
 
 /// Ties a request to its reply.
@@ -38,6 +43,36 @@ pub enum Command {
         /// Which.
         task_id: Id,
     },
+    /// Move a queued task to another queue.
+    SetPriority {
+        /// Which.
+        task_id: Id,
+        /// Its new queue.
+        priority: Priority,
+    },
+    /// Hold the rate key of a running attempt, which was told to come back later.
+    RetryAfter {
+        /// The task.
+        task_id: Id,
+        /// The run that says so.
+        attempt: Attempt,
+        /// How much later.
+        retry_after: Millis,
+    },
+    /// Start nothing more from a queue.
+    PauseQueue {
+        /// Which.
+        queue: Priority,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Serve a queue again.
+    ResumeQueue {
+        /// Which.
+        queue: Priority,
+        /// Why.
+        reason: Option<String>,
+    },
     /// Append an application's own events, all or none.
     Append {
         /// The events.
@@ -56,6 +91,28 @@ pub enum Command {
     Note {
         /// What.
         event: LedgerEvent,
+    },
+    /// Make the jobs there are into those that are wanted.
+    DefineJobs {
+        /// All of them.
+        jobs: BTreeMap<Id, JobSpec>,
+    },
+    /// Run a job now.
+    TriggerJob {
+        /// Which.
+        job: Id,
+    },
+    /// Submit a job no more when it is due.
+    PauseJob {
+        /// Which.
+        job: Id,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Submit a job again when it is due.
+    ResumeJob {
+        /// Which.
+        job: Id,
     },
     /// Answer once the task has ended and that is durable.
     AwaitEnd {
@@ -86,7 +143,7 @@ pub enum Reply {
         task_id: Id,
         /// Its queue.
         queue: Priority,
-        /// How many tasks of the queue stand before it.
+        /// How many tasks of the queue stand before it; all that wait, if it waits for others.
         position: usize,
         /// The event.
         head: Head,
@@ -107,6 +164,9 @@ pub enum Rejected {
     /// The scheduler refused.
     #[error(transparent)]
     Task(#[from] Refusal),
+    /// Refused by what is known of jobs.
+    #[error(transparent)]
+    Job(#[from] jobs::decide::Refusal),
     /// An event does not fit.
     #[error("{0}")]
     TooLarge(String),
@@ -276,6 +336,17 @@ pub struct StartOrder {
     pub grace: Millis,
 }
 
+/// Work for the node itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltinOrder {
+    /// For which attempt.
+    pub attempt: AttemptId,
+    /// What to do.
+    pub job: BuiltinJob,
+    /// How long it may take.
+    pub max_runtime: Millis,
+}
+
 /// When an attempt was ordered, as its host counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootOfOrder {
@@ -299,6 +370,8 @@ pub enum Output {
     },
     /// Start a process; the order to do so is durable.
     Start(StartOrder),
+    /// Do this in the node; the order to do so is durable.
+    Do(BuiltinOrder),
     /// Look into an attempt that was open when this node took over: watch it, collect its
     /// outcome, start it if nobody has, or say that it is lost.
     Recover(StartOrder, BootOfOrder),

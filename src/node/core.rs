@@ -12,28 +12,33 @@
 //! Idea: decide, append, apply, act (event sourcing); obligations as in Omicron's background
 //! tasks and Kubernetes' reconcilers.
 
+mod jobs;
+mod obligations;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ledger_core::chain::Head;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Payload, Priority,
-    ReleaseReason,
+    LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Priority, ReleaseReason,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
-use ledger_core::time::Micros;
+use ledger_core::time::{Micros, Timestamp};
 use projections::tasks::{Task, TaskState};
 
-use super::command::{
-    AttemptId, BootOfOrder, Input, Now, Output, Rejected, Reply, RequestId, StartOrder, StopReason,
-};
+use super::command::{AttemptId, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
 use super::decision::Decision;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
+use crate::jobs::Agenda;
+use crate::scheduler::policy::Policy;
 use crate::{lease, scheduler};
+
+/// Most tasks that perish in one turn.
+const MAX_PERISHED: usize = 1000;
 
 /// What a core is made of.
 pub struct CoreConfig {
@@ -45,8 +50,8 @@ pub struct CoreConfig {
     pub state: Decision,
     /// How long the fold took.
     pub replay: Micros,
-    /// Attempts at once.
-    pub max_running: usize,
+    /// By what rules it dispatches.
+    pub policy: Policy,
     /// This node's tenure.
     pub tenure: LeaseAcquired,
     /// What this node says of itself.
@@ -83,7 +88,7 @@ pub struct Core {
     stage: Stage,
     node: Id,
     actor: Entity,
-    max_running: usize,
+    policy: Arc<Policy>,
     /// Attempts given to the process port in this life: never given twice.
     handed: BTreeSet<AttemptId>,
     /// Attempts whose end was asked of the process port in this life.
@@ -97,6 +102,10 @@ pub struct Core {
     /// Whether the disk has caught up with something since obligations were last looked at. They
     /// only ever arise then.
     obliged: bool,
+    /// Which job is due next.
+    agenda: Agenda,
+    /// Since when this node submits what is due: all that fell due before was missed.
+    watching: Option<Timestamp>,
     outputs: Vec<Output>,
 }
 
@@ -127,12 +136,14 @@ impl Core {
             }),
             node,
             actor,
-            max_running: config.max_running,
+            policy: Arc::new(config.policy),
             handed: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             waiting: BTreeMap::new(),
             replay: config.replay,
             obliged: false,
+            agenda: Agenda::default(),
+            watching: None,
             outputs: Vec::new(),
         };
         let mut decided = lease::decide::acquire(&core.sequencer.state.leases, config.tenure);
@@ -142,6 +153,8 @@ impl Core {
         ));
         let origin = core.own_origin();
         core.record_own(now, &origin, decided);
+        core.lose_builtins(now);
+        core.agenda.refresh(&core.sequencer.state.jobs);
         core.settle(now);
         let outputs = std::mem::take(&mut core.outputs);
         (core, outputs)
@@ -203,8 +216,10 @@ impl Core {
             Input::Attached(attempt) => self.recovered(&attempt, |r| &mut r.reattached),
             Input::Unstarted(attempt) => self.recovered(&attempt, |r| &mut r.unstarted),
             Input::Ended { attempt, outcome } => {
+                let (policy, at) = (Arc::clone(&self.policy), self.decided_at(now));
+                let draw = self.sequencer.draw();
                 self.attempt_event(now, &attempt, |task, run| {
-                    scheduler::decide::ended(task, run, &outcome)
+                    scheduler::decide::ended(task, run, &outcome, &policy, at, draw)
                 });
                 self.recovered(&attempt, |r| &mut r.closed);
             }
@@ -312,6 +327,8 @@ impl Core {
         }
         if matches!(self.stage, Stage::Leading) && self.state().standing.paused().is_none() {
             self.forsake(now);
+            self.perish(now);
+            self.submit_due(now);
             self.dispatch(now);
         }
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
@@ -368,9 +385,48 @@ impl Core {
         }
     }
 
+    /// Ends tasks that wait for what will never be. Many may do so at once; what is left over is due
+    /// at once, and others get their turn between.
+    fn perish(&mut self, now: Now) {
+        let at = self.decided_at(now);
+        for _ in 0..MAX_PERISHED {
+            let Some(decided) = scheduler::dispatch::perish(self.tasks(), at) else {
+                return;
+            };
+            let origin = self.queued_origin(decided.subject.id());
+            let id = Id::new(decided.subject.id());
+            self.record_own(now, &origin, vec![decided]);
+            if matches!(self.stage, Stage::Stopped(_)) {
+                return;
+            }
+            if let Ok(id) = id {
+                self.tell_waiting(&id);
+            }
+        }
+    }
+
+    /// When this core has something to decide even if nothing arrives before.
+    pub fn next_due(&self, now: Now) -> Option<Timestamp> {
+        let leads = matches!(self.stage, Stage::Leading);
+        if !leads || self.state().standing.paused().is_some() {
+            return None;
+        }
+        let at = self.decided_at(now);
+        let of_tasks = scheduler::dispatch::next_due(self.tasks(), &self.policy, at);
+        of_tasks.into_iter().chain(self.agenda.next()).min()
+    }
+
+    /// The time as decisions see it. Where the clock was set back, what was recorded already is the
+    /// present: otherwise whatever was queued just before would not be due until the clock has
+    /// caught up.
+    fn decided_at(&self, now: Now) -> Timestamp {
+        now.wall.max(self.sequencer.head().recorded_at)
+    }
+
     fn dispatch(&mut self, now: Now) {
+        let at = self.decided_at(now);
         while let Some(decided) =
-            scheduler::decide::dispatch(self.tasks(), self.max_running, &self.node, now.wall)
+            scheduler::dispatch::dispatch(self.tasks(), &self.policy, &self.node, at)
         {
             let origin = self.queued_origin(decided.subject.id());
             self.record_own(now, &origin, vec![decided]);
@@ -393,60 +449,6 @@ impl Core {
             correlation,
             ..self.own_origin()
         }
-    }
-
-    /// Compares what is open and durable with what the process port was given, and hands over
-    /// the difference.
-    fn reconcile(&mut self) {
-        let durable = self.sequencer.durable();
-        let mut outputs = Vec::new();
-        let (mut handed, mut cancelled) = (Vec::new(), Vec::new());
-        for task in self.sequencer.state.tasks.open() {
-            let Some(id) = attempt_of(task) else { continue };
-            if task.run().is_none_or(|run| run.ordered > durable)
-                || is_inherited(task, self.sequencer.state.standing.inherited())
-            {
-                continue;
-            }
-            if !self.handed.contains(&id) {
-                let Payload::Exec(exec) = &task.payload;
-                let order = StartOrder {
-                    attempt: id.clone(),
-                    exec: exec.clone(),
-                    max_runtime: task.max_runtime_ms,
-                    grace: task.grace_ms,
-                };
-                outputs.push(match self.inherited(task) {
-                    Some(boot) => Output::Recover(order, boot),
-                    None => Output::Start(order),
-                });
-                handed.push(id.clone());
-            }
-            if let TaskState::Cancelling { asked, .. } = task.state
-                && asked <= durable
-                && !self.cancelled.contains(&id)
-            {
-                outputs.push(Output::Cancel(id.clone()));
-                cancelled.push(id);
-            }
-        }
-        self.handed.extend(handed);
-        self.cancelled.extend(cancelled);
-        self.outputs.extend(outputs);
-    }
-
-    /// An attempt that an earlier life of the node ordered may have begun long ago; whether the
-    /// host has been up since then decides what its files are worth.
-    fn inherited(&self, task: &Task) -> Option<BootOfOrder> {
-        let run = task.run().filter(|run| run.ordered <= self.replayed)?;
-        let leases = &self.sequencer.state.leases;
-        let boot = |term| leases.tenure(term).map(|tenure| &tenure.boot_id);
-        let same = boot(run.term) == boot(self.term());
-        Some(if same {
-            BootOfOrder::Current
-        } else {
-            BootOfOrder::Earlier
-        })
     }
 
     fn shut_down(&mut self, now: Now) {

@@ -6,6 +6,7 @@ use ledger_core::event::Event;
 use ledger_core::ids::Seq;
 use projections::framework::{ApplyError, Projection, RestoreError};
 use projections::idempotency::Idempotency;
+use projections::jobs::Jobs;
 use projections::leases::Leases;
 use projections::standing::Standing;
 use projections::subjects::Subjects;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct Decision {
     /// Tasks and queues.
     pub tasks: Tasks,
+    /// Recurring jobs.
+    pub jobs: Jobs,
     /// Who leads.
     pub leases: Leases,
     /// Idempotency keys.
@@ -52,7 +55,8 @@ impl Projection for Decision {
         + Leases::VERSION * 1_000_000
         + Idempotency::VERSION * 10_000
         + Subjects::VERSION * 100
-        + Standing::VERSION;
+        + Standing::VERSION * 10
+        + Jobs::VERSION;
 
     fn wants(_kind: &str) -> bool {
         // Any event may carry an idempotency key, and time passes with each.
@@ -71,6 +75,9 @@ impl Projection for Decision {
         if Tasks::wants(header.kind) {
             self.tasks.apply(header, event)?;
         }
+        if Jobs::wants(header.kind) {
+            self.jobs.apply(header, event)?;
+        }
         if Leases::wants(header.kind) {
             self.leases.apply(header, event)?;
         }
@@ -84,6 +91,8 @@ impl Projection for Decision {
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
+        self.jobs
+            .rows(&mut |key, value| emit(&format!("jobs/{key}"), value));
         self.keys
             .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
         self.leases
@@ -101,7 +110,7 @@ impl Projection for Decision {
     }
 
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
-        let (mut keys, mut leases) = (Vec::new(), Vec::new());
+        let (mut jobs, mut keys, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         let (mut standing, mut subjects, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         let mut unknown = None;
         for (key, value) in rows {
@@ -111,6 +120,7 @@ impl Projection for Decision {
                 continue;
             }
             let part = match key.split_once('/') {
+                Some(("jobs", _)) => &mut jobs,
                 Some(("keys", _)) => &mut keys,
                 Some(("leases", _)) => &mut leases,
                 Some(("standing", _)) => &mut standing,
@@ -122,6 +132,7 @@ impl Projection for Decision {
             part.push((rest.to_owned(), value));
         }
         Ok(Self {
+            jobs: Jobs::from_rows(&mut jobs.into_iter())?,
             keys: Idempotency::from_rows(&mut keys.into_iter())?,
             leases: Leases::from_rows(&mut leases.into_iter())?,
             standing: Standing::from_rows(&mut standing.into_iter())?,

@@ -14,6 +14,7 @@
 pub mod backups;
 pub mod blobs;
 pub mod boot;
+mod builtins;
 pub mod command;
 pub mod core;
 pub mod decision;
@@ -22,6 +23,7 @@ mod expect;
 mod farewell;
 pub mod found;
 pub mod gather;
+pub(crate) mod jobs;
 mod outcome;
 pub mod ports;
 mod processes;

@@ -122,7 +122,8 @@ fn stream(record: StreamRecord) -> StreamDigest {
     }
 }
 
-fn nothing() -> StreamDigest {
+/// A stream that nothing was written to.
+pub(super) fn nothing() -> StreamDigest {
     StreamDigest {
         bytes: 0,
         blake3: Hash::of(b""),

@@ -4,6 +4,8 @@
 //! What counts is in the attempt's directory; reports only say when to look. So the same look
 //! ([`Port::look`]) serves a report, a shim that died, a spawner that died and recovery.
 
+mod sweep;
+
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
@@ -29,6 +31,7 @@ use crate::shim::{
     AttemptDir, AttemptError, ClaimAttempt, Claimant, Outcome, PROTOCOL_VERSION, ProcessIdentity,
     Report, SpawnRequest, TaskId, orphans,
 };
+use sweep::PortSweep;
 
 /// How long orphans of a shim that died may take to die of SIGKILL.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
@@ -45,6 +48,8 @@ pub(super) enum Effect {
     Start(StartOrder),
     Recover(StartOrder, BootOfOrder),
     Cancel(AttemptId),
+    /// Look after what should have ended, and say what was found.
+    Sweep(Sender<PortSweep>),
 }
 
 /// What watching a shim began with.
@@ -160,6 +165,7 @@ impl Port {
                     Some(Effect::Start(order)) => self.start(order),
                     Some(Effect::Recover(order, boot)) => self.recover(order, boot),
                     Some(Effect::Cancel(attempt)) => self.cancel(&attempt),
+                    Some(Effect::Sweep(reply)) => drop(reply.send(self.sweep_all())),
                     None => break,
                 },
                 Some(event) = own.0.recv() => self.event(event),
@@ -220,6 +226,10 @@ impl Port {
         let mut env = self.env.clone();
         env.insert("LEDGER_TASK_ID".into(), order.attempt.task.to_string());
         env.insert("LEDGER_ATTEMPT".into(), order.attempt.attempt.to_string());
+        // So that a task can report to the node that runs it.
+        if let Some(dir) = self.config.data_dir.to_str() {
+            env.insert("LEDGER_DATA_DIR".into(), dir.to_owned());
+        }
         env.extend(order.exec.env.clone());
         let cwd = match &order.exec.cwd {
             Some(cwd) => PathBuf::from(cwd),

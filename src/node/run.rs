@@ -1,5 +1,6 @@
 //! A node from its start to its end: boot, threads, sockets, signals, shutdown.
 
+use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,19 +11,21 @@ use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
 use ledger_core::ids::Id;
 use ledger_core::store::LogReader;
-use ledger_core::store::durable::DurableStore;
+use ledger_core::store::durable::{DurableReader, DurableStore};
 use projections::framework::{ViewDir, ViewWorker};
 use projections::views;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backups::Schedule;
 use super::blobs::{self, Blobs};
 use super::boot::{BootError, Booted, boot};
+use super::builtins::{Builtins, World};
 use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
 use super::disk::Disk;
 use super::farewell;
+use super::jobs::{Definitions, Faults, Keeper};
 use super::processes::{Port, PortConfig};
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
@@ -38,6 +41,8 @@ pub struct NodeOptions {
     pub node: Id,
     /// Everything else.
     pub config: Config,
+    /// The file that it was read from, if not `ledger.toml` in the data directory.
+    pub config_path: Option<PathBuf>,
     /// This program, started again as the spawner.
     pub exe: PathBuf,
 }
@@ -93,17 +98,17 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         core,
         first,
     } = boot(&options.data_dir, &options.node, &options.config)?;
-    let reader = store.reader();
-    let base = reader
-        .head()
-        .map_err(|e| BootError::Replay(e.to_string()))?;
-    let reader: Arc<dyn LogReader> = Arc::new(reader);
+    let durable = store.reader();
+    let base = durable.head();
+    let base = base.map_err(|e| BootError::Replay(e.to_string()))?;
+    let reader: Arc<dyn LogReader> = Arc::new(durable.clone());
     let warnings = warnings(&options.data_dir, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
     let blobs = Blobs::open(&options.data_dir, &options.config.blobs).map_err(io("the blobs"))?;
-    let blobs = Arc::new(blobs);
 
     let (inbox, mail) = unbounded();
+    // The first that is asked of the core, so that jobs are there before anyone looks for them.
+    let (faults, stop_jobs, awaited) = start_jobs(options, &core, &inbox, base)?;
     let (head, heads) = watch::channel(base);
     let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
@@ -115,6 +120,8 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             first,
             head,
             stopped,
+            durable,
+            faults: Arc::clone(&faults),
         },
         &views,
         (inbox.clone(), mail),
@@ -126,6 +133,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         started_at,
         data_dir: options.data_dir.clone(),
         defaults: defaults(&options.config.tasks),
+        policy: Arc::new(options.config.policy()),
         limits: limits(&options.config.api),
         inbox: inbox.clone(),
         reader,
@@ -133,18 +141,20 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         head: heads,
         stopping,
         warnings,
-        blobs,
+        blobs: Arc::new(blobs),
+        job_faults: faults,
         warn_below: options.config.disk.warn_below,
     });
     let (stop_backups, backups_stop) = bounded(0);
     start_backups(options, &api, &views, backups_stop)?;
     let runtime = runtime()?;
-    let served = runtime.block_on(lead(options, api, base, &inbox, stop, &on_stop, ready));
+    let served = runtime.block_on(lead(options, api, awaited, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
     drop(stop_backups);
+    drop(stop_jobs);
     drop(runtime);
     join(threads);
     // The store was open for as long as anyone read: followers were sent the very end.
@@ -155,12 +165,15 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     }
     let _ = std::fs::remove_file(socket_of(options));
     let reason = on_stop.borrow().clone();
-    let led = heads_end.borrow().seq > base.seq;
-    if led {
+    if heads_end.borrow().seq > base.seq {
         say_why(options, reason.as_ref());
     }
     drop(lock);
     served?;
+    stopped_well(reason)
+}
+
+fn stopped_well(reason: Option<StopReason>) -> Result<(), NodeError> {
     match reason {
         None | Some(StopReason::Shutdown) => Ok(()),
         Some(reason) => Err(NodeError::SteppedDown(reason)),
@@ -202,6 +215,28 @@ fn start_views(
     let dir = ViewDir::open(options.data_dir.join("views"))
         .map_err(|e| NodeError::Views(e.to_string()))?;
     Ok(ViewWorker::start(views::all(), dir, Arc::clone(reader)))
+}
+
+/// Has the jobs of the files recorded, and follows the files for as long as the pipe is open.
+fn start_jobs(
+    options: &NodeOptions,
+    core: &Core,
+    inbox: &Sender<Mail>,
+    base: Head,
+) -> Result<(Arc<Faults>, PipeWriter, Awaited), NodeError> {
+    let path = options.config_path.as_deref();
+    let known = &core.state().jobs;
+    let faults = Arc::new(Faults::default());
+    let keeper = Keeper {
+        node: options.node.clone(),
+        definitions: Definitions::new(&options.data_dir, path, &options.config, known),
+        faults: Arc::clone(&faults),
+        inbox: inbox.clone(),
+    };
+    let (stop, open) = std::io::pipe().map_err(io("making a pipe"))?;
+    let jobs = keeper.start(stop);
+    let jobs = jobs.map_err(io("following what defines jobs"))?;
+    Ok((faults, open, Awaited { base, jobs }))
 }
 
 /// Makes backups by the clock, if that is configured.
@@ -253,6 +288,8 @@ struct Parts {
     first: Vec<Output>,
     head: watch::Sender<Head>,
     stopped: watch::Sender<Option<StopReason>>,
+    durable: DurableReader,
+    faults: Arc<Faults>,
 }
 
 /// Starts what writes, what looks after processes and, once both are there, what decides: a node
@@ -270,8 +307,20 @@ fn start_threads(
         first,
         head,
         stopped,
+        durable,
+        faults,
     } = parts;
     let (effects, effects_in) = mpsc::unbounded_channel();
+    let world = World {
+        data_dir: options.data_dir.clone(),
+        reader: durable,
+        views: Arc::downgrade(views),
+        effects: effects.downgrade(),
+        faults,
+        warn_below: options.config.disk.warn_below,
+        reserve: options.config.disk.reserve,
+    };
+    let builtins = Builtins::new(world, inbox.clone());
     let views = Arc::clone(views);
     let durable = move |batch| views.durable(batch);
     let place = options.data_dir.clone();
@@ -282,6 +331,7 @@ fn start_threads(
         disk: Arc::clone(&disk),
         large,
         effects,
+        builtins,
         stopped,
     };
     let port = PortConfig {
@@ -349,11 +399,19 @@ fn spawn_port(
         .map_err(io("starting the process port"))
 }
 
+/// What there is to wait for before anyone is served.
+struct Awaited {
+    /// The lease is durable once the ledger ends behind this.
+    base: Head,
+    /// Tells that the jobs of the files are recorded.
+    jobs: oneshot::Receiver<()>,
+}
+
 /// Serves until told to stop or unable to lead, then sees the core to its end.
 async fn lead(
     options: &NodeOptions,
     api: Arc<Api>,
-    base: Head,
+    Awaited { base, jobs }: Awaited,
     inbox: &Sender<Mail>,
     stop: watch::Sender<bool>,
     on_stop: &watch::Receiver<Option<StopReason>>,
@@ -367,6 +425,8 @@ async fn lead(
         // The lease is durable.
         moved = head.wait_for(|head| head.seq > base.seq) => {
             let at = moved.map(|head| *head).unwrap_or(base);
+            // Whoever asks finds the jobs there; nothing comes of it if the core has stopped.
+            let _ = jobs.await;
             let listener =
                 api::bind(&options.data_dir, &options.node).map_err(io("binding the socket"))?;
             let mut stopping = api.stopping.clone();

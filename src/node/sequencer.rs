@@ -112,6 +112,12 @@ impl Sequencer {
         Id::new(id.to_string()).expect("a UUID is made of characters that an id may have")
     }
 
+    /// A number drawn by chance.
+    pub(super) fn draw(&mut self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.random.bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Records events as one: encodes them into the batch being built and folds them. The key, if
     /// there is one, is carried by the last event, whose receipt is then the receipt of all.
     pub(super) fn record(

@@ -85,6 +85,11 @@ impl Spawning {
         }
     }
 
+    /// The spawner's process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.spawner.pid()
+    }
+
     /// A shim's attempt is closed, and nothing will be asked of it for that one any more.
     pub(super) fn release(&mut self, shim: &ProcessIdentity) {
         self.released.push(shim.pid);

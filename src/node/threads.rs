@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ledger_core::chain::Batch;
 use ledger_core::envelope::Origin;
+use ledger_core::time::Micros;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::builtins::Builtins;
 use super::command::{Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
 use super::core::Core;
 use super::disk::{Disk, SMALL};
@@ -17,6 +20,11 @@ use super::processes::Effect;
 
 /// Most inputs of one turn: bounds how long the first of them waits for the last.
 const MAX_TURN: usize = 4096;
+
+/// Longest wait for something that is due by the clock: the clock may be set meanwhile.
+const LONGEST_WAIT: Micros = Micros(60_000_000);
+/// Shortest wait, so that a moment that does not pass costs little.
+const SHORTEST_WAIT: Micros = Micros(500);
 
 /// What arrives at the core's thread.
 pub(crate) enum Mail {
@@ -39,6 +47,8 @@ pub(super) struct Outlets {
     /// To the thread that appends large batches.
     pub(super) large: Sender<Batch>,
     pub(super) effects: mpsc::UnboundedSender<Effect>,
+    /// What the node does itself.
+    pub(super) builtins: Builtins,
     pub(super) stopped: watch::Sender<Option<StopReason>>,
 }
 
@@ -56,14 +66,15 @@ pub(super) fn turn(core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outle
     while going {
         // What was written in this thread comes first, with what has arrived meanwhile.
         let first = match turner.written.take() {
-            Some(input) => Mail::Tell(input),
-            None => match inbox.recv() {
-                Ok(mail) => mail,
+            Some(input) => Some(Mail::Tell(input)),
+            None => match turner.wait(inbox) {
+                Ok(mail) => Some(mail),
+                Err(RecvTimeoutError::Timeout) => None,
                 // Everyone who could send has gone: nothing can happen any more.
-                Err(_) => return,
+                Err(RecvTimeoutError::Disconnected) => return,
             },
         };
-        let mail = std::iter::once(first).chain(inbox.try_iter().take(MAX_TURN - 1));
+        let mail = first.into_iter().chain(inbox.try_iter().take(MAX_TURN - 1));
         going = turner.round(mail.collect(), inbox).is_some();
     }
 }
@@ -79,6 +90,17 @@ struct Turner<'a> {
 }
 
 impl Turner<'_> {
+    /// Waits for mail, or until the core has something to decide without any: if there is no such
+    /// moment, for as long as it takes.
+    fn wait(&self, inbox: &Receiver<Mail>) -> Result<Mail, RecvTimeoutError> {
+        let now = ledger_core::clock::now();
+        let Some(due) = self.core.next_due(Now { wall: now }) else {
+            return inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        };
+        let wait = due.since(now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        inbox.recv_timeout(Duration::from_micros(wait.0))
+    }
+
     /// One turn, and more for those who were answered in it and ask again at once. Nothing if the
     /// core has stopped.
     fn round(&mut self, mail: Vec<Mail>, inbox: &Receiver<Mail>) -> Option<()> {
@@ -155,7 +177,11 @@ impl Turner<'_> {
                 }
                 Output::Start(order) => drop(effects.send(Effect::Start(order))),
                 Output::Recover(order, boot) => drop(effects.send(Effect::Recover(order, boot))),
-                Output::Cancel(attempt) => drop(effects.send(Effect::Cancel(attempt))),
+                Output::Do(order) => self.outlets.builtins.begin(order),
+                Output::Cancel(attempt) => {
+                    self.outlets.builtins.cancel(&attempt);
+                    drop(effects.send(Effect::Cancel(attempt)));
+                }
                 Output::Stopped(reason) => {
                     let _ = self.outlets.stopped.send(Some(reason));
                     return None;

@@ -1,20 +1,21 @@
-//! Submit, dispatch, close, cancel, retry: pure functions of the folded tasks.
+//! Submit, close, cancel, retry: pure functions of the folded tasks.
 //!
-//! Policy of dispatch: strictly by queue, first in first out inside a queue, at most
-//! `max_running` attempts at once. An attempt that failed or ran past its limit leaves its task in
-//! the dead-letter queue, from which it is taken by hand; a lost one is requeued, at most
-//! [`MAX_LOST`] times, and as often again after each time it was taken out by hand.
+//! An attempt that failed or ran past its limit is tried again after a pause, as often as its task
+//! allows; then the task is in the dead-letter queue, from which it is taken by hand. A lost one is
+//! requeued, at most [`MAX_LOST`] times. Taken out by hand, a task has all of that again.
 
 use ledger_core::event::{
-    Attempt, DeadReason, Failure, LadderCause, LadderStep, Outputs, Payload, Priority, ProcessEnd,
-    ProcessEvent, ProcessExited, ProcessLost, ProcessReaped, ProcessRegistered,
+    Attempt, Backoff, DeadReason, Failure, LadderCause, LadderStep, Outputs, Payload, Priority,
+    ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped, ProcessRegistered,
     TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost,
-    TaskRequeued, TaskRetried, TaskStarted, TaskSubmitted, TaskTimedOut, Usage, process_subject,
+    TaskRequeued, TaskRetried, TaskSubmitted, TaskTimedOut, Usage, process_subject,
 };
 use ledger_core::ids::{Entity, Id, task_subject};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use projections::tasks::{ProcessRef, Run, Task, TaskState, Tasks};
 
+use super::policy::{BackoffPolicy, Policy};
+use super::terms::{self, Dependency};
 use crate::decided::Decided;
 
 /// How often a task may be lost before it is dead, counted from its submission or from when it was
@@ -36,6 +37,14 @@ pub enum Refusal {
     /// No task of this id is known.
     #[error("there is no task {0}")]
     Unknown(Id),
+    /// What it is to depend on won't do.
+    #[error("task {task} can't be taken: {fault}")]
+    Dependency {
+        /// The task.
+        task: Id,
+        /// What is wrong with it.
+        fault: Dependency,
+    },
     /// The request makes no sense; the text says why.
     #[error("{0}")]
     Invalid(String),
@@ -55,10 +64,28 @@ pub enum Refusal {
 ///
 /// # Errors
 /// [`Refusal`] if the id is taken or the payload can't be run by anyone.
-pub fn submit(tasks: &Tasks, id: &Id, task: TaskSubmitted) -> Result<Decided, Refusal> {
+pub fn submit(
+    tasks: &Tasks,
+    id: &Id,
+    task: TaskSubmitted,
+    now: Timestamp,
+) -> Result<Decided, Refusal> {
     if tasks.get(id).is_some() {
         return Err(Refusal::Exists(id.clone()));
     }
+    check(&task)?;
+    let task = TaskSubmitted {
+        terms: terms::check(tasks, id, task.terms, now)?,
+        ..task
+    };
+    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+}
+
+/// Checks what a task is, whatever its id, the time and the other tasks.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if nobody could run it.
+pub fn check(task: &TaskSubmitted) -> Result<(), Refusal> {
     check_payload(&task.payload).map_err(Refusal::Invalid)?;
     if task.max_runtime_ms.0 == 0 || task.max_runtime_ms > MAX_RUNTIME {
         return Err(Refusal::Invalid(
@@ -68,11 +95,17 @@ pub fn submit(tasks: &Tasks, id: &Id, task: TaskSubmitted) -> Result<Decided, Re
     if task.grace_ms > MAX_GRACE {
         return Err(Refusal::Invalid("grace must be at most 1h".into()));
     }
-    Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
+    if let Some(terms) = &task.terms {
+        terms::check_alone(terms).map_err(Refusal::Invalid)?;
+    }
+    Ok(())
 }
 
 fn check_payload(payload: &Payload) -> Result<(), String> {
-    let Payload::Exec(exec) = payload;
+    let exec = match payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(_) => return Ok(()),
+    };
     let has_nul = |s: &str| s.contains('\0');
     if exec.argv.first().is_none_or(String::is_empty) {
         return Err("the command is empty: argv needs at least a program".into());
@@ -96,29 +129,6 @@ fn check_payload(payload: &Payload) -> Result<(), String> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// The task that runs next, if one waits and there is room.
-pub fn dispatch(tasks: &Tasks, max_running: usize, node: &Id, now: Timestamp) -> Option<Decided> {
-    if tasks.open_count() >= max_running {
-        return None;
-    }
-    let task = Priority::ALL
-        .into_iter()
-        .find_map(|queue| tasks.first_queued(queue))?;
-    let TaskState::Queued { since_at, next, .. } = task.state else {
-        return None;
-    };
-    let started = TaskStarted {
-        attempt: next,
-        queue: task.priority,
-        node: node.clone(),
-        waited_us: now.since(since_at),
-    };
-    Some(Decided::new(
-        task_subject(&task.id),
-        TaskEvent::Started(started),
-    ))
 }
 
 /// A process runs for an open attempt. Nothing follows if it is known already.
@@ -177,8 +187,16 @@ pub enum EndResult {
 }
 
 /// What follows from an attempt's outcome: the end of its process, the closing of the attempt,
-/// and what becomes of the task; one batch.
-pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
+/// and what becomes of the task; one batch. `draw` is chance, which the pause before another attempt
+/// is made of.
+pub fn ended(
+    task: &Task,
+    run: &Run,
+    outcome: &Ended,
+    policy: &Policy,
+    now: Timestamp,
+    draw: u64,
+) -> Vec<Decided> {
     let mut decided = Vec::with_capacity(4);
     if let Some(process) = &outcome.process {
         decided.extend(started(task, run, process));
@@ -186,14 +204,33 @@ pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
             decided.push(Decided::new(subject_of(process), process_end(end, outcome)));
         }
     }
+    let closing = closing(task, run, outcome, policy);
+    let failed = match &closing {
+        TaskEvent::TimedOut(_) => Some(DeadReason::TimedOut),
+        TaskEvent::Failed(_) => Some(DeadReason::Failed),
+        _ => None,
+    };
+    let subject = task_subject(&task.id);
+    decided.push(Decided::new(subject.clone(), closing));
+    decided.extend(failed.map(|reason| {
+        let follows = after_failure(task, run.attempt, reason, &policy.backoff, now, draw);
+        Decided::new(subject, follows)
+    }));
+    decided
+}
+
+/// How the attempt ended.
+fn closing(task: &Task, run: &Run, outcome: &Ended, policy: &Policy) -> TaskEvent {
     let (attempt, runtime_us, outputs) = (run.attempt, outcome.runtime_us, outcome.outputs.clone());
     let cause = outcome.ladder.as_ref().map(|(cause, _)| *cause);
-    let closing = match (cause, &outcome.result) {
+    let demoted_to = demoted(task.priority, policy, runtime_us);
+    match (cause, &outcome.result) {
         (Some(LadderCause::MaxRuntime), _) => TaskEvent::TimedOut(TaskTimedOut {
             attempt,
             max_runtime_ms: task.max_runtime_ms,
             runtime_us,
             outputs,
+            demoted_to,
         }),
         (Some(LadderCause::Cancel), _) => TaskEvent::Cancelled(TaskCancelled {
             attempt: Some(attempt),
@@ -221,26 +258,55 @@ pub fn ended(task: &Task, run: &Run, outcome: &Ended) -> Vec<Decided> {
                 failure,
                 runtime_us,
                 outputs,
+                demoted_to,
             })
         }
-    };
-    let dead = match &closing {
-        TaskEvent::TimedOut(_) => Some(DeadReason::TimedOut),
-        TaskEvent::Failed(_) => Some(DeadReason::Failed),
-        _ => None,
-    };
-    let subject = task_subject(&task.id);
-    decided.push(Decided::new(subject.clone(), closing));
-    decided.extend(dead.map(|reason| {
-        Decided::new(
-            subject,
-            TaskEvent::Dead(TaskDead {
-                reason,
-                attempts: attempt.0,
-            }),
-        )
-    }));
-    decided
+    }
+}
+
+/// The queue of the next attempt, if this one ran past the quantum of its own.
+fn demoted(queue: Priority, policy: &Policy, runtime: Micros) -> Option<Priority> {
+    let quantum = policy.queue(queue).quantum?;
+    let past = runtime.0 > quantum.0.saturating_mul(1000);
+    let below = Priority::ALL.get(usize::from(queue.level()) + 1).copied();
+    below.filter(|_| past)
+}
+
+/// What becomes of a task whose attempt failed or ran past its limit: another attempt after a pause,
+/// or the dead-letter queue. Nobody wants one again that was to be cancelled.
+fn after_failure(
+    task: &Task,
+    attempt: Attempt,
+    reason: DeadReason,
+    backoff: &BackoffPolicy,
+    now: Timestamp,
+    draw: u64,
+) -> TaskEvent {
+    let wanted = matches!(task.state, TaskState::Running(_));
+    if !wanted || task.failed + 1 >= task.max_attempts() {
+        return TaskEvent::Dead(TaskDead {
+            reason,
+            attempts: attempt.0,
+            dependency: None,
+        });
+    }
+    let delay_ms = pause(backoff, task.failed, draw);
+    TaskEvent::Requeued(TaskRequeued {
+        attempt: attempt.next(),
+        lost: task.lost,
+        backoff: Some(Backoff {
+            delay_ms,
+            until: now.plus(delay_ms),
+        }),
+    })
+}
+
+/// Exponential backoff with full jitter: anything from nothing to the longest pause, which doubles
+/// with each failure, so that tasks that failed together don't come back together.
+fn pause(backoff: &BackoffPolicy, failed_before: u32, draw: u64) -> Millis {
+    let factor = 1_u64.checked_shl(failed_before).unwrap_or(u64::MAX);
+    let longest = backoff.base.0.saturating_mul(factor).min(backoff.cap.0);
+    Millis(draw % longest.saturating_add(1).max(1))
 }
 
 fn process_end(end: ProcessEnd, outcome: &Ended) -> ProcessEvent {
@@ -260,7 +326,7 @@ fn process_end(end: ProcessEnd, outcome: &Ended) -> ProcessEvent {
 
 fn cancel_reason(task: &Task) -> Option<String> {
     match &task.state {
-        TaskState::Cancelling { reason, .. } => reason.clone(),
+        TaskState::Cancelling { reason, .. } => reason.as_deref().map(str::to_owned),
         _ => None,
     }
 }
@@ -280,7 +346,7 @@ pub fn lost(task: &Task, run: &Run, reason: &str, orphans_ended: u32) -> Vec<Dec
         // It was to end and has ended: nobody wants it run again.
         let cancelled = TaskCancelled {
             attempt: Some(run.attempt),
-            reason: reason.clone(),
+            reason: reason.as_deref().map(str::to_owned),
             runtime_us: None,
             outputs: None,
         };
@@ -297,11 +363,13 @@ pub fn lost(task: &Task, run: &Run, reason: &str, orphans_ended: u32) -> Vec<Dec
         TaskEvent::Dead(TaskDead {
             reason: DeadReason::Lost,
             attempts: run.attempt.0,
+            dependency: None,
         })
     } else {
         TaskEvent::Requeued(TaskRequeued {
             attempt: run.attempt.next(),
             lost: times,
+            backoff: None,
         })
     };
     decided.push(Decided::new(subject, follows));
@@ -343,8 +411,8 @@ pub fn cancel(tasks: &Tasks, id: &Id, reason: Option<String>) -> Result<Option<D
 /// Takes a task out of the dead-letter queue.
 ///
 /// # Errors
-/// [`Refusal`] if there is no such task or it is not dead.
-pub fn retry(tasks: &Tasks, id: &Id) -> Result<Decided, Refusal> {
+/// [`Refusal`] if there is no such task, it is not dead, or it would be dead again at once.
+pub fn retry(tasks: &Tasks, id: &Id, now: Timestamp) -> Result<Decided, Refusal> {
     let task = tasks.get(id).ok_or_else(|| Refusal::Unknown(id.clone()))?;
     if !matches!(task.state, TaskState::Dead { .. }) {
         return Err(Refusal::State {
@@ -352,6 +420,19 @@ pub fn retry(tasks: &Tasks, id: &Id) -> Result<Decided, Refusal> {
             state: task.view().state.as_str(),
             why: "only a dead task can be retried",
         });
+    }
+    if task.expires_at().is_some_and(|at| at <= now) {
+        return Err(Refusal::State {
+            task: id.clone(),
+            state: "expired",
+            why: "submit it anew",
+        });
+    }
+    for on in task.depends_on() {
+        terms::check_dependency(tasks, id, on).map_err(|fault| Refusal::Dependency {
+            task: id.clone(),
+            fault,
+        })?;
     }
     let attempt = task
         .attempts

@@ -2,8 +2,21 @@
 //!
 //! Pure decisions only: they read folded state and return events. What starts processes and
 //! watches them lives in [`crate::node`] and [`crate::shim`].
+//!
+//! ```text
+//! decide    a client or the world says something: submit, cancel, retry, an attempt ended
+//! steer     priority, pauses, retry-after
+//! dispatch  what follows by itself, and when
+//! policy    the limits that all of them go by
+//! held      why a task is not started, for people
+//! ```
 
 pub mod decide;
+pub mod dispatch;
+pub mod held;
+pub mod policy;
+pub mod steer;
+pub mod terms;
 
 #[cfg(test)]
 mod tests;

@@ -177,7 +177,7 @@ fn tasks_are_folded_from_the_files() {
 #[test]
 fn status_is_folded_from_the_files() {
     let sample = Sample::new();
-    insta::with_settings!({filters => vec![("the last [^,]* ago", "the last [AGE] ago"), (r" +\d+d +-", "  [AGE]  -")]}, {
+    insta::with_settings!({filters => vec![("the last [^,]* ago", "the last [AGE] ago"), (r" +\d+d\n", "  [AGE]\n")]}, {
         assert_snapshot!("status", sample.shows(&["status"]));
     });
     let at: serde_json::Value =

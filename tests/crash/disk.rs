@@ -202,7 +202,7 @@ async fn without_a_reserve_nothing_is_recorded_and_nothing_is_lost() {
     let Some((disk, ledger)) = on_disk(24) else {
         return;
     };
-    std::fs::write(ledger.dir.join("ledger.toml"), "[disk]\nreserve = \"0B\"\n").unwrap();
+    ledger.configure("[disk]\nreserve = \"0B\"\n");
     let mut node = ledger.up().await;
     assert_eq!(reserve(&ledger), None);
     disk.fill("ballast", 5000);
@@ -221,7 +221,7 @@ async fn a_blob_that_finds_no_room_is_refused_and_the_node_goes_on() {
         return;
     };
     let warn = "[disk]\nwarn_below = \"16MiB\"\n";
-    std::fs::write(ledger.dir.join("ledger.toml"), warn).unwrap();
+    ledger.configure(warn);
     let node = ledger.up().await;
     // A segment is ready before there is no room to make one.
     node.client.append(&sized(0, 1000)).await.unwrap();

@@ -148,7 +148,8 @@ async fn a_spawner_that_is_killed_is_replaced_and_its_shims_live_on() {
 
 #[tokio::test]
 async fn what_a_dead_spawner_had_not_read_is_begun_by_the_next() {
-    let ledger = Ledger::new();
+    // Room for all four at once, besides the slot that is kept for queue 0.
+    let ledger = Ledger::configured("[scheduler]\nmax_running = 5\n");
     let (mut told, gate) = (ledger.fifo("told"), ledger.fifo("gate"));
     let node = ledger.up().await;
     let text = format!("echo $$ > {}; read x < {}", told.show(), gate.show());

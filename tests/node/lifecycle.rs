@@ -5,7 +5,7 @@ use std::fs;
 use projections::tasks::StateName;
 use serde_json::{Value, json};
 
-use crate::support::{Ledger, Node, exec, id, named, script, show};
+use crate::support::{Ledger, Node, command_of, exec, id, named, script, show};
 
 /// The stream's record in a closing event must be what is in the file.
 fn assert_output(ledger: &Ledger, data: &Value, task: &str, stream: &str, expected: &[u8]) {
@@ -27,7 +27,7 @@ async fn a_task_that_completes_leaves_its_whole_story() {
         "whole",
         script("echo out; echo err >&2; pwd; cat; echo $NAME"),
     );
-    let ledger_core::event::Payload::Exec(exec) = &mut request.payload;
+    let exec = command_of(&mut request);
     exec.stdin = Some("from stdin\n".into());
     exec.env.insert("NAME".into(), "value".into());
     request.correlation = Some(id("story"));
@@ -82,7 +82,7 @@ async fn failures_are_told_apart() {
         .await;
     assert_eq!(command.exit_code, Some(127));
     let mut nowhere = named("cwd", exec(&["true"]));
-    let ledger_core::event::Payload::Exec(in_dir) = &mut nowhere.payload;
+    let in_dir = command_of(&mut nowhere);
     in_dir.cwd = Some("/nonexistent/dir".into());
     assert_eq!(node.run(nowhere).await.exit_code, Some(127));
     node.stop_well();
@@ -238,12 +238,12 @@ async fn what_looks_like_a_secret_is_kept_out_of_the_log() {
 
     let before = node.client.head().await.unwrap();
     let mut in_env = exec(&["true"]);
-    let ledger_core::event::Payload::Exec(with_env) = &mut in_env.payload;
+    let with_env = command_of(&mut in_env);
     with_env
         .env
         .insert("GITHUB_TOKEN".into(), "hunter2hunter2".into());
     let mut in_stdin = exec(&["cat"]);
-    let ledger_core::event::Payload::Exec(with_stdin) = &mut in_stdin.payload;
+    let with_stdin = command_of(&mut in_stdin);
     with_stdin.stdin = Some(format!("key {secret}\n"));
     let cases = [
         (exec(&["curl", "-H", &secret]), "argument 2"),

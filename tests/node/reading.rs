@@ -290,7 +290,9 @@ async fn status_and_lists_say_what_the_log_says() {
 
 #[tokio::test]
 async fn projections_are_listed_dumped_and_rebuilt_in_a_running_node() {
-    let ledger = Ledger::new();
+    // Every view has something to show.
+    let job = "[jobs.j]\nevery = \"1h\"\ncommand = [\"true\"]\n";
+    let ledger = Ledger::configured(job);
     let node = ledger.up().await;
     for n in 0..5 {
         node.run(named(&format!("t{n}"), exec(&["true"]))).await;

@@ -11,6 +11,7 @@ use ledger_core::ids::Seq;
 use ledger_core::store::Offline as _;
 use ledger_core::store::durable::OfflineReader;
 use ledger_core::store::{LogReader, for_each_event};
+use ledger_core::time::Timestamp;
 use serde_json::Value;
 
 /// One event.
@@ -18,6 +19,7 @@ use serde_json::Value;
 pub struct Logged {
     pub seq: u64,
     pub term: u64,
+    pub recorded_at: Timestamp,
     pub kind: String,
     /// The id part of the subject.
     pub of: String,
@@ -35,6 +37,7 @@ impl From<&ChainedEvent<'_>> for Logged {
         Self {
             seq: header.seq.0,
             term: header.term.0,
+            recorded_at: header.recorded_at,
             kind: header.kind.to_owned(),
             of: header.subject_id().to_owned(),
             actor: header.actor.to_owned(),

@@ -54,14 +54,21 @@ impl Ledger {
         let ledger = Self { room, dir };
         let made = ledger.cli(&["init"]);
         assert!(made.status.success(), "{made:?}");
+        ledger.configure("");
         ledger
     }
 
     /// A ledger with a configuration.
     pub fn configured(toml: &str) -> Self {
         let ledger = Self::new();
-        std::fs::write(ledger.dir.join("ledger.toml"), toml).unwrap();
+        ledger.configure(toml);
         ledger
+    }
+
+    /// Writes the configuration. The node's own jobs are off: tests say what is in the log.
+    pub fn configure(&self, toml: &str) {
+        let toml = format!("{toml}\n[jobs]\nbuiltin = false\n");
+        std::fs::write(self.dir.join("ledger.toml"), toml).unwrap();
     }
 
     /// The command that runs `ledger` on this directory.
@@ -128,6 +135,14 @@ impl Drop for Ledger {
     }
 }
 
+/// The command of a task that runs one.
+pub fn command_of(request: &mut SubmitRequest) -> &mut Exec {
+    match &mut request.payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(builtin) => panic!("not a command: {builtin:?}"),
+    }
+}
+
 /// A task that runs a program.
 pub fn exec(argv: &[&str]) -> SubmitRequest {
     SubmitRequest {
@@ -141,6 +156,7 @@ pub fn exec(argv: &[&str]) -> SubmitRequest {
         }),
         max_runtime_ms: Some(Millis(600_000)),
         grace_ms: Some(Millis(600_000)),
+        terms: None,
         idempotency_key: None,
         claimed_actor: None,
         correlation: None,

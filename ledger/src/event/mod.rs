@@ -15,11 +15,16 @@ mod lease;
 mod ledger;
 mod node;
 mod process;
+mod queue;
 mod task;
+mod terms;
 
 pub use app::APP_PREFIX;
 pub use checkpoint::{CheckpointCreated, CheckpointEvent, CheckpointPruned, CheckpointRejected};
-pub use job::{JobDue, JobEvent, JobPaused, JobResumed, JobSkipped, SkipReason};
+pub use job::{
+    JobChanged, JobDefined, JobDue, JobEvent, JobPaused, JobRemoved, JobResumed, JobSkipped,
+    JobSpec, JobTriggered, Missed, Overlap, Schedule, SkipReason, job_subject,
+};
 pub use lease::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
 pub use ledger::{
     LEDGER_FORMAT, LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerCreated,
@@ -30,11 +35,14 @@ pub use process::{
     LadderCause, LadderStep, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
     ProcessRegistered, Usage, process_subject,
 };
+pub use queue::{QueueEvent, QueuePaused, QueueResumed, queue_subject};
 pub use task::{
-    Attempt, DeadReason, Exec, Failure, Outputs, Payload, Priority, StreamDigest,
-    TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost,
-    TaskRequeued, TaskRetried, TaskStarted, TaskSubmitted, TaskTimedOut, UnknownPriority,
+    Attempt, Builtin, BuiltinJob, DeadReason, Exec, Failure, Outputs, Payload, Priority,
+    StreamDigest, TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent,
+    TaskFailed, TaskLost, TaskRequeued, TaskRetried, TaskStarted, TaskSubmitted, TaskTimedOut,
+    UnknownBuiltin, UnknownPriority,
 };
+pub use terms::{Backoff, RateUse, TaskReprioritized, TaskThrottled, Terms};
 
 use crate::envelope::EventRef;
 
@@ -112,6 +120,8 @@ pub enum Event {
     Job(JobEvent),
     /// Checkpoints.
     Checkpoint(CheckpointEvent),
+    /// Queues that are held.
+    Queue(QueueEvent),
     /// An application's own event (`app.*`): any object, never decoded here.
     App,
     /// A kind or payload version that this binary does not know.
@@ -147,6 +157,7 @@ into_event!(
     NodeEvent => Node,
     JobEvent => Job,
     CheckpointEvent => Checkpoint,
+    QueueEvent => Queue,
 );
 
 impl Event {
@@ -166,6 +177,7 @@ impl Event {
             "checkpoint" => {
                 CheckpointEvent::decode(kind, version, data).map(|r| r.map(Self::Checkpoint))
             }
+            "queue" => QueueEvent::decode(kind, version, data).map(|r| r.map(Self::Queue)),
             "app" => Some(Ok(Self::App)),
             _ => None,
         };

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! submitted -> started -> completed
-//!     ^           |-> failed    -> dead        (dead letter: by hand, retried)
-//!     |           |-> timed_out -> dead
+//!     ^  '-> dead |-> failed    -> requeued | dead   (dead letter: by hand, retried)
+//!     |           |-> timed_out -> requeued | dead
 //!     |           |-> lost      -> requeued | dead
 //!     |           '-> cancel_requested -> cancelled
 //!     '--- requeued / retried
 //! ```
+//!
+//! A task that waits may be moved to another queue (`reprioritized`), and is dead if it expires or if
+//! what it depends on did not complete. A running attempt may say that its rate key has to wait
+//! (`throttled`).
 //!
 //! An attempt's closing event (completed, failed, timed_out, lost, cancelled) stands in the same
 //! batch as what follows from it (requeued, dead) and as the end of its process.
@@ -19,6 +23,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::family;
+use super::terms::{Backoff, RateUse, TaskReprioritized, TaskThrottled, Terms};
 use crate::hash::Hash;
 use crate::ids::Id;
 use crate::time::{Micros, Millis};
@@ -147,12 +152,61 @@ pub struct Exec {
     pub stdin: Option<String>,
 }
 
+/// A job of the node's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuiltinJob {
+    /// Sweeps attempts that are overdue or orphaned, what they left behind, and old outputs.
+    ZombieCleanup,
+    /// Looks at what a node can see of itself.
+    HealthCheck,
+    /// Snapshots the views and takes down how full the disk is.
+    OpsRefresh,
+}
+
+/// A job of the node's own that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no built-in job {0:?}; there are zombie-cleanup, health-check and ops-refresh")]
+pub struct UnknownBuiltin(pub String);
+
+impl BuiltinJob {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ZombieCleanup, Self::HealthCheck, Self::OpsRefresh];
+
+    /// Its name, which is the name of the job that runs it by default.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ZombieCleanup => "zombie-cleanup",
+            Self::HealthCheck => "health-check",
+            Self::OpsRefresh => "ops-refresh",
+        }
+    }
+}
+
+impl FromStr for BuiltinJob {
+    type Err = UnknownBuiltin;
+    fn from_str(s: &str) -> Result<Self, UnknownBuiltin> {
+        let named = Self::ALL.into_iter().find(|job| job.name() == s);
+        named.ok_or_else(|| UnknownBuiltin(s.to_owned()))
+    }
+}
+
+/// Work that the node does itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Builtin {
+    /// Which.
+    pub job: BuiltinJob,
+}
+
 /// What to run. Kinds that this list does not have are refused at submit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Payload {
     /// A process.
     Exec(Exec),
+    /// A job of the node's own, run inside it.
+    Builtin(Builtin),
 }
 
 /// Handed over: waits in its queue from here on.
@@ -166,6 +220,9 @@ pub struct TaskSubmitted {
     pub max_runtime_ms: Millis,
     /// How long SIGTERM may take before SIGKILL follows.
     pub grace_ms: Millis,
+    /// What it waits for and how often it is tried; absent if nothing of that is unusual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Box<Terms>>,
 }
 
 /// Ordered to run: from here on at most one process is started for this attempt.
@@ -177,8 +234,22 @@ pub struct TaskStarted {
     pub queue: Priority,
     /// The node that runs it.
     pub node: Id,
-    /// How long it waited in its queue.
+    /// How long it waited in its queue, from when it could have been started.
     pub waited_us: Micros,
+    /// By how many queues its wait had raised it.
+    #[serde(default, skip_serializing_if = "is_unraised")]
+    pub boost: u8,
+    /// What it took from the bucket of its rate key, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateUse>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_unraised(boost: &u8) -> bool {
+    *boost == 0
 }
 
 /// What a stream of an attempt left behind.
@@ -263,6 +334,9 @@ pub struct TaskFailed {
     pub runtime_us: Micros,
     /// What it wrote.
     pub outputs: Outputs,
+    /// The queue of its next attempt, if it ran past the quantum of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted_to: Option<Priority>,
 }
 
 /// Reaped for running longer than its limit.
@@ -276,6 +350,9 @@ pub struct TaskTimedOut {
     pub runtime_us: Micros,
     /// What it wrote.
     pub outputs: Outputs,
+    /// The queue of its next attempt, if it ran past the quantum of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted_to: Option<Priority>,
 }
 
 /// The attempt's whole process tree is gone and left no outcome.
@@ -287,7 +364,7 @@ pub struct TaskLost {
     pub reason: String,
 }
 
-/// Back in its queue for another attempt, after a lost one.
+/// Back in its queue for another attempt, after one that ended badly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRequeued {
     /// The run that comes next.
@@ -295,6 +372,9 @@ pub struct TaskRequeued {
     /// How often this task has been lost since it was submitted, or since it was last retried by
     /// hand.
     pub lost: u32,
+    /// The pause before it, if the attempt had an outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
 }
 
 /// Asked to end while an attempt runs; it is `cancelling` until its tree is gone.
@@ -334,6 +414,10 @@ pub enum DeadReason {
     TimedOut,
     /// It was lost more often than allowed.
     Lost,
+    /// A task that it depends on ended without completing.
+    Dependency,
+    /// It still waited when it expired.
+    Expired,
 }
 
 /// In the dead-letter queue: it ended badly and nothing more happens by itself.
@@ -343,6 +427,9 @@ pub struct TaskDead {
     pub reason: DeadReason,
     /// How many attempts it had.
     pub attempts: u32,
+    /// The task that it depends on and that did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependency: Option<Id>,
 }
 
 /// Taken out of the dead-letter queue by hand.
@@ -367,7 +454,7 @@ family!(
         TimedOut(TaskTimedOut) = "task.timed_out",
         /// Gone without an outcome.
         Lost(TaskLost) = "task.lost",
-        /// Queued again after a lost attempt.
+        /// Queued again after an attempt that ended badly.
         Requeued(TaskRequeued) = "task.requeued",
         /// Asked to end while running.
         CancelRequested(TaskCancelRequested) = "task.cancel_requested",
@@ -377,5 +464,9 @@ family!(
         Dead(TaskDead) = "task.dead",
         /// Out of the dead-letter queue.
         Retried(TaskRetried) = "task.retried",
+        /// Moved to another queue.
+        Reprioritized(TaskReprioritized) = "task.reprioritized",
+        /// Told to come back later.
+        Throttled(TaskThrottled) = "task.throttled",
     }
 );

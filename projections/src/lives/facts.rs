@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use ledger_core::envelope::{EventRef, Header};
-use ledger_core::event::APP_PREFIX;
+use ledger_core::event::{APP_PREFIX, DeadReason};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Seq, Term};
 use ledger_core::store::Block;
@@ -59,7 +59,10 @@ pub(super) enum Fact {
     TaskCancelled {
         attempt: Option<u32>,
     },
-    TaskDead,
+    /// Dead after its last attempt, or while it waited for one.
+    TaskDead {
+        waited: bool,
+    },
     TaskRetried {
         attempt: u32,
     },
@@ -68,6 +71,9 @@ pub(super) enum Fact {
         attempt: u32,
     },
     ProcessEnded,
+    JobDefined,
+    JobChanged,
+    JobRemoved,
     JobDue {
         task: Box<str>,
     },
@@ -166,7 +172,7 @@ impl Examine for LivesExaminer {
 
 /// Kinds that touch no life.
 #[cfg(test)]
-const NO_LIFE: [&str; 8] = [
+const NO_LIFE: [&str; 12] = [
     "ledger.created",
     "ledger.resumed",
     "ledger.backed_up",
@@ -175,6 +181,10 @@ const NO_LIFE: [&str; 8] = [
     "ledger.exported",
     "job.skipped",
     "checkpoint.rejected",
+    "task.reprioritized",
+    "task.throttled",
+    "queue.paused",
+    "queue.resumed",
 ];
 
 #[derive(Deserialize)]
@@ -186,6 +196,12 @@ struct OfAttempt {
 struct OfAttemptIfAny {
     #[serde(default)]
     attempt: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct Dead {
+    #[serde(default)]
+    reason: Option<DeadReason>,
 }
 
 #[derive(Deserialize)]
@@ -263,14 +279,19 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
         "task.cancelled" => of(event, |OfAttemptIfAny { attempt }| Fact::TaskCancelled {
             attempt,
         }),
-        "task.dead" => Ok(Fact::TaskDead),
+        "task.dead" => of(event, |Dead { reason }| Fact::TaskDead {
+            waited: matches!(reason, Some(DeadReason::Dependency | DeadReason::Expired)),
+        }),
         "task.retried" => of(event, |OfAttempt { attempt }| Fact::TaskRetried { attempt }),
         "process.registered" => of(event, |said: Registered<'_>| Fact::ProcessRegistered {
             task: said.task.into(),
             attempt: said.attempt,
         }),
         "process.exited" | "process.reaped" | "process.lost" => Ok(Fact::ProcessEnded),
-        "job.due" => of(event, |said: OfTask<'_>| Fact::JobDue {
+        "job.defined" => Ok(Fact::JobDefined),
+        "job.changed" => Ok(Fact::JobChanged),
+        "job.removed" => Ok(Fact::JobRemoved),
+        "job.due" | "job.triggered" => of(event, |said: OfTask<'_>| Fact::JobDue {
             task: said.task.into(),
         }),
         "job.paused" => Ok(Fact::JobPaused),
@@ -306,7 +327,7 @@ fn of<'a, T: Deserialize<'a>>(
 
 #[cfg(test)]
 mod tests {
-    use ledger_core::event::Event;
+    use ledger_core::event::{Event, TaskEvent};
 
     use super::*;
     use crate::testkit::History;
@@ -337,6 +358,7 @@ mod tests {
                 let fact = read(&event);
                 assert!(!matches!(fact, Some(Fact::Unreadable { .. })), "{fact:?}");
                 let attempt = match Event::decode(&event).unwrap() {
+                    Event::Task(TaskEvent::Throttled(_)) => None,
                     Event::Task(task) => attempt_of(&task),
                     _ => None,
                 };
@@ -357,7 +379,7 @@ mod tests {
         }
     }
 
-    fn attempt_of(task: &ledger_core::event::TaskEvent) -> Option<u32> {
+    fn attempt_of(task: &TaskEvent) -> Option<u32> {
         let data: serde_json::Value = serde_json::from_str(&task.to_json()).unwrap();
         data["attempt"].as_u64().map(|n| n.try_into().unwrap())
     }

@@ -1,5 +1,6 @@
-//! Jobs: a run that is said to be due is submitted, in the same batch and behind; a pause ends before
-//! the next begins. A job itself comes and goes with the configuration, not with events.
+//! Jobs: a run that is said to be due, or is asked for, is submitted, in the same batch and behind; what
+//! becomes of it then is a life of its task. A pause ends before the next begins. A job itself is
+//! defined once until it is removed; that is no life that would have to end.
 
 use std::collections::HashMap;
 
@@ -9,9 +10,10 @@ use super::facts::{Fact, Step};
 use super::finding::{Findings, Life, Problem};
 use super::{LifeCycle, Tally};
 
-/// Runs that are due, by their task, and the jobs that are paused.
+/// Runs that are due, by their task, and the jobs that are defined and paused.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
+    defined: HashMap<Box<str>, Seq>,
     due: HashMap<Box<str>, (Box<str>, Seq)>,
     paused: HashMap<Box<str>, Seq>,
     ended: u64,
@@ -35,6 +37,17 @@ impl LifeCycle for Jobs {
         let job = &step.subject;
         let life = Life::Job { job: &**job };
         match &step.fact {
+            Fact::JobDefined => {
+                if let Some(begun) = self.defined.insert(job.clone(), step.seq) {
+                    findings.add(life, Some(begun), Some(step.seq), Problem::BegunTwice);
+                }
+            }
+            Fact::JobChanged if !self.defined.contains_key(job) => {
+                findings.not_open(life, step.seq);
+            }
+            Fact::JobRemoved if self.defined.remove(job).is_none() => {
+                findings.not_open(life, step.seq);
+            }
             Fact::JobDue { task } => {
                 let due = (job.clone(), step.seq);
                 if let Some((_, begun)) = self.due.insert(task.clone(), due) {
@@ -75,6 +88,6 @@ impl LifeCycle for Jobs {
 
     #[cfg(test)]
     fn held(&self) -> usize {
-        self.due.len() + self.paused.len()
+        self.due.len() + self.paused.len() + self.defined.len()
     }
 }

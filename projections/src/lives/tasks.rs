@@ -232,10 +232,12 @@ impl Tasks {
         self.remove(step, findings);
     }
 
-    fn dead(&mut self, step: &Step, findings: &mut Findings) {
+    fn dead(&mut self, step: &Step, waited: bool, findings: &mut Findings) {
         let stage = self.open.get(&step.subject).map(|task| task.stage);
         match stage {
-            Some(Stage::Undecided(_)) => {}
+            Some(Stage::Undecided(_)) if !waited => {}
+            Some(Stage::Queued(_)) if waited => {}
+            Some(Stage::Undecided(_)) => self.in_the_way(step, findings),
             Some(Stage::Queued(next)) => findings.add(
                 attempt_of(&step.subject, next),
                 None,
@@ -351,7 +353,7 @@ impl LifeCycle for Tasks {
                 }
             }
             Fact::TaskCancelled { attempt } => self.finished(step, *attempt, findings),
-            Fact::TaskDead => self.dead(step, findings),
+            Fact::TaskDead { waited } => self.dead(step, *waited, findings),
             Fact::ProcessRegistered { task, attempt } => {
                 self.registered(step, task, *attempt, findings);
             }

@@ -5,15 +5,15 @@
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{
-    CheckpointEvent, Event, JobEvent, LadderCause, LeaseEvent, LedgerEvent, NodeEvent, Priority,
-    ProcessEvent, TaskEvent,
+    CheckpointEvent, DeadReason, Event, JobEvent, LadderCause, LeaseEvent, LedgerEvent, NodeEvent,
+    Priority, ProcessEvent, QueueEvent, TaskEvent, TaskFailed, TaskTimedOut,
 };
 use ledger_core::ids::{Id, Term};
 use ledger_core::time::Micros;
 
 use super::state::{
-    LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, Phase, RecoveryFacts, Status,
-    TermFacts, TermState, level,
+    LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, PausedQueue, Phase, RecoveryFacts,
+    Status, TermFacts, TermState, level,
 };
 use crate::framework::ApplyError;
 
@@ -29,6 +29,7 @@ impl Status {
             Event::Node(event) => self.node(header, event),
             Event::Job(event) => self.job(header, event),
             Event::Checkpoint(event) => self.checkpoint(header, event),
+            Event::Queue(event) => self.queue(header, event),
             Event::App | Event::Unknown => Ok(()),
         };
         folded.map_err(|reason| ApplyError::at(header, reason))?;
@@ -41,6 +42,7 @@ impl Status {
             Event::Node(_) => &mut counts.node,
             Event::Job(_) => &mut counts.job,
             Event::Checkpoint(_) => &mut counts.checkpoint,
+            Event::Queue(_) => &mut counts.queue,
             Event::App => &mut counts.app,
             Event::Unknown => &mut counts.unknown,
         };
@@ -191,9 +193,26 @@ impl Status {
             .ok_or_else(|| format!("{} cannot follow: task {id} is {phase:?}", header.kind))?;
         self.count(event, queue);
         match step {
-            Step::To(phase) => self.shift(id, Some(phase)),
+            Step::To(phase) => self.shift(id, Some(LiveTask { queue, phase })),
+            Step::ToQueue(queue, phase) => self.shift(id, Some(LiveTask { queue, phase })),
+            Step::Stay => {}
             Step::Over => self.shift(id, None),
         }
+        Ok(())
+    }
+
+    fn queue(&mut self, header: &Header<'_>, event: &QueueEvent) -> Applied {
+        let name = header.subject_id();
+        let queue = Priority::ALL.into_iter().find(|queue| queue.name() == name);
+        let queue = queue.ok_or_else(|| format!("there is no queue {name}"))?;
+        self.queues_paused[level(queue)] = match event {
+            QueueEvent::Paused(e) => Some(PausedQueue {
+                since: header.seq,
+                at: header.recorded_at,
+                reason: e.reason.clone(),
+            }),
+            QueueEvent::Resumed(_) => None,
+        };
         Ok(())
     }
 
@@ -205,6 +224,7 @@ impl Status {
             TaskEvent::Submitted(_) => {}
             TaskEvent::Started(e) => {
                 totals.started += 1;
+                totals.boosted += u64::from(e.boost > 0);
                 self.queues[level(e.queue)].wait.record(e.waited_us);
             }
             TaskEvent::Completed(e) => {
@@ -214,10 +234,12 @@ impl Status {
             }
             TaskEvent::Failed(e) => {
                 totals.failed += 1;
+                totals.demoted += u64::from(e.demoted_to.is_some());
                 self.run_ended(queue, e.runtime_us, false);
             }
             TaskEvent::TimedOut(e) => {
                 totals.timed_out += 1;
+                totals.demoted += u64::from(e.demoted_to.is_some());
                 self.run_ended(queue, e.runtime_us, false);
             }
             // How long a lost attempt ran is not known.
@@ -228,6 +250,8 @@ impl Status {
             TaskEvent::Requeued(_) => totals.requeued += 1,
             TaskEvent::Dead(_) => totals.dead += 1,
             TaskEvent::Retried(_) => totals.retried += 1,
+            TaskEvent::Reprioritized(_) => totals.reprioritized += 1,
+            TaskEvent::Throttled(_) => totals.throttled += 1,
             TaskEvent::CancelRequested(_) => totals.cancel_requested += 1,
             // A run that somebody ended says nothing about success.
             TaskEvent::Cancelled(e) => {
@@ -285,6 +309,11 @@ impl Status {
     fn job(&mut self, header: &Header<'_>, event: &JobEvent) -> Applied {
         let name = subject(header)?;
         match event {
+            // What jobs there are is in a view of its own.
+            JobEvent::Defined(_)
+            | JobEvent::Changed(_)
+            | JobEvent::Removed(_)
+            | JobEvent::Triggered(_) => {}
             JobEvent::Due(_) => self.upkeep.jobs_due += 1,
             JobEvent::Skipped(_) => self.upkeep.jobs_skipped += 1,
             JobEvent::Paused(_) => {
@@ -313,6 +342,9 @@ impl Status {
 /// Where an event takes a live task.
 enum Step {
     To(Phase),
+    /// And to another queue.
+    ToQueue(Priority, Phase),
+    Stay,
     Over,
 }
 
@@ -326,10 +358,29 @@ fn step(header: &Header<'_>, event: &TaskEvent, phase: Phase) -> Option<Step> {
             Step::Over
         }
         (
+            TaskEvent::Failed(TaskFailed {
+                demoted_to: Some(queue),
+                ..
+            })
+            | TaskEvent::TimedOut(TaskTimedOut {
+                demoted_to: Some(queue),
+                ..
+            }),
+            Phase::Running | Phase::Cancelling,
+        ) => Step::ToQueue(*queue, Phase::Undecided),
+        (
             TaskEvent::Failed(_) | TaskEvent::TimedOut(_) | TaskEvent::Lost(_),
             Phase::Running | Phase::Cancelling,
         ) => Step::To(Phase::Undecided),
-        (TaskEvent::Dead(_), Phase::Undecided) => Step::To(Phase::Dead),
+        (TaskEvent::Throttled(_), Phase::Running | Phase::Cancelling) => Step::Stay,
+        (TaskEvent::Reprioritized(e), Phase::Queued { .. }) => {
+            let since = Phase::Queued {
+                since: header.seq,
+                at: e.since,
+            };
+            Step::ToQueue(e.priority, since)
+        }
+        (TaskEvent::Dead(e), phase) if may_die(e.reason, phase) => Step::To(Phase::Dead),
         (TaskEvent::Requeued(_), Phase::Undecided) | (TaskEvent::Retried(_), Phase::Dead) => {
             Step::To(queued_by(header))
         }
@@ -344,11 +395,23 @@ fn step(header: &Header<'_>, event: &TaskEvent, phase: Phase) -> Option<Step> {
             | TaskEvent::CancelRequested(_)
             | TaskEvent::Cancelled(_)
             | TaskEvent::Dead(_)
-            | TaskEvent::Retried(_),
+            | TaskEvent::Retried(_)
+            | TaskEvent::Reprioritized(_)
+            | TaskEvent::Throttled(_),
             _,
         ) => return None,
     };
     Some(step)
+}
+
+/// Where a task dies of what.
+fn may_die(reason: DeadReason, phase: Phase) -> bool {
+    match reason {
+        DeadReason::Failed | DeadReason::TimedOut | DeadReason::Lost => {
+            matches!(phase, Phase::Undecided)
+        }
+        DeadReason::Dependency | DeadReason::Expired => matches!(phase, Phase::Queued { .. }),
+    }
 }
 
 fn queued_by(header: &Header<'_>) -> Phase {

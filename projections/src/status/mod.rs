@@ -18,8 +18,9 @@ pub use query::{
     LeaseReport, Percentiles, QueueReport, RecentRuns, StatusReport, TaskCounts, Waiting,
 };
 pub use state::{
-    EventCounts, LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, Phase, ProcessTotals,
-    QueueFigures, RECENT_RUNS, RecoveryFacts, Status, TermFacts, TermState, Totals, UpkeepTotals,
+    EventCounts, LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, PausedQueue, Phase,
+    ProcessTotals, QueueFigures, RECENT_RUNS, RecoveryFacts, Status, TermFacts, TermState, Totals,
+    UpkeepTotals,
 };
 
 #[cfg(test)]

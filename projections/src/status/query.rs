@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::backups::BackupFacts;
 use super::histogram::Histogram;
 use super::state::{
-    EventCounts, LedgerFacts, LiveProcess, NodeFacts, PausedFacts, Phase, ProcessTotals, Status,
-    TermFacts, TermState, Totals, UpkeepTotals, level,
+    EventCounts, LedgerFacts, LiveProcess, NodeFacts, PausedFacts, PausedQueue, Phase,
+    ProcessTotals, Status, TermFacts, TermState, Totals, UpkeepTotals, level,
 };
 
 /// The whole system at a position, as of a time.
@@ -138,6 +138,9 @@ pub struct QueueReport {
     pub name: Cow<'static, str>,
     /// Its tasks per state.
     pub tasks: TaskCounts,
+    /// Why and since when nothing is started from it, if an operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PausedQueue>,
     /// The one that has waited longest.
     pub oldest_waiting: Option<Waiting>,
     /// How long attempts had waited when they were taken from it.
@@ -183,6 +186,7 @@ impl Status {
                 + e.node
                 + e.job
                 + e.checkpoint
+                + e.queue
                 + e.app
                 + e.unknown,
             last_event_age_us: (e.last > Seq::ZERO).then(|| now.since(e.last_at)),
@@ -262,6 +266,7 @@ impl Status {
                 cancelled: figures.cancelled,
                 dead: count(Phase::Dead),
             },
+            paused: self.queues_paused[level(queue)].clone(),
             oldest_waiting: oldest.map(|(&since, (task, at))| Waiting {
                 task: task.clone(),
                 queue,

@@ -13,7 +13,7 @@ use crate::framework::{ApplyError, Projection, RestoreError};
 
 impl Projection for Status {
     const NAME: &'static str = "status";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     /// All: even events that it does not understand are counted.
     fn wants(_kind: &str) -> bool {
@@ -41,6 +41,7 @@ impl Projection for Status {
             let figures = &self.queues[level(queue)];
             emit(&format!("queue/{}", queue.level()), &json(figures));
         }
+        emit("queues_paused", &json(&self.queues_paused));
         let digit = |&succeeded: &bool| if succeeded { '1' } else { '0' };
         emit(
             "recent",
@@ -86,6 +87,7 @@ impl Status {
                 "node" => self.node = Some(parsed(value)?),
                 "paused" => self.paused = Some(parsed(value)?),
                 "process_totals" => self.process_totals = parsed(value)?,
+                "queues_paused" => self.queues_paused = parsed(value)?,
                 "recent" => self.recent = recent(&parsed::<String>(value)?)?,
                 "task_totals" => self.totals = parsed(value)?,
                 "upkeep" => self.upkeep = parsed(value)?,

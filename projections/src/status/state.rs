@@ -145,6 +145,9 @@ pub struct EventCounts {
     pub job: u64,
     /// `checkpoint.*`
     pub checkpoint: u64,
+    /// `queue.*`
+    #[serde(default)]
+    pub queue: u64,
     /// `app.*`
     pub app: u64,
     /// Kinds that this binary does not know.
@@ -180,6 +183,18 @@ pub struct Totals {
     pub dead: u64,
     /// Times one was taken out of it by hand.
     pub retried: u64,
+    /// Attempts ordered whose wait had raised their task.
+    #[serde(default)]
+    pub boosted: u64,
+    /// Attempts that ran past their queue's quantum, so that the next is of a lower one.
+    #[serde(default)]
+    pub demoted: u64,
+    /// Times a queued task was moved to another queue by hand.
+    #[serde(default)]
+    pub reprioritized: u64,
+    /// Times a running task was told to come back later.
+    #[serde(default)]
+    pub throttled: u64,
 }
 
 /// What has happened to processes since the first event.
@@ -278,6 +293,18 @@ pub struct LiveProcess {
     pub since: Timestamp,
 }
 
+/// Nothing is started from a queue, because an operator said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedQueue {
+    /// The event that says so.
+    pub since: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the words of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// One queue since the first event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueFigures {
@@ -312,6 +339,8 @@ pub struct Status {
     /// Whether each of the latest runs ended well, oldest first; at most [`RECENT_RUNS`].
     pub(super) recent: VecDeque<bool>,
     pub(super) queues: [QueueFigures; 3],
+    /// Queues that an operator holds.
+    pub(super) queues_paused: [Option<PausedQueue>; 3],
     pub(super) processes: BTreeMap<Id, LiveProcess>,
     pub(super) tasks: BTreeMap<Id, LiveTask>,
     /// Live tasks per queue and phase.
@@ -334,26 +363,17 @@ impl Status {
         self.tasks.insert(id, task);
     }
 
-    /// Moves a live task to another phase; `None` means that it is over.
-    pub(super) fn shift(&mut self, id: &str, next: Option<Phase>) {
-        let Some(task) = self.tasks.get_mut(id) else {
+    /// Moves a live task to another phase or queue; `None` means that it is over.
+    pub(super) fn shift(&mut self, id: &str, next: Option<LiveTask>) {
+        let Some((id, task)) = self.tasks.remove_entry(id) else {
             return;
         };
-        let level = level(task.queue);
-        self.counts[level][task.phase.index()] -= 1;
+        self.counts[level(task.queue)][task.phase.index()] -= 1;
         if let Phase::Queued { since, .. } = task.phase {
-            self.waiting[level].remove(&since);
+            self.waiting[level(task.queue)].remove(&since);
         }
-        let Some(phase) = next else {
-            self.tasks.remove(id);
-            return;
-        };
-        task.phase = phase;
-        self.counts[level][phase.index()] += 1;
-        if let Phase::Queued { since, at } = phase
-            && let Some((id, _)) = self.tasks.get_key_value(id)
-        {
-            self.waiting[level].insert(since, (id.clone(), at));
+        if let Some(next) = next {
+            self.insert(id, next);
         }
     }
 

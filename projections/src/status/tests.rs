@@ -24,7 +24,7 @@ fn task(r: &Recorded) -> Option<&TaskEvent> {
     }
 }
 
-/// State by the last event of each task, and its queue by the first.
+/// State by the last event of each task that says it, and its queue by the last that does.
 fn recount_states(events: &[Recorded]) -> BTreeMap<&str, (Priority, &'static str, &Recorded)> {
     let mut states = BTreeMap::new();
     for r in events {
@@ -34,7 +34,8 @@ fn recount_states(events: &[Recorded]) -> BTreeMap<&str, (Priority, &'static str
             continue;
         }
         let state = match event.kind() {
-            "task.requeued" | "task.retried" => "queued",
+            "task.throttled" => continue,
+            "task.requeued" | "task.retried" | "task.reprioritized" => "queued",
             "task.started" => "running",
             "task.cancel_requested" => "cancelling",
             "task.completed" => "completed",
@@ -42,7 +43,13 @@ fn recount_states(events: &[Recorded]) -> BTreeMap<&str, (Priority, &'static str
             "task.dead" => "dead",
             _ => "undecided",
         };
-        let queue = states[&*r.subject].0;
+        let queue = match event {
+            TaskEvent::Reprioritized(e) => Some(e.priority),
+            TaskEvent::Failed(e) => e.demoted_to,
+            TaskEvent::TimedOut(e) => e.demoted_to,
+            _ => None,
+        };
+        let queue = queue.unwrap_or(states[&*r.subject].0);
         states.insert(&r.subject, (queue, state, r));
     }
     states
@@ -87,6 +94,11 @@ fn check_queue(report: &StatusReport, queue: Priority, events: &[Recorded]) {
     let told = &report.queues[usize::from(queue.level())];
     let of_queue = || states.values().filter(|(q, _, _)| *q == queue);
     assert_eq!(told.tasks, counts(of_queue()));
+    let pause = events
+        .iter()
+        .rfind(|r| r.kind.starts_with("queue.") && r.subject == queue.name());
+    let pause = pause.filter(|r| r.kind == "queue.paused").map(|r| r.seq);
+    assert_eq!(told.paused.as_ref().map(|pause| pause.since), pause);
     let oldest = of_queue()
         .filter(|(_, state, _)| *state == "queued")
         .min_by_key(|s| s.2.seq);
@@ -99,10 +111,20 @@ fn check_queue(report: &StatusReport, queue: Priority, events: &[Recorded]) {
         _ => None,
     });
     check_percentiles(told.wait, waits.collect());
-    let runtimes = events
-        .iter()
-        .filter(|r| task(r).is_some() && states[&*r.subject].0 == queue);
-    let runtimes = runtimes.filter_map(|r| match task(r)? {
+    // An attempt ran in the queue that its task was last taken from.
+    let taken_from = |n: usize| {
+        let started = events[..n]
+            .iter()
+            .rev()
+            .filter(|r| r.subject == events[n].subject);
+        started.filter_map(task).find_map(|e| match e {
+            TaskEvent::Started(e) => Some(e.queue),
+            _ => None,
+        })
+    };
+    let runtimes = (0..events.len()).filter(|&n| task(&events[n]).is_some());
+    let runtimes = runtimes.filter(|&n| taken_from(n) == Some(queue));
+    let runtimes = runtimes.filter_map(|n| match task(&events[n])? {
         TaskEvent::Completed(e) => Some(e.runtime_us.0),
         TaskEvent::Failed(e) => Some(e.runtime_us.0),
         TaskEvent::TimedOut(e) => Some(e.runtime_us.0),
@@ -133,6 +155,8 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
         (t.cancelled, "task.cancelled"),
         (t.dead, "task.dead"),
         (t.retried, "task.retried"),
+        (t.reprioritized, "task.reprioritized"),
+        (t.throttled, "task.throttled"),
         (p.registered, "process.registered"),
         (p.exited, "process.exited"),
         (
@@ -154,11 +178,18 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
         (e.node, "node."),
         (e.job, "job."),
         (e.checkpoint, "checkpoint."),
+        (e.queue, "queue."),
         (e.app, "app."),
     ] {
         assert_eq!(told, family(name), "{name}");
     }
     assert_eq!((e.unknown, report.events_total), (0, events.len() as u64));
+    let demoted = events.iter().filter(|r| match task(r) {
+        Some(TaskEvent::Failed(e)) => e.demoted_to.is_some(),
+        Some(TaskEvent::TimedOut(e)) => e.demoted_to.is_some(),
+        _ => false,
+    });
+    assert_eq!((t.demoted, t.boosted), (demoted.count() as u64, 0));
     let ended = p.exited + p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime + p.lost;
     assert_eq!(report.running_processes, p.registered - ended);
     let runs = events
@@ -313,6 +344,7 @@ fn what_cannot_follow_is_refused_and_changes_nothing() {
     let dead = TaskEvent::Dead(TaskDead {
         reason: DeadReason::Failed,
         attempts: 1,
+        dependency: None,
     });
     let reason = refused(&mut History::new(), "task/nobody", dead);
     assert_eq!(reason, "task nobody is over, or was never submitted");

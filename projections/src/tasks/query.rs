@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use ledger_core::event::{
-    Attempt, DeadReason, Event, Failure, Outputs, Payload, Priority, TaskEvent,
+    Attempt, DeadReason, Event, Failure, Outputs, Payload, Priority, TaskEvent, Terms,
 };
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Millis, Timestamp};
@@ -15,8 +15,10 @@ use super::state::{AttemptRecord, ProcessRef, Task, TaskState, Tasks};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateName {
-    /// Waits in its queue.
+    /// Waits for its turn.
     Queued,
+    /// Waits for something else than its turn.
+    Held,
     /// An attempt is ordered or runs.
     Running,
     /// An attempt runs and is to end.
@@ -34,14 +36,15 @@ pub enum StateName {
 /// A state that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "state {0:?} does not exist; use queued, running, cancelling, completed, cancelled or dead"
+    "state {0:?} does not exist; use queued, held, running, cancelling, completed, cancelled or dead"
 )]
 pub struct UnknownState(pub String);
 
 impl StateName {
     /// The states a task can be found in, in the order of a life.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Queued,
+        Self::Held,
         Self::Running,
         Self::Cancelling,
         Self::Completed,
@@ -53,6 +56,7 @@ impl StateName {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Held => "held",
             Self::Running => "running",
             Self::Cancelling => "cancelling",
             Self::Undecided => "undecided",
@@ -73,6 +77,47 @@ impl FromStr for StateName {
     }
 }
 
+/// Why a queued task is not started though it may be its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Held {
+    /// Its queue is paused.
+    Paused {
+        /// Since when.
+        since: Timestamp,
+        /// Why, in the words of whoever paused it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// A task that it depends on has not completed.
+    Dependency {
+        /// That task.
+        task: Id,
+    },
+    /// It is not to be started yet.
+    NotBefore {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The pause after an attempt that ended badly.
+    Backoff {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Its rate key has nothing left, or was told to wait.
+    RateKey {
+        /// The key.
+        key: Id,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// As many tasks of its concurrency key run as may.
+    ConcurrencyKey {
+        /// The key.
+        key: Id,
+    },
+}
+
 /// One task as it is shown and sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
@@ -82,6 +127,20 @@ pub struct TaskView {
     pub state: StateName,
     /// Its queue.
     pub priority: Priority,
+    /// The queue it was submitted to.
+    pub original_priority: Priority,
+    /// What it waits for besides its turn, while it is queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// The run that comes next, while it is queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<Attempt>,
+    /// When that may be started at the earliest, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    /// By how many queues its wait has raised it, or had when the open run was started.
+    #[serde(default, skip_serializing_if = "is_unraised")]
+    pub boost: u8,
     /// How many tasks of its queue stand before it, while it is queued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
@@ -91,6 +150,9 @@ pub struct TaskView {
     pub max_runtime_ms: Millis,
     /// How long SIGTERM may take.
     pub grace_ms: Millis,
+    /// What it waits for and how often it is tried.
+    #[serde(default)]
+    pub terms: Terms,
     /// The event that brought it.
     pub submitted: Seq,
     /// When it was submitted.
@@ -115,6 +177,9 @@ pub struct TaskView {
     /// Why it is in the dead-letter queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_reason: Option<DeadReason>,
+    /// The task that it depends on and that did not complete, if it is dead for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_dependency: Option<Id>,
     /// Why it was cancelled, in the words of whoever asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_reason: Option<String>,
@@ -124,6 +189,9 @@ pub struct TaskView {
     /// How often its tree was found gone without an outcome since it was handed over, or since it
     /// was last retried by hand.
     pub lost: u32,
+    /// How often it failed or ran past its limit since then.
+    #[serde(default)]
+    pub failed: u32,
     /// Runs that have ended.
     pub attempts: Vec<AttemptRecord>,
     /// What the latest ended run wrote; only where one task is asked for.
@@ -132,6 +200,14 @@ pub struct TaskView {
     /// Why the latest ended run failed, if it did; only where one task is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_unraised(boost: &u8) -> bool {
+    *boost == 0
 }
 
 impl TaskView {
@@ -154,39 +230,41 @@ impl TaskView {
             | TaskEvent::Requeued(_)
             | TaskEvent::CancelRequested(_)
             | TaskEvent::Dead(_)
-            | TaskEvent::Retried(_) => {}
+            | TaskEvent::Retried(_)
+            | TaskEvent::Reprioritized(_)
+            | TaskEvent::Throttled(_) => {}
         }
     }
 }
 
 impl Tasks {
-    /// One task as it is shown on its own: with its position in the queue, which costs a walk.
-    pub fn detailed_view(&self, task: &Task) -> TaskView {
-        let position = match &task.state {
-            TaskState::Queued { since, .. } => {
-                u64::try_from(self.position(task.priority, *since)).ok()
-            }
-            _ => None,
-        };
+    /// One task as it is shown: with its position in the queue and when it may be started.
+    pub fn view(&self, task: &Task) -> TaskView {
+        let position = self.position(task);
         TaskView {
-            position,
+            position: position.and_then(|position| u64::try_from(position).ok()),
+            ready_at: self.ready_at(task),
             ..task.view()
         }
     }
 }
 
 impl Task {
-    /// The task as it is shown in a list.
+    /// The task as far as it alone tells: not what it waits for.
     pub fn view(&self) -> TaskView {
         let task = self;
         let last = task.attempts.last();
         let run = task.run();
         let (mut ended_at, mut dead_reason, mut cancel_reason) = (None, None, None);
+        let (mut dead_dependency, mut next_attempt) = (None, None);
         let state = match &task.state {
-            TaskState::Queued { .. } => StateName::Queued,
+            TaskState::Queued { next, .. } => {
+                next_attempt = Some(*next);
+                StateName::Queued
+            }
             TaskState::Running(_) => StateName::Running,
             TaskState::Cancelling { reason, .. } => {
-                cancel_reason.clone_from(reason);
+                cancel_reason = reason.as_deref().map(str::to_owned);
                 StateName::Cancelling
             }
             TaskState::Undecided => StateName::Undecided,
@@ -196,11 +274,16 @@ impl Task {
             }
             TaskState::Cancelled { at, reason } => {
                 ended_at = Some(*at);
-                cancel_reason.clone_from(reason);
+                cancel_reason = reason.as_deref().map(str::to_owned);
                 StateName::Cancelled
             }
-            TaskState::Dead { at, reason } => {
+            TaskState::Dead {
+                at,
+                reason,
+                dependency,
+            } => {
                 ended_at = Some(*at);
+                dead_dependency.clone_from(dependency);
                 dead_reason = Some(*reason);
                 StateName::Dead
             }
@@ -209,22 +292,30 @@ impl Task {
             task_id: task.id.clone(),
             state,
             priority: task.priority,
+            original_priority: task.original_priority,
+            held: None,
+            next_attempt,
+            ready_at: None,
+            boost: run.map_or(0, |r| r.boost),
             position: None,
-            payload: task.payload.clone(),
+            payload: task.payload(),
             max_runtime_ms: task.max_runtime_ms,
             grace_ms: task.grace_ms,
+            terms: task.terms.as_deref().cloned().unwrap_or_default(),
             submitted: task.submitted,
             submitted_at: task.submitted_at,
-            submitted_by: task.submitted_by.clone(),
+            submitted_by: task.submitted_by.to_string(),
             attempt: run.map(|r| r.attempt).or(last.map(|l| l.attempt)),
             started_at: run.map(|r| r.ordered_at),
             ended_at,
             runtime_us: last.map(|l| l.runtime_us),
             exit_code: last.and_then(|l| l.closing.exit_code()),
             dead_reason,
+            dead_dependency,
             cancel_reason,
             process: run.and_then(|r| r.process.clone()),
             lost: task.lost,
+            failed: task.failed,
             attempts: task.attempts.clone(),
             outputs: None,
             failure: None,

@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{
-    Attempt, DeadReason, Exec, Payload, Priority, ProcessRegistered, TaskSubmitted,
+    Attempt, DeadReason, Payload, Priority, ProcessRegistered, TaskSubmitted, Terms,
 };
 use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use super::keys::Keys;
+use super::line::Line;
+use super::packed::Packed;
 
 /// A process of an attempt: enough to find it again and to know that it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +54,19 @@ pub struct Run {
     pub term: Term,
     /// The node that ordered it.
     pub node: Id,
+    /// By how many queues its wait had raised it.
+    #[serde(default, skip_serializing_if = "is_unraised")]
+    pub boost: u8,
     /// Its process, once it is known.
     pub process: Option<ProcessRef>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_unraised(boost: &u8) -> bool {
+    *boost == 0
 }
 
 /// How the last attempt ended.
@@ -91,6 +106,14 @@ pub struct AttemptRecord {
     pub closing: Closing,
     /// How long it ran; zero if that is not known.
     pub runtime_us: Micros,
+    /// The queue it was taken from.
+    pub queue: Priority,
+    /// By how many queues its wait had raised it.
+    #[serde(default, skip_serializing_if = "is_unraised")]
+    pub boost: u8,
+    /// The queue of the next attempt, if it ran past the quantum of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted_to: Option<Priority>,
 }
 
 /// Where a task stands.
@@ -101,21 +124,24 @@ pub enum TaskState {
     Queued {
         /// The event that queued it: its place in the queue.
         since: Seq,
-        /// When.
+        /// Since when it counts as waiting there.
         since_at: Timestamp,
         /// The run that comes next.
         next: Attempt,
+        /// The end of the pause after the attempt before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        backoff_until: Option<Timestamp>,
     },
     /// An attempt is ordered or runs.
-    Running(Run),
+    Running(Box<Run>),
     /// An attempt runs and is to end.
     Cancelling {
         /// The attempt.
-        run: Run,
+        run: Box<Run>,
         /// The event that asked for it.
         asked: Seq,
         /// Why, in the words of whoever asked.
-        reason: Option<String>,
+        reason: Option<Box<str>>,
     },
     /// The last attempt ended badly and what follows is not decided; within a batch only.
     Undecided,
@@ -129,7 +155,7 @@ pub enum TaskState {
         /// When.
         at: Timestamp,
         /// Why.
-        reason: Option<String>,
+        reason: Option<Box<str>>,
     },
     /// In the dead-letter queue.
     Dead {
@@ -137,10 +163,14 @@ pub enum TaskState {
         at: Timestamp,
         /// Why.
         reason: DeadReason,
+        /// The task that it depends on and that did not complete, if that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dependency: Option<Id>,
     },
 }
 
-/// One task.
+/// One task. There may be a million of them, so what most tasks don't have is boxed, and what they
+/// run is packed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Its id.
@@ -150,24 +180,30 @@ pub struct Task {
     /// When it was submitted.
     pub submitted_at: Timestamp,
     /// Who provably submitted it.
-    pub submitted_by: String,
+    pub submitted_by: Box<str>,
     /// Carried over to everything that follows from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Id>,
     /// Its queue.
     pub priority: Priority,
-    /// What to run.
-    pub payload: Payload,
+    /// The queue it was submitted to.
+    pub original_priority: Priority,
+    pub(super) payload: Packed,
     /// How long an attempt may run.
     pub max_runtime_ms: Millis,
     /// How long SIGTERM may take.
     pub grace_ms: Millis,
+    /// What it waits for and how often it is tried, if anything of that is unusual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Box<Terms>>,
     /// Where it stands.
     #[serde(flatten)]
     pub state: TaskState,
     /// How often its tree was found gone without an outcome since it was handed over, or since it
     /// was last taken out of the dead-letter queue by hand.
     pub lost: u32,
+    /// How many of its attempts have failed or run past their limit since then.
+    pub failed: u32,
     /// Attempts that have ended, oldest first.
     pub attempts: Vec<AttemptRecord>,
 }
@@ -179,19 +215,23 @@ impl Task {
             id,
             submitted,
             submitted_at: at,
-            submitted_by: header.actor.to_owned(),
+            submitted_by: header.actor.into(),
             // The header's names were checked when it was decoded.
             correlation: header.correlation.and_then(|c| Id::new(c).ok()),
             priority: data.priority,
-            payload: data.payload.clone(),
+            original_priority: data.priority,
+            payload: Packed::new(&data.payload),
             max_runtime_ms: data.max_runtime_ms,
             grace_ms: data.grace_ms,
+            terms: data.terms.clone(),
             state: TaskState::Queued {
                 since: submitted,
                 since_at: at,
                 next: Attempt::FIRST,
+                backoff_until: None,
             },
             lost: 0,
+            failed: 0,
             attempts: Vec::new(),
         }
     }
@@ -216,37 +256,115 @@ impl Task {
         )
     }
 
-    /// The command it runs.
-    pub fn exec(&self) -> &Exec {
-        match &self.payload {
-            Payload::Exec(exec) => exec,
+    /// What it runs.
+    pub fn payload(&self) -> Payload {
+        self.payload.unpack()
+    }
+
+    /// Whether the node does it itself: no process, and nothing to find again after the node.
+    pub fn is_builtin(&self) -> bool {
+        match self.payload() {
+            Payload::Builtin(_) => true,
+            Payload::Exec(_) => false,
         }
+    }
+
+    /// The tasks that must have completed before it is started.
+    pub fn depends_on(&self) -> &[Id] {
+        self.terms.as_deref().map_or(&[], |terms| &terms.depends_on)
+    }
+
+    /// The key whose rate its starts count against.
+    pub fn rate_key(&self) -> Option<&Id> {
+        self.terms.as_deref()?.rate_key.as_ref()
+    }
+
+    /// The key of the tasks that it does not run beside in any number.
+    pub fn concurrency_key(&self) -> Option<&Id> {
+        self.terms.as_deref()?.concurrency_key.as_ref()
+    }
+
+    /// When it is dead if it still waits.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.terms.as_deref()?.expires_at
+    }
+
+    /// How many attempts may fail before it is dead.
+    pub fn max_attempts(&self) -> u32 {
+        self.terms.as_deref().map_or(1, |terms| terms.max_attempts)
     }
 }
 
+/// A queue that an operator holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePause {
+    /// The event that says so.
+    pub since: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the words of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What is known of a rate key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateState {
+    /// When its bucket is full again if nothing more is taken.
+    pub full_at: Timestamp,
+    /// Until when a task has asked that nothing of it be started.
+    pub held_until: Timestamp,
+}
+
 /// Every task and the queues.
+///
+/// Everything but `tasks`, `paused` and `rates` follows from those, and changes with them in one
+/// place (`index.rs`).
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     /// By the seq of the submission: the canonical order.
-    pub(super) tasks: BTreeMap<Seq, Task>,
+    pub(super) tasks: BTreeMap<Seq, Box<Task>>,
+    pub(super) paused: [Option<QueuePause>; 3],
+    pub(super) rates: BTreeMap<Id, RateState>,
     /// Looked up by id only, never walked, so its order can't matter.
     // tidy: allow(hash-order) — lookups only; rows walk `tasks`
     pub(super) by_id: HashMap<Id, Seq>,
-    /// Per queue: place in it -> task.
-    pub(super) queues: [BTreeMap<Seq, Seq>; 3],
+    pub(super) keys: Keys,
+    /// Queued tasks that wait for no other task, per queue.
+    pub(super) lines: [Line; 3],
+    /// How many queued tasks wait for others, per queue.
+    pub(super) dependent: [usize; 3],
+    /// A task that has not completed -> a queued task that depends on it.
+    pub(super) dependents: BTreeSet<(Seq, Seq)>,
+    /// A queued task -> one that it depends on and that ended without completing.
+    pub(super) doomed: BTreeSet<(Seq, Seq)>,
+    /// When queued tasks expire.
+    pub(super) expiries: BTreeSet<(Timestamp, Seq)>,
     /// Tasks with an open attempt.
     pub(super) open: BTreeSet<Seq>,
+    /// How many of them there are, per queue.
+    pub(super) open_in: [usize; 3],
+    /// How many of them there are of each concurrency key.
+    pub(super) open_of: BTreeMap<Id, usize>,
+}
+
+pub(super) fn level(queue: Priority) -> usize {
+    usize::from(queue.level())
 }
 
 impl Tasks {
     /// The task with this id.
     pub fn get(&self, id: &str) -> Option<&Task> {
-        self.by_id.get(id).and_then(|seq| self.tasks.get(seq))
+        self.by_id.get(id).and_then(|seq| self.at(*seq))
+    }
+
+    pub(super) fn at(&self, submitted: Seq) -> Option<&Task> {
+        self.tasks.get(&submitted).map(|task| &**task)
     }
 
     /// All tasks, in the order of their submission.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Task> {
-        self.tasks.values()
+        self.tasks.values().map(|task| &**task)
     }
 
     /// How many tasks are known.
@@ -261,7 +379,7 @@ impl Tasks {
 
     /// Tasks with an open attempt, in the order of their submission.
     pub fn open(&self) -> impl Iterator<Item = &Task> {
-        self.open.iter().filter_map(|seq| self.tasks.get(seq))
+        self.open.iter().filter_map(|seq| self.at(*seq))
     }
 
     /// How many attempts are open.
@@ -269,21 +387,28 @@ impl Tasks {
         self.open.len()
     }
 
-    /// How many tasks wait in a queue.
+    /// How many attempts of a queue's tasks are open.
+    pub fn open_in(&self, queue: Priority) -> usize {
+        self.open_in[level(queue)]
+    }
+
+    /// How many attempts of a concurrency key's tasks are open.
+    pub fn open_of(&self, key: &Id) -> usize {
+        self.open_of.get(key).copied().unwrap_or_default()
+    }
+
+    /// How many tasks wait in a queue, for whatever they wait.
     pub fn queued_count(&self, queue: Priority) -> usize {
-        self.queues[usize::from(queue.level())].len()
+        self.lines[level(queue)].len() + self.dependent[level(queue)]
     }
 
-    /// How many tasks of a queue stand before the task queued at `since`.
-    pub fn position(&self, queue: Priority, since: Seq) -> usize {
-        self.queues[usize::from(queue.level())]
-            .range(..since)
-            .count()
+    /// Why and since when a queue is held, if it is.
+    pub fn pause(&self, queue: Priority) -> Option<&QueuePause> {
+        self.paused[level(queue)].as_ref()
     }
 
-    /// The task that is next in a queue.
-    pub fn first_queued(&self, queue: Priority) -> Option<&Task> {
-        let (_, submitted) = self.queues[usize::from(queue.level())].first_key_value()?;
-        self.tasks.get(submitted)
+    /// What is known of a rate key; the default if nothing ever happened to it.
+    pub fn rate(&self, key: &Id) -> RateState {
+        self.rates.get(key).copied().unwrap_or_default()
     }
 }

@@ -16,7 +16,12 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    pub(super) fn task(self, attempt: Attempt, runtime_us: Micros) -> TaskEvent {
+    pub(super) fn task(
+        self,
+        attempt: Attempt,
+        runtime_us: Micros,
+        demoted_to: Option<Priority>,
+    ) -> TaskEvent {
         let stream = StreamDigest {
             bytes: 6,
             blake3: Hash::of(b"hello\n"),
@@ -39,12 +44,14 @@ impl Ending {
                 failure: Failure::Exit { code: 1 },
                 runtime_us,
                 outputs,
+                demoted_to,
             }),
             Self::TimedOut => TaskEvent::TimedOut(TaskTimedOut {
                 attempt,
                 max_runtime_ms: Millis(30_000),
                 runtime_us,
                 outputs,
+                demoted_to,
             }),
             Self::Lost => TaskEvent::Lost(TaskLost {
                 attempt,

@@ -55,6 +55,7 @@ pub(super) fn task(id: &str, priority: Priority, dir: &Path, argv: &[&str]) -> S
         }),
         max_runtime_ms: None,
         grace_ms: None,
+        terms: None,
         idempotency_key: None,
         claimed_actor: None,
         correlation: None,

@@ -138,10 +138,15 @@ async fn conclude(session: &Session, view: &TaskView) -> Result<Exit, Failure> {
         }
         (StateName::Dead, Some(Closing::Spawn | Closing::NotExecutable)) => {
             // Why stands in the event alone, which takes another look.
-            let Payload::Exec(exec) = &view.payload;
             let why = session.view(id).await?.failure;
-            let error = not_started::explain(exec, why.as_ref());
-            Err(Failure::NotStarted(error.into(), Exit(own.unwrap_or(127))))
+            match &view.payload {
+                Payload::Exec(exec) => {
+                    let error = not_started::explain(exec, why.as_ref());
+                    Err(Failure::NotStarted(error.into(), Exit(own.unwrap_or(127))))
+                }
+                // Submitted here was a command, so this is another's task of the same id.
+                Payload::Builtin(_) => Ok(own.map_or(Exit::FAILED, Exit)),
+            }
         }
         _ => Ok(own.map_or(Exit::FAILED, Exit)),
     }

@@ -19,7 +19,7 @@ use super::text::{cut, cut_middle, pad, width};
 use super::{Out, subject};
 use crate::cli::error::Failure;
 
-pub(crate) use super::summary::{command_line, signal_name};
+pub(crate) use super::summary::{payload_line, schedule, signal_name};
 
 /// `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

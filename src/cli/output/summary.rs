@@ -2,8 +2,9 @@
 
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
-    CheckpointEvent, Event, Exec, Failure, JobEvent, LadderCause, LeaseEvent, LedgerEvent,
-    NodeEvent, Payload, ProcessEnd, ProcessEvent, ReleaseReason, SkipReason, StopCause, TaskEvent,
+    CheckpointEvent, Event, Exec, Failure, JobEvent, JobSpec, LadderCause, LeaseEvent, LedgerEvent,
+    NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, ReleaseReason, Schedule, SkipReason,
+    StopCause, TaskEvent,
 };
 
 use super::text::cut;
@@ -22,6 +23,8 @@ pub(crate) fn summary(event: &EventRef<'_>) -> String {
         Ok(Event::Node(e)) => node(&e),
         Ok(Event::Job(e)) => job(&e),
         Ok(Event::Checkpoint(e)) => checkpoint(&e),
+        Ok(Event::Queue(QueueEvent::Paused(e))) => e.reason.unwrap_or_default(),
+        Ok(Event::Queue(QueueEvent::Resumed(e))) => e.reason.unwrap_or_default(),
         Ok(Event::App | Event::Unknown) | Err(_) => event.data.to_owned(),
     };
     cut(&text, MAX)
@@ -62,12 +65,12 @@ fn ledger(event: &LedgerEvent) -> String {
 fn task(event: &TaskEvent) -> String {
     match event {
         TaskEvent::Submitted(e) => {
-            let Payload::Exec(exec) = &e.payload;
-            format!("{}: {}", e.priority, command_line(exec))
+            format!("{}: {}", e.priority, payload_line(&e.payload))
         }
         TaskEvent::Started(e) => {
+            let boost = if e.boost > 0 { ", boosted" } else { "" };
             format!(
-                "attempt {} on {}, waited {}",
+                "attempt {} on {}, waited {}{boost}",
                 e.attempt,
                 e.node,
                 format_duration(e.waited_us)
@@ -95,7 +98,13 @@ fn task(event: &TaskEvent) -> String {
             format_duration(e.runtime_us)
         ),
         TaskEvent::Lost(e) => format!("attempt {}: {}", e.attempt, e.reason),
-        TaskEvent::Requeued(e) => format!("attempt {} comes next, lost {}", e.attempt, e.lost),
+        TaskEvent::Requeued(e) => match e.backoff {
+            Some(backoff) => {
+                let pause = format_limit(backoff.delay_ms);
+                format!("attempt {} comes next, after {pause}", e.attempt)
+            }
+            None => format!("attempt {} comes next, lost {}", e.attempt, e.lost),
+        },
         TaskEvent::CancelRequested(e) => {
             with_reason(format!("attempt {}", e.attempt), e.reason.as_deref())
         }
@@ -107,10 +116,17 @@ fn task(event: &TaskEvent) -> String {
             with_reason(what, e.reason.as_deref())
         }
         TaskEvent::Dead(e) => {
+            let after = count_of(e.attempts.into(), "attempt");
+            let of = e.dependency.as_ref();
+            let of = of.map_or_else(String::new, |task| format!(" task/{task}"));
+            format!("{}{of} after {after}", json_word(&e.reason))
+        }
+        TaskEvent::Reprioritized(e) => format!("{}, was {}", e.priority, e.before),
+        TaskEvent::Throttled(e) => {
+            let time = format_limit(e.retry_after_ms);
             format!(
-                "{} after {}",
-                json_word(&e.reason),
-                count_of(e.attempts.into(), "attempt")
+                "attempt {}: nothing of {} for {time}",
+                e.attempt, e.rate_key
             )
         }
         TaskEvent::Retried(e) => format!("attempt {} comes next", e.attempt),
@@ -171,17 +187,42 @@ fn node(event: &NodeEvent) -> String {
 
 fn job(event: &JobEvent) -> String {
     match event {
+        JobEvent::Defined(e) => defined(&e.spec),
+        JobEvent::Changed(e) => defined(&e.spec),
+        JobEvent::Removed(_) => String::new(),
+        JobEvent::Triggered(e) => format!("by hand, task/{}", e.task),
         JobEvent::Due(e) => format!("due {}, task/{}", e.due_at, e.task),
         JobEvent::Skipped(e) => {
             let why = match e.reason {
                 SkipReason::Overlap => "the run before goes on",
                 SkipReason::Missed => "missed",
                 SkipReason::Paused => "paused",
+                SkipReason::Repeated => "run before, the clock was set back",
+                SkipReason::Refused => "its task is refused",
             };
-            format!("due {}: {why}", e.due_at)
+            match e.through {
+                Some(last) => format!("due {} to {last}: {why}", e.due_at),
+                None => format!("due {}: {why}", e.due_at),
+            }
         }
         JobEvent::Paused(e) => e.reason.clone().unwrap_or_default(),
         JobEvent::Resumed(_) => String::new(),
+    }
+}
+
+fn defined(spec: &JobSpec) -> String {
+    let what = payload_line(&spec.task.payload);
+    format!("{}, {}: {what}", schedule(&spec.schedule), spec.source)
+}
+
+/// When a job is due, as it is written in a configuration.
+pub(crate) fn schedule(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Every { every_ms } => format!("every {}", format_limit(*every_ms)),
+        Schedule::Cron {
+            expression,
+            time_zone,
+        } => format!("{expression} {time_zone}"),
     }
 }
 
@@ -193,8 +234,16 @@ fn checkpoint(event: &CheckpointEvent) -> String {
     }
 }
 
+/// What a task runs, in a line.
+pub(crate) fn payload_line(payload: &Payload) -> String {
+    match payload {
+        Payload::Exec(exec) => command_line(exec),
+        Payload::Builtin(builtin) => format!("(built in) {}", builtin.job.name()),
+    }
+}
+
 /// A command as one would type it: words that a shell would change stand in quotes.
-pub(crate) fn command_line(exec: &Exec) -> String {
+fn command_line(exec: &Exec) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=:,+@%^".contains(&b) || b >= 0x80;
     let words = exec.argv.iter().map(|word| {
         if !word.is_empty() && word.bytes().all(plain) {

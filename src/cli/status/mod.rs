@@ -11,7 +11,9 @@ use std::time::Duration;
 use ledger_core::clock;
 use ledger_core::ids::Seq;
 use ledger_core::time::Millis;
+use projections::jobs::Jobs;
 use projections::status::{Status as StatusView, TermState};
+use projections::tasks::Tasks;
 
 use super::error::{Exit, Failure};
 use super::filter_args::AtArg;
@@ -21,9 +23,10 @@ use super::projections::snapshots;
 use super::source::Source;
 use super::tail::duration;
 use super::task::view::fold;
-use crate::api::disk_info;
 use crate::api::wire::Status;
+use crate::api::{disk_info, next_runs};
 use crate::config::Config;
+use crate::scheduler::held;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -49,10 +52,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     loop {
         let source = Source::open(&data_dir)?;
         let at = args.at.seq(source.reader())?;
-        let status = match &source {
-            Source::Node(node) => node.wait(node.client().status(at))?,
-            Source::Files(_) => from_files(globals, &source, &data_dir, at)?,
-        };
+        let status = status_of(globals, &source, &data_dir, at)?;
         drop(source);
         if args.watch && std::io::stdout().is_terminal() {
             // From the top left, clearing what was there.
@@ -78,6 +78,22 @@ fn print(out: &mut Out, globals: &Globals, args: &Args, status: &Status) -> Resu
     out.lines(lines)
 }
 
+/// The status, from the node or from the files.
+///
+/// # Errors
+/// [`Failure`] if neither can be had.
+pub(crate) fn status_of(
+    globals: &Globals,
+    source: &Source,
+    data_dir: &std::path::Path,
+    at: Option<Seq>,
+) -> Result<Status, Failure> {
+    match source {
+        Source::Node(node) => node.wait(node.client().status(at)),
+        Source::Files(_) => from_files(globals, source, data_dir, at),
+    }
+}
+
 /// The same without a node. Ages are as of now, or of the last event of the position asked for.
 fn from_files(
     globals: &Globals,
@@ -86,13 +102,18 @@ fn from_files(
     at: Option<Seq>,
 ) -> Result<Status, Failure> {
     let folded = fold::<StatusView>(source.reader(), at)?;
-    let report = folded.state().report(clock::now());
+    let now = clock::now();
+    let report = folded.state().report(now);
+    let tasks = fold::<Tasks>(source.reader(), at)?;
     let projections = snapshots(data_dir)?;
     let config = Config::load(data_dir, globals.config.as_deref())?;
+    let jobs = fold::<Jobs>(source.reader(), at)?;
     Ok(Status {
         node: None,
         report,
+        queues: held::waits(tasks.state(), &config.policy(), now),
         projections,
+        jobs: next_runs(jobs.state()),
         disk: disk_info(data_dir, config.disk.warn_below),
     })
 }

@@ -7,10 +7,12 @@ use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
 
 use super::term_is_open;
 use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
+use crate::cli::job::until;
 use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
 use crate::cli::output::table::{Column, Table};
+use crate::scheduler::held::QueueWaits;
 use crate::units::{count_of, format_count, format_duration, format_size};
 
 pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
@@ -24,9 +26,10 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
         field(out, "runs", &runs(out.paint, report)),
         String::new(),
     ]);
-    lines.extend(queues(out, report));
+    lines.extend(queues(out, status));
     lines.push(String::new());
     lines.extend(backups(out, report));
+    lines.extend(jobs(out, status));
     lines.extend(projections(
         out,
         &status.projections,
@@ -70,6 +73,33 @@ fn backups(out: &Out, report: &StatusReport) -> Option<String> {
         count_of(behind, "event")
     );
     Some(field(out, "backup", &text))
+}
+
+/// What is due next, as far as a line reaches.
+fn jobs(out: &Out, status: &Status) -> Option<String> {
+    /// Columns for what is named; how many more there are comes behind.
+    const ROOM: usize = 60;
+    let mut line = String::new();
+    let mut shown = 0;
+    for run in &status.jobs {
+        let next = match until(run.due, status.report.now) {
+            due if due == "now" => format!("{} now", run.job),
+            due => format!("{} in {due}", run.job),
+        };
+        if shown > 0 && line.chars().count() + 2 + next.chars().count() > ROOM {
+            break;
+        }
+        if shown > 0 {
+            line.push_str(", ");
+        }
+        line.push_str(&next);
+        shown += 1;
+    }
+    match status.jobs.len() - shown {
+        0 => {}
+        more => line.push_str(&format!(", {more} more")),
+    }
+    (shown > 0).then(|| field(out, "jobs", &line))
 }
 
 fn field(out: &Out, name: &str, value: &str) -> String {
@@ -211,40 +241,70 @@ fn processes(n: u64) -> String {
     }
 }
 
-fn queues(out: &Out, report: &StatusReport) -> Vec<String> {
-    let mut table = Table::new(&[
+/// What stands in each queue, then how long things wait and run there.
+fn queues(out: &Out, status: &Status) -> Vec<String> {
+    let mut counts = Table::new(&[
         Column::text("QUEUE"),
-        Column::number("QUEUED"),
+        Column::number("WAITING"),
+        Column::number("HELD"),
         Column::number("RUNNING"),
         Column::number("DEAD"),
         Column::number("OLDEST"),
+    ]);
+    let mut times = Table::new(&[
+        Column::text("QUEUE"),
         Column::number("WAIT50"),
+        Column::number("WAIT95"),
         Column::number("WAIT99"),
         Column::number("RUN50"),
+        Column::number("RUN95"),
         Column::number("RUN99"),
     ]);
-    for queue in &report.queues {
-        table.row(queue_row(queue));
+    for queue in &status.report.queues {
+        let mut waits = status.queues.iter();
+        counts.row(counts_row(
+            queue,
+            waits.find(|waits| waits.queue == queue.queue),
+        ));
+        times.row(times_row(queue));
     }
-    table.render(out.width, out.paint, &|_, cell| cell.to_owned())
+    let paused = |column: usize, cell: &str| match column {
+        0 if cell.ends_with(PAUSED) => out.paint.warn(cell),
+        _ => cell.to_owned(),
+    };
+    let mut lines = counts.render(out.width, out.paint, &paused);
+    lines.push(String::new());
+    lines.extend(times.render(out.width, out.paint, &|_, cell| cell.to_owned()));
+    lines
 }
 
-fn queue_row(queue: &QueueReport) -> Vec<String> {
-    let time = |us: Option<Micros>| us.map_or_else(|| "-".to_owned(), format_duration);
-    let pair = |p: &Percentiles| [time(p.p50_us), time(p.p99_us)];
-    let oldest = queue
-        .oldest_waiting
-        .as_ref()
-        .map(|waiting| waiting.waited_us);
-    let mut cells = vec![
-        queue.queue.to_string(),
-        format_count(queue.tasks.queued),
-        format_count(queue.tasks.running),
+/// Behind the name of a queue that an operator holds.
+const PAUSED: &str = " (paused)";
+
+fn time(us: Option<Micros>) -> String {
+    us.map_or_else(|| "-".to_owned(), format_duration)
+}
+
+fn counts_row(queue: &QueueReport, waits: Option<&QueueWaits>) -> Vec<String> {
+    let name = queue.queue.name();
+    let paused = queue.paused.as_ref().map_or("", |_| PAUSED);
+    let oldest = queue.oldest_waiting.as_ref();
+    let (waiting, held) = waits.map_or((queue.tasks.queued, 0), |w| (w.waiting, w.held));
+    vec![
+        format!("{name}{paused}"),
+        format_count(waiting),
+        format_count(held),
+        format_count(queue.tasks.running + queue.tasks.cancelling),
         format_count(queue.tasks.dead),
-        time(oldest),
-    ];
-    cells.extend(pair(&queue.wait));
-    cells.extend(pair(&queue.runtime));
+        time(oldest.map(|waiting| waiting.waited_us)),
+    ]
+}
+
+fn times_row(queue: &QueueReport) -> Vec<String> {
+    let percentiles = |p: &Percentiles| [p.p50_us, p.p95_us, p.p99_us].map(time);
+    let mut cells = vec![queue.queue.to_string()];
+    cells.extend(percentiles(&queue.wait));
+    cells.extend(percentiles(&queue.runtime));
     cells
 }
 

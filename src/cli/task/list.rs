@@ -1,24 +1,26 @@
 //! `ledger task list`.
 
-use ledger_core::event::{Payload, Priority};
-use projections::tasks::{StateName, Task, TaskView, Tasks};
+use ledger_core::clock;
+use ledger_core::event::Priority;
+use projections::tasks::{StateName, TaskView, Tasks};
 
-use super::view::{fold, paint_state};
+use super::view::{fold, held_by, paint_state, policy};
 use crate::api::wire::TaskQuery;
 use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
-use crate::cli::output::event::command_line;
+use crate::cli::output::event::payload_line;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
+use crate::scheduler::held;
 use crate::units::format_duration;
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only in this state: queued, running, cancelling, completed, cancelled, dead
+    /// Only in this state: queued, held, running, cancelling, completed, cancelled, dead
     #[arg(long, value_name = "STATE")]
     state: Option<StateName>,
     /// Only of this queue: 0, 1 or 2
@@ -32,8 +34,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
-    let source = Source::open(&globals.data_dir()?)?;
+    let data_dir = globals.data_dir()?;
+    let source = Source::open(&data_dir)?;
     let at = args.at.seq(source.reader())?;
+    let policy = policy(globals, &data_dir)?;
     let views = match &source {
         Source::Node(node) => {
             let query = TaskQuery {
@@ -47,7 +51,12 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
         Source::Files(_) => {
             let folded = fold::<Tasks>(source.reader(), at)?;
-            let tasks = folded.state().iter().rev().map(Task::view);
+            let tasks = folded.state();
+            let now = clock::now();
+            let tasks = tasks
+                .iter()
+                .rev()
+                .map(|task| held::view(tasks, &policy, task, now));
             let wanted = tasks.filter(|task| {
                 args.state.is_none_or(|state| task.state == state)
                     && args.priority.is_none_or(|queue| task.priority == queue)
@@ -115,7 +124,6 @@ fn columns(width: Option<usize>, longest_id: usize) -> Vec<usize> {
 }
 
 fn row(view: &TaskView) -> [String; 7] {
-    let Payload::Exec(exec) = &view.payload;
     let dash = || "-".to_owned();
     [
         view.task_id.to_string(),
@@ -125,7 +133,14 @@ fn row(view: &TaskView) -> [String; 7] {
             .map_or_else(dash, |attempt| attempt.to_string()),
         view.runtime_us.map_or_else(dash, format_duration),
         view.exit_code.map_or_else(dash, |code| code.to_string()),
-        escape(&command_line(exec)).into_owned(),
+        match &view.held {
+            Some(held) => format!(
+                "({}) {}",
+                held_by(held),
+                escape(&payload_line(&view.payload))
+            ),
+            None => escape(&payload_line(&view.payload)).into_owned(),
+        },
     ]
 }
 

@@ -13,6 +13,7 @@ use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
 use crate::cli::source::Source;
+use crate::scheduler::policy::Policy;
 use crate::shim::AttemptDir;
 
 /// Options.
@@ -61,7 +62,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             })?;
         }
         Source::Files(_) => {
-            let view = task(&source, &args.id, None)?;
+            let view = task(&source, &args.id, None, &Policy::default())?;
             let attempt = args
                 .attempt
                 .or(view.attempt.map(|attempt| attempt.0))

@@ -1,15 +1,15 @@
 //! `ledger task show`.
 
-use ledger_core::event::{Failure as Failed, Payload, StreamDigest};
+use ledger_core::event::{Attempt, DeadReason, Failure as Failed, Payload, StreamDigest};
 use ledger_core::ids::Id;
 use projections::tasks::{AttemptRecord, Closing, TaskView};
 
-use super::view::{paint_state, task};
+use super::view::{held_by, paint_state, policy, task};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
-use crate::cli::output::event::{command_line, signal_name};
+use crate::cli::output::event::{payload_line, signal_name};
 use crate::cli::output::{Buffering, Out, Paging};
 use crate::cli::source::Source;
 use crate::units::{format_duration, format_limit, format_size};
@@ -25,9 +25,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
-    let source = Source::open(&globals.data_dir()?)?;
+    let data_dir = globals.data_dir()?;
+    let source = Source::open(&data_dir)?;
     let at = args.at.seq(source.reader())?;
-    let view = task(&source, &args.id, at)?;
+    let view = task(&source, &args.id, at, &policy(globals, &data_dir)?)?;
     let mut out = globals.out(Paging::Allowed, Buffering::Full);
     if globals.json {
         out.json(&view)?;
@@ -40,24 +41,28 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn lines(out: &Out, view: &TaskView) -> Vec<String> {
-    let Payload::Exec(exec) = &view.payload;
     let state = paint_state(out.paint, view.state.as_str());
     let mut lines = vec![format!("task {} {state}", out.paint.strong(&view.task_id))];
     let mut field = |name: &str, value: String| lines.push(format!("    {name:<12} {value}"));
-    field("command", escape(&command_line(exec)).into_owned());
-    if let Some(cwd) = &exec.cwd {
-        field("directory", escape(cwd).into_owned());
-    }
-    if !exec.env.is_empty() {
-        // Names alone: values may be long, and are in --json.
-        let names: Vec<_> = exec.env.keys().map(String::as_str).collect();
-        field("variables", escape(&names.join(" ")).into_owned());
+    field("command", escape(&payload_line(&view.payload)).into_owned());
+    if let Payload::Exec(exec) = &view.payload {
+        if let Some(cwd) = &exec.cwd {
+            field("directory", escape(cwd).into_owned());
+        }
+        if !exec.env.is_empty() {
+            // Names alone: values may be long, and are in --json.
+            let names: Vec<_> = exec.env.keys().map(String::as_str).collect();
+            field("variables", escape(&names.join(" ")).into_owned());
+        }
     }
     let queue = match view.position {
         Some(position) => format!("{}, {position} before it", view.priority),
         None => view.priority.to_string(),
     };
     field("queue", queue);
+    for (name, value) in waiting(out, view) {
+        field(name, value);
+    }
     let limits = format!(
         "{}, then {} to end",
         format_limit(view.max_runtime_ms),
@@ -103,6 +108,70 @@ fn lines(out: &Out, view: &TaskView) -> Vec<String> {
     lines
 }
 
+/// What it waits for, how often it is tried, and how far its queue is not what was asked for.
+fn waiting(out: &Out, view: &TaskView) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    let (now, first) = (view.priority, view.original_priority);
+    if now != first {
+        fields.push((
+            "submitted to",
+            format!("{first}, and moved or demoted since"),
+        ));
+    }
+    if view.boost > 0 {
+        let by = view.boost;
+        let levels = if by == 1 { "queue" } else { "queues" };
+        fields.push(("boosted", format!("by {by} {levels}, for its wait")));
+    }
+    if let Some(held) = &view.held {
+        fields.push(("held", out.paint.warn(&held_by(held))));
+    }
+    if let Some(next) = view.next_attempt.filter(|next| *next > Attempt::FIRST) {
+        let at = view
+            .ready_at
+            .map(|at| format!(", not before {}", out.times.full(at)));
+        fields.push(("next attempt", format!("{next}{}", at.unwrap_or_default())));
+    }
+    let terms = &view.terms;
+    if terms.max_attempts > 1 {
+        let tries = format!("{} of {} have failed", view.failed, terms.max_attempts);
+        fields.push(("attempts", tries));
+    }
+    if let Some(at) = terms.not_before {
+        fields.push(("not before", out.times.full(at)));
+    }
+    if let Some(at) = terms.expires_at {
+        fields.push(("expires", out.times.full(at)));
+    }
+    if !terms.depends_on.is_empty() {
+        let ids: Vec<&str> = terms.depends_on.iter().map(|id| &**id).collect();
+        fields.push(("depends on", ids.join(" ")));
+    }
+    if let Some(key) = &terms.rate_key {
+        fields.push(("rate key", key.to_string()));
+    }
+    if let Some(key) = &terms.concurrency_key {
+        fields.push(("concurrency", key.to_string()));
+    }
+    if let Some(reason) = view.dead_reason {
+        fields.push(("dead", why_dead(reason, view.dead_dependency.as_deref())));
+    }
+    fields
+}
+
+fn why_dead(reason: DeadReason, dependency: Option<&str>) -> String {
+    match reason {
+        DeadReason::Failed => "its last attempt failed".to_owned(),
+        DeadReason::TimedOut => "its last attempt ran too long".to_owned(),
+        DeadReason::Lost => "it was lost too often".to_owned(),
+        DeadReason::Dependency => match dependency {
+            Some(task) => format!("task {task}, which it depends on, did not complete"),
+            None => "a task that it depends on did not complete".to_owned(),
+        },
+        DeadReason::Expired => "it expired while it waited".to_owned(),
+    }
+}
+
 fn attempt(out: &Out, record: &AttemptRecord) -> String {
     let how = match record.closing {
         Closing::Completed => out.paint.good("completed"),
@@ -114,8 +183,12 @@ fn attempt(out: &Out, record: &AttemptRecord) -> String {
         Closing::Lost => out.paint.bad("lost"),
         Closing::Cancelled => out.paint.warn("cancelled"),
     };
+    let boosted = if record.boost > 0 { ", boosted" } else { "" };
+    let demoted = record
+        .demoted_to
+        .map_or_else(String::new, |queue| format!(", demoted to {queue}"));
     format!(
-        "    {}  {how} after {}, {} (seq {} to {})",
+        "    {}  {how} after {}, {} (seq {} to {}){boosted}{demoted}",
         record.attempt,
         format_duration(record.runtime_us),
         out.times.full(record.closed_at),

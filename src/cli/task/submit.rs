@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ledger_core::clock;
 use ledger_core::event::{Exec, Payload, Priority};
 use ledger_core::ids::{Entity, Id};
 use ledger_core::time::Millis;
 
+use super::terms::TermsArgs;
 use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitRequest};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
@@ -28,6 +30,8 @@ pub(crate) struct Job {
     /// How long it may take to end when asked to [default: tasks.grace of the configuration]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     grace: Option<Millis>,
+    #[command(flatten)]
+    terms: TermsArgs,
     /// Sets a variable, or passes on the one that is set here (repeatable)
     #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -75,6 +79,7 @@ impl Job {
             }),
             max_runtime_ms: self.max_runtime,
             grace_ms: self.grace,
+            terms: self.terms.terms(clock::now())?,
             idempotency_key: self.idempotency_key,
             claimed_actor: self.claimed_actor,
             correlation: self.correlation,

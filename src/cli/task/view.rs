@@ -1,18 +1,26 @@
 //! Tasks as the other commands of this folder need them: from the node, or folded from the files.
 
+use std::path::Path;
+
+use ledger_core::clock;
 use ledger_core::event::Event;
 use ledger_core::ids::{Id, Seq};
 use ledger_core::store::{LogReader, ReadError, for_each_event};
 use projections::framework::{Fold, Projection};
 use projections::framework::{Health, catch_up};
-use projections::tasks::{StateName, TaskView, Tasks};
+use projections::tasks::{Held, StateName, TaskView, Tasks};
 
 use crate::api::wire::{ApiError, ErrorCode, TaskQuery};
 use crate::cli::error::Failure;
+use crate::cli::globals::Globals;
+use crate::cli::output::escape::escape;
 use crate::cli::output::note;
 use crate::cli::output::progress::Progress;
 use crate::cli::output::style::Paint;
 use crate::cli::source::{Node, Source};
+use crate::config::Config;
+use crate::scheduler::held;
+use crate::scheduler::policy::Policy;
 
 /// Folds a projection from the ledger, with a progress bar.
 ///
@@ -39,11 +47,38 @@ pub(crate) fn fold<P: Projection>(
     Ok(folded)
 }
 
+/// The rules that a node here would dispatch by.
+///
+/// # Errors
+/// [`Failure`] if the settings can't be used.
+pub(crate) fn policy(globals: &Globals, data_dir: &Path) -> Result<Policy, Failure> {
+    let config = Config::load(data_dir, globals.config.as_deref())?;
+    Ok(config.policy())
+}
+
+/// What a task waits for, in a few words.
+pub(crate) fn held_by(held: &Held) -> String {
+    match held {
+        Held::Paused { why: None, .. } => "queue paused".to_owned(),
+        Held::Paused { why: Some(why), .. } => format!("queue paused: {}", escape(why)),
+        Held::Dependency { task } => format!("after {task}"),
+        Held::NotBefore { until } => format!("not before {until}"),
+        Held::Backoff { until } => format!("pause until {until}"),
+        Held::RateKey { key, until } => format!("rate of {key} until {until}"),
+        Held::ConcurrencyKey { key } => format!("{key} in use"),
+    }
+}
+
 /// One task, now or as of a position, with what it wrote last and why that run failed.
 ///
 /// # Errors
 /// [`ErrorCode::NotFound`] if there is none with this id.
-pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView, Failure> {
+pub(crate) fn task(
+    source: &Source,
+    id: &Id,
+    at: Option<Seq>,
+    policy: &Policy,
+) -> Result<TaskView, Failure> {
     if let Source::Node(node) = source {
         return match node.wait(node.client().task(id, at)) {
             Err(Failure::Error(e)) if e.code == ErrorCode::NotFound => {
@@ -70,7 +105,7 @@ pub(crate) fn task(source: &Source, id: &Id, at: Option<Seq>) -> Result<TaskView
         ApiError::new(ErrorCode::NotFound, format!("there is no task {id}"))
             .hint("see `ledger task list` for the tasks there are")
     })?;
-    let mut view = tasks.detailed_view(task);
+    let mut view = held::view(tasks, policy, task, clock::now());
     if let Some(last) = view.attempts.last()
         && let Some(closing) = event_at(reader, last.closed)?
     {
@@ -156,7 +191,7 @@ pub(crate) fn paint_state(paint: Paint, state: &str) -> String {
     match state.parse::<StateName>() {
         Ok(StateName::Running) => paint.active(state),
         Ok(StateName::Completed) => paint.good(state),
-        Ok(StateName::Cancelling | StateName::Cancelled) => paint.warn(state),
+        Ok(StateName::Held | StateName::Cancelling | StateName::Cancelled) => paint.warn(state),
         Ok(StateName::Dead) => paint.bad(state),
         Ok(StateName::Queued | StateName::Undecided) | Err(_) => state.to_owned(),
     }

@@ -2,7 +2,7 @@
 //! the disk like everything else.
 
 use ledger_core::envelope::Origin;
-use ledger_core::event::{Event, LedgerEvent, LedgerResumed, TaskSubmitted};
+use ledger_core::event::{Event, LedgerEvent, LedgerResumed, Priority, TaskSubmitted};
 use ledger_core::ids::{Id, Seq};
 
 use super::{Core, Stage, ledger_subject};
@@ -11,6 +11,7 @@ use crate::node::command::{AppEvent, Command, Now, Output, Rejected, Reply, Requ
 use crate::node::expect;
 use crate::node::sequencer::Entry;
 use crate::scheduler;
+use crate::scheduler::decide::Refusal;
 
 impl Core {
     pub(super) fn request(&mut self, now: Now, id: RequestId, origin: Origin, command: Command) {
@@ -22,13 +23,38 @@ impl Core {
         let result = match command {
             Command::Submit { task_id, task, key } => self.submit(now, &origin, task_id, task, key),
             Command::Cancel { task_id, reason } => self.cancel(now, origin, &task_id, reason),
-            Command::Retry { task_id } => match scheduler::decide::retry(self.tasks(), &task_id) {
-                Ok(decided) => {
-                    let origin = self.for_task(&task_id, origin);
-                    self.record(now, &origin, None, vec![decided.into()])
-                }
-                Err(refusal) => Err(refusal.into()),
-            },
+            Command::Retry { task_id } => {
+                let at = self.decided_at(now);
+                let decided = scheduler::decide::retry(self.tasks(), &task_id, at);
+                self.about(now, origin, &task_id, decided.map(Some))
+            }
+            Command::SetPriority { task_id, priority } => {
+                let (tasks, at) = (self.tasks(), self.decided_at(now));
+                let decided =
+                    scheduler::steer::set_priority(tasks, &self.policy, &task_id, priority, at);
+                self.about(now, origin, &task_id, decided)
+            }
+            Command::RetryAfter {
+                task_id,
+                attempt,
+                retry_after,
+            } => {
+                let (tasks, at) = (self.tasks(), self.decided_at(now));
+                let decided = scheduler::steer::throttle(tasks, &task_id, attempt, retry_after, at);
+                self.about(now, origin, &task_id, decided.map(Some))
+            }
+            Command::PauseQueue { queue, reason } => {
+                let decided = scheduler::steer::pause(self.tasks(), queue, reason);
+                self.news(now, &origin, decided)
+            }
+            Command::ResumeQueue { queue, reason } => {
+                let decided = scheduler::steer::resume(self.tasks(), queue, reason);
+                self.news(now, &origin, decided)
+            }
+            Command::DefineJobs { jobs } => self.define_jobs(now, &origin, &jobs),
+            Command::TriggerJob { job } => self.trigger_job(now, &origin, &job),
+            Command::PauseJob { job, reason } => self.pause_job(now, &origin, &job, reason),
+            Command::ResumeJob { job } => self.resume_job(now, &origin, &job),
             Command::Append {
                 events,
                 key,
@@ -40,7 +66,7 @@ impl Core {
             },
             Command::Note { event } => self.note(now, &origin, event),
             Command::AwaitEnd { task_id } => match self.tasks().get(&task_id) {
-                None => Err(scheduler::decide::Refusal::Unknown(task_id).into()),
+                None => Err(Refusal::Unknown(task_id).into()),
                 Some(task) if task.is_ended() => Ok(Reply::TaskEnded(Box::new(task.view()))),
                 Some(_) => {
                     self.waiting.entry(task_id).or_default().push(id);
@@ -50,6 +76,32 @@ impl Core {
         };
         // A refusal rests on state that may not be durable yet, so it waits like everything else.
         self.sequencer.reply(self.sequencer.head().seq, id, result);
+    }
+
+    /// Records what was decided about a task, if anything was.
+    fn about(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        task: &Id,
+        decided: Result<Option<Decided>, Refusal>,
+    ) -> Result<Reply, Rejected> {
+        let decided = decided?;
+        let origin = self.for_task(task, origin);
+        self.news(now, &origin, decided)
+    }
+
+    /// Records what was decided, if anything was.
+    fn news(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        decided: Option<Decided>,
+    ) -> Result<Reply, Rejected> {
+        match decided {
+            Some(decided) => self.record(now, origin, None, vec![decided.into()]),
+            None => Ok(Reply::Unchanged(self.sequencer.head())),
+        }
     }
 
     fn submit(
@@ -65,20 +117,29 @@ impl Core {
         }
         let task_id = task_id.unwrap_or_else(|| self.sequencer.new_id(now.wall));
         let queue = task.priority;
-        let position = self.tasks().queued_count(queue);
-        let decided = scheduler::decide::submit(self.tasks(), &task_id, task)?;
-        match self.record(now, origin, key.as_ref(), vec![decided.into()])? {
-            Reply::Recorded(head) => Ok(Reply::Submitted {
-                task_id,
-                queue,
-                position,
-                head,
-            }),
-            other => Ok(other),
+        let at = self.decided_at(now);
+        let decided = scheduler::decide::submit(self.tasks(), &task_id, task, at)?;
+        let recorded = self.record(now, origin, key.as_ref(), vec![decided.into()])?;
+        Ok(self.submitted(recorded, task_id, queue))
+    }
+
+    /// The answer to who submitted a task, by what came of recording it.
+    pub(super) fn submitted(&self, recorded: Reply, task_id: Id, queue: Priority) -> Reply {
+        let Reply::Recorded(head) = recorded else {
+            return recorded;
+        };
+        let task = self.tasks().get(&task_id);
+        let position = task.and_then(|task| self.tasks().position(task));
+        let position = position.unwrap_or(self.tasks().queued_count(queue).saturating_sub(1));
+        Reply::Submitted {
+            task_id,
+            queue,
+            position,
+            head,
         }
     }
 
-    fn cancel(
+    pub(super) fn cancel(
         &mut self,
         now: Now,
         origin: Origin,

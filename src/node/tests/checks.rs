@@ -1,6 +1,9 @@
 //! What must hold once a history has come to its end.
 
+use std::collections::BTreeMap;
+
 use ledger_core::chain::ChainKey;
+use ledger_core::event::{Event, JobEvent};
 use ledger_core::hash::Hash;
 use ledger_core::ids::Seq;
 use ledger_core::store::LogReader;
@@ -29,6 +32,7 @@ impl World {
         let restored = Decision::from_rows(&mut rows(&durable).into_iter()).unwrap();
         assert_eq!(rows(&restored), rows(&durable));
         self.check_versions(seed);
+        self.check_jobs(seed);
         assert_eq!(self.check_lives(seed), ["term", "node"], "seed {seed}");
         let key = ChainKey::new(self.ledger);
         let mut prev = Hash::ZERO;
@@ -70,6 +74,21 @@ impl World {
         );
         let open = outcome.lives.iter().filter(|tally| tally.open > 0);
         open.map(|tally| tally.family).collect()
+    }
+
+    /// No due time of a job is submitted twice, and each is behind the one before.
+    fn check_jobs(&self, seed: u64) {
+        let mut last = BTreeMap::new();
+        for block in self.store.blocks(Seq::FIRST).unwrap() {
+            let block = block.unwrap();
+            for event in block.events() {
+                let event = event.unwrap();
+                if let Ok(Event::Job(JobEvent::Due(due))) = Event::decode(&event) {
+                    let before = last.insert(event.header.subject.to_owned(), due.due_at);
+                    assert!(before < Some(due.due_at), "seed {seed}: {due:?}");
+                }
+            }
+        }
     }
 
     /// Whatever was appended on the strength of a version came right after it.

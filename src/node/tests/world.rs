@@ -1,6 +1,8 @@
 //! The fake world around the core: a disk that is slow or fails, processes that end, hang, vanish or
 //! were never begun, and lives that end in the middle. What must always hold is asserted here.
 
+mod asking;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::chain::{Batch, Head};
@@ -11,7 +13,7 @@ use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, LedgerId, Seq, Uuid};
 use ledger_core::store::memory::MemoryStore;
 use ledger_core::store::{LogReader, LogWriter};
-use ledger_core::time::{Micros, Millis, Timestamp};
+use ledger_core::time::{Micros, Timestamp};
 use projections::framework::{Projection, rebuild, unwatched};
 use projections::tasks::ProcessRef;
 
@@ -20,6 +22,7 @@ use super::super::core::{Core, CoreConfig};
 use super::super::decision::Decision;
 use super::super::ports::SeededRandom;
 use crate::scheduler::decide::{EndResult, Ended};
+use crate::scheduler::policy::{Policy, Rate};
 
 /// What an attempt is, in the fake world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,7 @@ fn start(
         head: LogReader::head(store).unwrap(),
         state: fold(store),
         replay: Micros(0),
-        max_running: 3,
+        policy: policy(),
         tenure: LeaseAcquired {
             holder: Id::new("n").unwrap(),
             pid: 1,
@@ -98,6 +101,18 @@ fn start(
         },
         config,
     )
+}
+
+fn policy() -> Policy {
+    let rate = Rate {
+        interval: Micros(3_000),
+        burst: 2,
+    };
+    Policy {
+        max_running: 3,
+        rates: BTreeMap::from([(Id::new("r").unwrap(), rate)]),
+        ..Policy::default()
+    }
 }
 
 impl World {
@@ -150,7 +165,7 @@ impl World {
     /// Something happens.
     pub(super) fn stir(&mut self, seed: u64) {
         self.now += pick(&mut self.random, 5_000);
-        match pick(&mut self.random, 16) {
+        match pick(&mut self.random, 20) {
             0..=4 => self.submit(),
             5 => self.cancel_something(),
             6 => self.retry_something(),
@@ -159,88 +174,15 @@ impl World {
             11..=13 => self.finish_append(),
             14 if self.failing && pick(&mut self.random, 4) == 0 => self.die(seed),
             15 => self.inputs.push(Input::Hold),
+            16 => self.define_jobs(),
+            17 => self.now += pick(&mut self.random, 4_000_000),
+            18 | 19 => self.steer_something(),
             _ => {}
         }
         // Sometimes several things arrive in one turn.
         if pick(&mut self.random, 3) > 0 {
             self.turn();
         }
-    }
-
-    pub(super) fn submit(&mut self) {
-        let n = pick(&mut self.random, 40);
-        let key = n
-            .is_multiple_of(5)
-            .then(|| Id::new(format!("k{}", n % 3)).unwrap());
-        let argv = if n.is_multiple_of(11) {
-            Vec::new()
-        } else {
-            vec!["x".into()]
-        };
-        let task = TaskSubmitted {
-            priority: Priority::ALL[usize::try_from(n % 3).unwrap()],
-            payload: Payload::Exec(Exec {
-                argv,
-                env: BTreeMap::new(),
-                cwd: None,
-                stdin: None,
-            }),
-            max_runtime_ms: Millis(1000),
-            grace_ms: Millis(10),
-        };
-        let task_id = (!n.is_multiple_of(4)).then(|| Id::new(format!("t{n}")).unwrap());
-        self.ask(Command::Submit { task_id, task, key });
-    }
-
-    fn some_task(&mut self) -> Option<Id> {
-        let ids: Vec<Id> = self
-            .core
-            .state()
-            .tasks
-            .iter()
-            .map(|t| t.id.clone())
-            .collect();
-        let len = u64::try_from(ids.len()).unwrap();
-        (len > 0).then(|| ids[usize::try_from(pick(&mut self.random, len)).unwrap()].clone())
-    }
-
-    fn cancel_something(&mut self) {
-        if let Some(task_id) = self.some_task() {
-            self.ask(Command::AwaitEnd {
-                task_id: task_id.clone(),
-            });
-            self.ask(Command::Cancel {
-                task_id,
-                reason: Some("enough".into()),
-            });
-        }
-    }
-
-    fn retry_something(&mut self) {
-        if let Some(task_id) = self.some_task() {
-            self.ask(Command::Retry { task_id });
-        }
-    }
-
-    fn append_something(&mut self) {
-        let size = usize::try_from(pick(&mut self.random, 70_000)).unwrap();
-        let subject = format!("app/s{}", pick(&mut self.random, 3));
-        // As of what is on disk, which may be behind what the core has folded.
-        let version = self.mirror.subjects.version(&subject).unwrap();
-        let event = AppEvent {
-            kind: "app.x".parse().unwrap(),
-            subject: Entity::new(subject).unwrap(),
-            data: format!("{{\"a\":\"{}\"}}", "x".repeat(size)),
-            expected: size.is_multiple_of(3).then_some(version),
-        };
-        let expected_head = size
-            .is_multiple_of(2)
-            .then(|| Seq(self.durable().0 + pick(&mut self.random, 2)));
-        self.ask(Command::Append {
-            events: vec![event.clone(), event],
-            key: None,
-            expected_head,
-        });
     }
 
     fn end_something(&mut self) {
@@ -338,14 +280,15 @@ impl World {
         self.carry_out(first);
     }
 
+    fn time(&self) -> Now {
+        Now {
+            wall: Timestamp(self.now),
+        }
+    }
+
     pub(super) fn turn(&mut self) {
         let inputs = std::mem::take(&mut self.inputs);
-        let outputs = self.core.step(
-            Now {
-                wall: Timestamp(self.now),
-            },
-            inputs,
-        );
+        let outputs = self.core.step(self.time(), inputs);
         self.carry_out(outputs);
     }
 
@@ -359,6 +302,7 @@ impl World {
                 }
                 Output::Reply { id, result } => self.replied(id, result),
                 Output::Start(order) => self.begin(&order.attempt),
+                Output::Do(order) => self.begin_builtin(&order.attempt),
                 Output::Recover(order, boot) => {
                     assert_eq!(boot, BootOfOrder::Current);
                     self.report(&order.attempt);
@@ -393,6 +337,20 @@ impl World {
         let before = self.attempts.insert(id.clone(), Real::Running);
         assert_eq!(before, None, "{id:?} was started twice");
         self.report(id);
+    }
+
+    /// What the node does itself ends well at once, unless its life ends first.
+    fn begin_builtin(&mut self, id: &AttemptId) {
+        assert!(self.ordered(id), "done before its order was durable");
+        let before = self.attempts.insert(id.clone(), Real::Ended(0));
+        assert_eq!(before, None, "{id:?} was done twice");
+        self.inputs.push(Input::Ended {
+            attempt: id.clone(),
+            outcome: Box::new(Ended {
+                process: None,
+                ..outcome(id, 0, None)
+            }),
+        });
     }
 
     fn begin_if_unstarted(&mut self, id: &AttemptId) {
@@ -447,7 +405,8 @@ impl World {
         }
     }
 
-    /// No more faults: everything that was accepted must come to its end.
+    /// No more faults and no more jobs, for those never end by themselves: everything that was
+    /// accepted must come to its end.
     pub(super) fn heal(&mut self, seed: u64) {
         self.failing = false;
         for _ in 0..10_000 {
@@ -457,15 +416,38 @@ impl World {
             }
             self.end_something();
             self.finish_append();
+            for queue in Priority::ALL {
+                if self.core.state().tasks.pause(queue).is_some() {
+                    let reason = None;
+                    self.ask(Command::ResumeQueue { queue, reason });
+                }
+            }
+            let jobs = &self.core.state().jobs;
+            if jobs.iter().any(|job| job.definition.is_some()) {
+                let jobs = BTreeMap::new();
+                self.ask(Command::DefineJobs { jobs });
+            }
             self.turn();
-            let tasks = &self.core.state().tasks;
+            // Nothing happens any more but what the clock brings.
+            if let Some(due) = self.core.next_due(self.time()) {
+                self.now = self.now.max(due.0);
+            }
+            // On disk as well: what a turn held back is written in the next.
+            let ended = |state: &Decision| state.tasks.iter().all(|t| t.is_ended());
+            let all_ended = ended(self.core.state()) && ended(&self.mirror);
             let idle = self.in_flight.is_none() && self.inputs.is_empty();
-            if idle && self.stopped.is_none() && tasks.iter().all(|t| t.is_ended()) {
+            if idle && self.stopped.is_none() && all_ended {
                 return;
             }
         }
         panic!("seed {seed}: the history does not come to its end");
     }
+}
+
+fn builtin() -> Payload {
+    Payload::Builtin(Builtin {
+        job: BuiltinJob::HealthCheck,
+    })
 }
 
 fn process(id: &AttemptId) -> ProcessRef {

@@ -1,6 +1,8 @@
 //! Every decision of the scheduler, one by one; random histories of them are in [`model`].
 
+mod impossible;
 mod model;
+mod rules;
 
 use std::collections::BTreeMap;
 
@@ -9,17 +11,24 @@ use ledger_core::event::*;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{EventId, Id, Seq, Term, Uuid};
 use ledger_core::time::{Micros, Millis, Timestamp};
-use projections::framework::Projection;
+use projections::framework::{ApplyError, Projection};
 use projections::tasks::{ProcessRef, StateName, Tasks};
 
 use super::decide::*;
+use super::dispatch::dispatch;
+use super::policy::Policy;
 use crate::decided::Decided;
 
 /// Folded tasks; what is decided is applied at once, as the sequencer does.
 #[derive(Default)]
 struct World {
     tasks: Tasks,
+    policy: Policy,
     seq: u64,
+    /// In microseconds; each event takes ten.
+    clock: u64,
+    /// What chance gives.
+    draw: u64,
 }
 
 fn id(text: &str) -> Id {
@@ -28,10 +37,21 @@ fn id(text: &str) -> Id {
 
 impl World {
     fn apply(&mut self, decided: Decided) {
+        let subject = decided.subject.as_str().to_owned();
+        self.fold(&subject, &decided.event).unwrap();
+    }
+
+    /// An event that nobody decided.
+    fn try_apply(&mut self, task: &str, event: &TaskEvent) -> Result<(), ApplyError> {
+        self.fold(&format!("task/{task}"), &event.clone().into())
+    }
+
+    fn fold(&mut self, subject: &str, event: &Event) -> Result<(), ApplyError> {
         self.seq += 1;
-        let (kind, _) = decided.event.kind_and_data().unwrap();
+        self.clock += 10;
+        let (kind, _) = event.kind_and_data().unwrap();
         if !Tasks::wants(kind) {
-            return;
+            return Ok(());
         }
         let header = Header {
             seq: Seq(self.seq),
@@ -40,7 +60,7 @@ impl World {
             event_id: EventId(Uuid::nil()),
             kind,
             version: 1,
-            subject: decided.subject.as_str(),
+            subject,
             actor: "node/n",
             claimed_actor: None,
             cause: None,
@@ -48,21 +68,40 @@ impl World {
             traceparent: None,
             idempotency_key: None,
         };
-        self.tasks.apply(&header, &decided.event).unwrap();
+        self.tasks.apply(&header, event)
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp(self.seq * 10)
+        Timestamp(self.clock)
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, time: Millis) {
+        self.clock += time.0 * 1000;
     }
 
     fn submit(&mut self, task: &str, priority: Priority) {
-        let decided = submit(&self.tasks, &id(task), submission(priority)).unwrap();
+        self.submit_on(task, priority, Terms::default()).unwrap();
+    }
+
+    fn submit_on(&mut self, task: &str, priority: Priority, terms: Terms) -> Result<(), Refusal> {
+        let submission = TaskSubmitted {
+            terms: Some(Box::new(terms)),
+            ..submission(priority)
+        };
+        let decided = submit(&self.tasks, &id(task), submission, self.now())?;
         self.apply(decided);
+        Ok(())
     }
 
     /// The next start, if one is decided; it is then applied.
     fn dispatch(&mut self, max_running: usize) -> Option<(String, TaskStarted)> {
-        let decided = dispatch(&self.tasks, max_running, &id("n"), self.now())?;
+        self.policy.max_running = max_running;
+        self.next()
+    }
+
+    fn next(&mut self) -> Option<(String, TaskStarted)> {
+        let decided = dispatch(&self.tasks, &self.policy, &id("n"), self.now())?;
         let Event::Task(TaskEvent::Started(started)) = decided.event.clone() else {
             panic!("{decided:?}")
         };
@@ -81,7 +120,8 @@ impl World {
 
     fn end(&mut self, task: &str, outcome: &Ended) -> Vec<&'static str> {
         let task = self.tasks.get(task).unwrap();
-        let decided = ended(task, task.run().unwrap(), outcome);
+        let run = task.run().unwrap();
+        let decided = ended(task, run, outcome, &self.policy, self.now(), self.draw);
         self.all(decided)
     }
 
@@ -121,12 +161,20 @@ fn exec(argv: &[&str]) -> Exec {
     }
 }
 
+fn command_of(task: &mut TaskSubmitted) -> &mut Exec {
+    match &mut task.payload {
+        Payload::Exec(exec) => exec,
+        Payload::Builtin(builtin) => panic!("not a command: {builtin:?}"),
+    }
+}
+
 fn submission(priority: Priority) -> TaskSubmitted {
     TaskSubmitted {
         priority,
         payload: Payload::Exec(exec(&["true"])),
         max_runtime_ms: Millis(1000),
         grace_ms: Millis(100),
+        terms: None,
     }
 }
 
@@ -166,14 +214,14 @@ fn submissions_that_no_one_could_run_are_refused() {
     let refused = |change: &dyn Fn(&mut TaskSubmitted)| {
         let mut task = submission(Priority::Standard);
         change(&mut task);
-        match submit(&Tasks::default(), &id("t"), task) {
+        match submit(&Tasks::default(), &id("t"), task, Timestamp(0)) {
             Err(Refusal::Invalid(why)) => why,
             other => panic!("{other:?}"),
         }
     };
     let with = |change: &dyn Fn(&mut Exec)| {
         refused(&|task| {
-            let Payload::Exec(exec) = &mut task.payload;
+            let exec = command_of(task);
             change(exec);
         })
     };
@@ -210,19 +258,26 @@ fn submissions_that_no_one_could_run_are_refused() {
 #[test]
 fn the_edges_of_what_is_allowed_are_allowed() {
     let mut task = submission(Priority::Background);
-    let Payload::Exec(exec) = &mut task.payload;
+    let exec = command_of(&mut task);
     exec.argv.resize(MAX_ARGS, String::new());
     exec.cwd = Some("/".into());
     (task.max_runtime_ms, task.grace_ms) = (MAX_RUNTIME, MAX_GRACE);
-    assert!(submit(&Tasks::default(), &id("t"), task.clone()).is_ok());
+    assert!(submit(&Tasks::default(), &id("t"), task.clone(), Timestamp(0)).is_ok());
     (task.max_runtime_ms, task.grace_ms) = (Millis(1), Millis(0));
-    assert!(submit(&Tasks::default(), &id("t"), task).is_ok());
+    assert!(submit(&Tasks::default(), &id("t"), task, Timestamp(0)).is_ok());
 }
 
 #[test]
 fn an_id_stays_taken_after_its_task_has_ended() {
     let mut world = World::running("t");
-    let again = |world: &World| submit(&world.tasks, &id("t"), submission(Priority::Standard));
+    let again = |world: &World| {
+        submit(
+            &world.tasks,
+            &id("t"),
+            submission(Priority::Standard),
+            world.now(),
+        )
+    };
     assert_eq!(again(&world), Err(Refusal::Exists(id("t"))));
     world.end("t", &outcome(exited(0), None));
     assert_eq!(again(&world), Err(Refusal::Exists(id("t"))));
@@ -251,7 +306,7 @@ fn queues_are_emptied_in_their_order_up_to_the_limit() {
     assert_eq!(world.dispatch(2).unwrap().0, "i2");
     assert_eq!(world.dispatch(2), None, "two run");
     world.end("i1", &outcome(exited(0), None));
-    assert_eq!(world.dispatch(2).unwrap().0, "s1");
+    assert_eq!(world.dispatch(3).unwrap().0, "s1");
     // One that is being cancelled still has its place.
     world.cancel("s1").unwrap();
     assert_eq!(world.dispatch(2), None);
@@ -369,7 +424,7 @@ fn a_task_retried_by_hand_may_be_lost_as_often_again() {
     };
     for life in 0..3 {
         lose_all(&mut world);
-        let decided = retry(&world.tasks, &id("t")).unwrap();
+        let decided = retry(&world.tasks, &id("t"), world.now()).unwrap();
         world.apply(decided);
         assert_eq!(world.tasks.get("t").unwrap().lost, 0, "life {life}");
         let (_, started) = world.dispatch(1).unwrap();
@@ -380,7 +435,7 @@ fn a_task_retried_by_hand_may_be_lost_as_often_again() {
     world.lose("t");
     world.dispatch(1).unwrap();
     world.end("t", &outcome(exited(1), None));
-    let decided = retry(&world.tasks, &id("t")).unwrap();
+    let decided = retry(&world.tasks, &id("t"), world.now()).unwrap();
     world.apply(decided);
     world.dispatch(1).unwrap();
     lose_all(&mut world);
@@ -415,7 +470,7 @@ fn in_state(state: StateName) -> World {
             world.cancel("t").unwrap();
             world.end("t", &outcome(exited(1), Some(LadderCause::Cancel)));
         }
-        StateName::Undecided => unreachable!("within a batch only"),
+        StateName::Undecided | StateName::Held => unreachable!("not a state of its own"),
     }
     assert_eq!(world.state("t"), state);
     world
@@ -423,7 +478,8 @@ fn in_state(state: StateName) -> World {
 
 #[test]
 fn cancel_and_retry_in_each_state() {
-    for state in StateName::ALL {
+    let told_apart = |state: &StateName| *state != StateName::Held;
+    for state in StateName::ALL.into_iter().filter(told_apart) {
         let cancelled = in_state(state).cancel("t");
         let refused =
             |why: &Refusal| matches!(why, Refusal::State { state: s, .. } if *s == state.as_str());
@@ -434,7 +490,7 @@ fn cancel_and_retry_in_each_state() {
             _ => assert!(refused(&cancelled.unwrap_err()), "{state:?}"),
         }
         let mut world = in_state(state);
-        match retry(&world.tasks, &id("t")) {
+        match retry(&world.tasks, &id("t"), world.now()) {
             Ok(decided) => {
                 assert_eq!(state, StateName::Dead);
                 world.apply(decided);
@@ -452,7 +508,7 @@ fn cancel_and_retry_in_each_state() {
         Err(Refusal::Unknown(id("t")))
     );
     assert_eq!(
-        retry(&nobody.tasks, &id("t")),
+        retry(&nobody.tasks, &id("t"), nobody.now()),
         Err(Refusal::Unknown(id("t")))
     );
 }

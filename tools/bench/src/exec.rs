@@ -71,6 +71,7 @@ pub(crate) fn task(argv: Vec<String>) -> SubmitRequest {
         }),
         max_runtime_ms: None,
         grace_ms: None,
+        terms: None,
         idempotency_key: None,
         claimed_actor: None,
         correlation: None,

@@ -94,7 +94,9 @@ impl Node {
                 data_dir.display()
             )));
         }
-        let settings = format!("[scheduler]\nmax_running = {max_running}\n");
+        // What the node does by itself would be measured too.
+        let settings =
+            format!("[scheduler]\nmax_running = {max_running}\n[jobs]\nbuiltin = false\n");
         fs::write(data_dir.join("ledger.toml"), settings).context("writing ledger.toml")?;
         let log = home.join("node.log");
         let log_file = File::create(&log).context("making the node's log")?;

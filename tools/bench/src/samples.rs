@@ -264,6 +264,7 @@ fn submitted(n: u64) -> (Entity, Event) {
         }),
         max_runtime_ms: Millis(30_000),
         grace_ms: Millis(5_000),
+        terms: None,
     });
     (task(n), event.into())
 }
@@ -274,6 +275,8 @@ fn started(n: u64) -> (Entity, Event) {
         queue: queue(n),
         node: id("primary"),
         waited_us: Micros(Noise(n).next() % 5_000_000),
+        boost: 0,
+        rate: None,
     });
     (task(n), event.into())
 }

@@ -35,7 +35,7 @@ use super::compare::{FirstDifference, compare};
 use super::fold::{Fold, Health, Position};
 use super::projection::Projection;
 use super::replay::ReplayError;
-use super::snapshot::{SnapshotError, ViewDir};
+use super::snapshot::{SnapshotError, SnapshotHeader, ViewDir};
 use super::view::{View, catch_up, unwatched};
 use inbox::{Inbox, Stop, Swap};
 
@@ -302,6 +302,19 @@ impl ViewWorker {
         swapped.recv().map_err(|_| WorkerError::Stopped)??;
         let states = self.states();
         states.into_iter().nth(index).ok_or(WorkerError::Stopped)
+    }
+
+    /// Writes a snapshot of every view as it stands now, on the calling thread. Returns where each
+    /// stands, or why it could not be written.
+    pub fn save(&self) -> Vec<(&'static str, Result<SnapshotHeader, SnapshotError>)> {
+        let slots = self.shared.slots.iter();
+        let saved = slots.map(|slot| {
+            // A copy: whoever reads or folds need not wait for the disk.
+            let view = slot.read().boxed();
+            let ledger = self.shared.reader.ledger_id();
+            (view.name(), view.save(&self.shared.dir, ledger))
+        });
+        saved.collect()
     }
 
     /// Rebuilds a view beside the live one, up to where that stands now, and compares. Runs on the

@@ -476,6 +476,14 @@ fn a_run_of_a_job_is_submitted_and_a_pause_ends() {
     let life = || Life::Job { job: "j".into() };
     let unsubmitted = || Problem::NotSubmitted { task: "t".into() };
     finds_nothing(&[job("due"), task(1, "submitted", 0)]);
+    finds_nothing(&[job("triggered"), task(1, "submitted", 0)]);
+    finds_nothing(&["defined", "changed", "removed", "defined"].map(job));
+    let twice = ["defined", "defined"].map(job);
+    let again = Problem::BegunTwice;
+    finds(&twice, life(), Some(NEXT), Some(NEXT + 1), again);
+    for what in ["changed", "removed"] {
+        finds(&[job(what)], life(), None, Some(NEXT), Problem::NotBegun);
+    }
     finds(&[job("due")], life(), Some(NEXT), None, unsubmitted());
     let taken_over = [&[job("due")][..], &takeover(2, Some(1), (0, 0))].concat();
     finds(

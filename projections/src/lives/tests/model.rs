@@ -56,7 +56,7 @@ fn counted(events: &[Recorded]) -> BTreeMap<&'static str, (u64, u64)> {
             ),
         ),
         ("job", {
-            let due = count(&["job.due"]);
+            let due = count(&["job.due", "job.triggered"]);
             let (resumed, open) = lives(&["job.paused"], &["job.resumed"]);
             (due + resumed, open)
         }),
@@ -72,7 +72,7 @@ fn counted(events: &[Recorded]) -> BTreeMap<&'static str, (u64, u64)> {
 fn task_is_possible(events: &[(usize, &str, Option<u64>)]) -> bool {
     const CLOSE: [&str; 5] = ["completed", "failed", "timed_out", "lost", "cancelled"];
     const BROKEN: [&str; 3] = ["failed", "timed_out", "lost"];
-    const END: [&str; 3] = ["completed", "cancelled", "dead"];
+    const END: [&str; 4] = ["completed", "cancelled", "dead", "perished"];
     let before = |n: usize| events[..n].last().map(|(_, kind, _)| *kind);
     // The last event that changes where the task stands.
     let stand = |n: usize| {
@@ -97,6 +97,8 @@ fn task_is_possible(events: &[(usize, &str, Option<u64>)]) -> bool {
             close if CLOSE.contains(&close) => stands(&["started"]) && of_before == attempt,
             "requeued" => stands(&BROKEN) && attempt == of_before.map(|n| n + 1),
             "dead" => stands(&BROKEN),
+            // Dead while it waited.
+            "perished" => stands(&["submitted", "retried", "requeued"]),
             other => panic!("{other}"),
         }
     }) && !events
@@ -110,6 +112,11 @@ fn tasks_are_possible(story: &[Told]) -> bool {
     for (n, (_, kind, subject, data)) in story.iter().enumerate() {
         if let Some(kind) = kind.strip_prefix("task.") {
             let data: serde_json::Value = serde_json::from_str(data).unwrap();
+            let kind = match (kind, data["reason"].as_str()) {
+                ("reprioritized" | "throttled", _) => continue,
+                ("dead", Some("dependency" | "expired")) => "perished",
+                (kind, _) => kind,
+            };
             let life = tasks.entry(subject).or_default();
             life.push((n, kind, data["attempt"].as_u64()));
         }

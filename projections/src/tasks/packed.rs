@@ -1,0 +1,37 @@
+//! What a task runs, as small as it was recorded: its types would take several allocations, and most
+//! tasks are only looked at when they are started.
+
+use ledger_core::event::Payload;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// A payload as minified JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Packed(Box<str>);
+
+impl Packed {
+    pub(super) fn new(payload: &Payload) -> Self {
+        let json = serde_json::to_string(payload);
+        Self(
+            json.expect("payloads hold only strings and maps of them")
+                .into(),
+        )
+    }
+
+    pub(super) fn unpack(&self) -> Payload {
+        serde_json::from_str(&self.0).expect("it was made of a payload")
+    }
+}
+
+impl Serialize for Packed {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Payload::deserialize(d).map(|payload| Self::new(&payload))
+    }
+}

@@ -1,0 +1,27 @@
+//! `ledger job resume`.
+
+use ledger_core::ids::Id;
+
+use crate::cli::error::{Exit, Failure};
+use crate::cli::globals::Globals;
+use crate::cli::source::Node;
+use crate::cli::task::retry::print;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job
+    #[arg(value_name = "NAME")]
+    name: Id,
+}
+
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let node = Node::require(&globals.data_dir()?)?;
+    let receipt = node.wait(node.client().resume_job(&args.name))?;
+    let what = if receipt.replayed {
+        "was not paused"
+    } else {
+        "is submitted again when due"
+    };
+    print(globals, &format!("job {} {what}", args.name), &receipt)
+}

@@ -1,0 +1,44 @@
+//! `ledger job run`.
+
+use ledger_core::ids::Id;
+
+use crate::cli::error::{Exit, Failure};
+use crate::cli::globals::Globals;
+use crate::cli::output::note;
+use crate::cli::output::{Buffering, Paging};
+use crate::cli::resume::PAUSED;
+use crate::cli::source::Node;
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job
+    #[arg(value_name = "NAME")]
+    name: Id,
+}
+
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let node = Node::require(&globals.data_dir()?)?;
+    let receipt = node.wait(node.client().run_job(&args.name))?;
+    if receipt.paused {
+        note(PAUSED);
+    }
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    if globals.json {
+        out.json(&receipt)?;
+    } else {
+        out.line(format_args!(
+            "task {} is in queue {} ({}), {} before it",
+            receipt.task_id,
+            receipt.queue.level(),
+            receipt.queue,
+            receipt.position
+        ))?;
+        out.line(format_args!(
+            "seq {} term {} hash {}",
+            receipt.seq, receipt.term, receipt.hash
+        ))?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
