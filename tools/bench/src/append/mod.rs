@@ -15,6 +15,7 @@ mod file;
 mod fjall;
 mod ours;
 mod sqlite;
+mod tree;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -81,6 +82,7 @@ enum Mail {
 /// The first [`Failure`].
 pub(crate) fn compare(dir: &Path, settings: &Settings) -> Result<Vec<Comparison>, Failure> {
     let mut comparisons = Vec::new();
+    let mut sustained = Vec::new();
     for producers in PRODUCERS {
         let span = settings.span;
         let mut contestants = [
@@ -112,6 +114,8 @@ pub(crate) fn compare(dir: &Path, settings: &Settings) -> Result<Vec<Comparison>
         ];
         let figure = format!("append with {producers} producers");
         let figures = interleave(&figure, settings.rounds, &mut contestants)?;
+        // The last, most producers, is what the tree's hashes are held against.
+        sustained.clone_from(&figures[0]);
         for (peer, theirs) in contestants.iter().zip(&figures).skip(1) {
             let bar = BARS
                 .iter()
@@ -126,6 +130,7 @@ pub(crate) fn compare(dir: &Path, settings: &Settings) -> Result<Vec<Comparison>
             ));
         }
     }
+    comparisons.extend(tree::compare(settings, &sustained)?);
     comparisons.push(latency(dir, settings)?);
     Ok(comparisons)
 }
