@@ -35,3 +35,22 @@ impl<'de> Deserialize<'de> for Packed {
         Payload::deserialize(d).map(|payload| Self::new(&payload))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger_core::event::{Builtin, BuiltinJob};
+
+    use super::*;
+
+    #[test]
+    fn what_the_node_does_itself_comes_out_as_it_went_in_and_so_from_a_row() {
+        for job in BuiltinJob::ALL {
+            let payload = Payload::Builtin(Builtin { job });
+            let packed = Packed::new(&payload);
+            assert_eq!(packed.unpack(), payload);
+            let row = serde_json::to_string(&packed).unwrap();
+            assert_eq!(row, serde_json::to_string(&payload).unwrap());
+            assert_eq!(serde_json::from_str::<Packed>(&row).unwrap(), packed);
+        }
+    }
+}

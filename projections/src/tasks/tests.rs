@@ -220,33 +220,6 @@ fn a_task_that_fails_is_retried_and_completes() {
 }
 
 #[test]
-fn what_the_node_does_itself_is_known_as_such_from_its_row_as_well() {
-    let mut h = History::new();
-    let payload = Payload::Builtin(Builtin {
-        job: BuiltinJob::HealthCheck,
-    });
-    let own = match submitted(Priority::Interactive) {
-        TaskEvent::Submitted(task) => TaskSubmitted {
-            payload: payload.clone(),
-            ..task
-        },
-        other => panic!("{other:?}"),
-    };
-    h.apply("task/own", TaskEvent::Submitted(own)).unwrap();
-    h.apply("task/other", submitted(Priority::Interactive))
-        .unwrap();
-    let mut rows = Vec::new();
-    h.tasks
-        .rows(&mut |k, v| rows.push((k.to_owned(), v.to_owned())));
-    let restored = Tasks::from_rows(&mut rows.into_iter()).unwrap();
-    for tasks in [&h.tasks, &restored] {
-        let own = tasks.get("own").unwrap();
-        assert_eq!((own.payload(), own.is_builtin()), (payload.clone(), true));
-        assert!(!tasks.get("other").unwrap().is_builtin());
-    }
-}
-
-#[test]
 fn a_retry_by_hand_begins_a_fresh_count_of_losses() {
     let mut h = History::new();
     let lost = |attempt| {
