@@ -9,11 +9,11 @@ use projections::jobs::{Job, JobState, JobView, Jobs};
 
 use super::extract::{Asked, Content, TaskId};
 use super::server::{Api, Caller, blocking, json};
-use super::tasks::{At, is_paused, recorded, unexpected};
+use super::tasks::{At, recorded, submitted};
 use super::views::as_of;
 use super::wire::{ApiError, ErrorCode, JobList, PauseRequest, Receipt, SubmitReceipt};
 use crate::jobs::decide::next_due;
-use crate::node::command::{Command, Reply};
+use crate::node::command::Command;
 use crate::node::jobs::unscheduled;
 use crate::redact;
 
@@ -89,24 +89,8 @@ pub(super) async fn run(
     Caller(origin): Caller,
     TaskId(job): TaskId,
 ) -> Result<Json<SubmitReceipt>, ApiError> {
-    match api.ask(origin, Command::TriggerJob { job }).await? {
-        Reply::Submitted {
-            task_id,
-            queue,
-            position,
-            head,
-        } => Ok(Json(SubmitReceipt {
-            task_id,
-            queue,
-            position: u64::try_from(position).unwrap_or(u64::MAX),
-            seq: head.seq,
-            hash: head.hash,
-            term: head.term,
-            replayed: false,
-            paused: is_paused(&api),
-        })),
-        other => Err(unexpected(&other)),
-    }
+    let reply = api.ask(origin, Command::TriggerJob { job }).await?;
+    submitted(&api, reply)
 }
 
 pub(super) async fn pause(

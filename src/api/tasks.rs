@@ -32,13 +32,9 @@ const MAX_LIST: usize = 10_000;
 /// Tasks in a list where nothing was said.
 const DEFAULT_LIST: usize = 100;
 
-pub(super) async fn submit(
-    State(api): State<Arc<Api>>,
-    Caller(origin): Caller,
-    Content(body): Content,
-) -> Result<Json<SubmitReceipt>, ApiError> {
-    let (origin, command) = submit_command(&body, origin, api.defaults)?;
-    match api.ask(origin, command).await? {
+/// The receipt of a task that was just submitted.
+pub(super) fn submitted(api: &Api, reply: Reply) -> Result<Json<SubmitReceipt>, ApiError> {
+    match reply {
         Reply::Submitted {
             task_id,
             queue,
@@ -52,8 +48,19 @@ pub(super) async fn submit(
             hash: head.hash,
             term: head.term,
             replayed: false,
-            paused: is_paused(&api),
+            paused: is_paused(api),
         })),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    Caller(origin): Caller,
+    Content(body): Content,
+) -> Result<Json<SubmitReceipt>, ApiError> {
+    let (origin, command) = submit_command(&body, origin, api.defaults)?;
+    match api.ask(origin, command).await? {
         Reply::Replayed(seq) => {
             let reader = Arc::clone(&api.reader);
             let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
@@ -69,7 +76,7 @@ pub(super) async fn submit(
                 ..receipt
             }))
         }
-        other => Err(unexpected(&other)),
+        other => submitted(&api, other),
     }
 }
 
@@ -135,7 +142,7 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
 }
 
 /// As far as the view has come, which is far behind only what happens at the same time.
-pub(super) fn is_paused(api: &Api) -> bool {
+fn is_paused(api: &Api) -> bool {
     let paused = api.views.with_status(|status, _| status.is_paused());
     paused.unwrap_or(false)
 }
