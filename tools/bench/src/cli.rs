@@ -37,6 +37,8 @@ pub(crate) enum Figure {
     Store,
     /// Rebuilding the tasks
     Rebuild,
+    /// Tasks from submit to end, without processes
+    Tasks,
     /// Short commands through a node
     Exec,
     /// What a node costs that has nothing to do
@@ -45,11 +47,12 @@ pub(crate) enum Figure {
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Append,
         Self::Scan,
         Self::Store,
         Self::Rebuild,
+        Self::Tasks,
         Self::Exec,
         Self::Idle,
     ];
