@@ -11,7 +11,7 @@
 //! ```
 
 use super::hash::perfect_root;
-use super::{TILE_HEIGHT, TILE_WIDTH, TreeHash, TreeRoot, TreeSize};
+use super::{TILE_HEIGHT, TILE_WIDTH, TreeHash, TreeRoot, TreeSize, WholeTiles};
 
 /// A hash at a height that tiles are made of, and stores keep: the root over
 /// 256<sup>level</sup> leaves.
@@ -105,6 +105,16 @@ impl Frontier {
     /// Appends leaves; tells `sink` each hash that tiles are made of as it becomes known, those of
     /// one level in their order.
     pub fn extend(&mut self, leaves: &[TreeHash], sink: &mut impl FnMut(StoredHash)) {
+        self.extend_over(leaves, &WholeTiles::default(), sink);
+    }
+
+    /// As [`Frontier::extend`], where the roots over some of the leaves are known.
+    pub fn extend_over(
+        &mut self,
+        leaves: &[TreeHash],
+        tiles: &WholeTiles,
+        sink: &mut impl FnMut(StoredHash),
+    ) {
         let mut scratch = [TreeHash([0; 32]); TILE_WIDTH];
         let mut rest = leaves;
         while !rest.is_empty() {
@@ -113,9 +123,13 @@ impl Frontier {
             let height = self.size.trailing_zeros().min(TILE_HEIGHT);
             let height = height.min(rest.len().ilog2());
             let (leaves, more) = rest.split_at(1 << height);
-            let nodes = &mut scratch[..leaves.len()];
-            nodes.copy_from_slice(leaves);
-            self.push(height, perfect_root(nodes), sink);
+            let tile = (height == TILE_HEIGHT).then_some(self.size >> TILE_HEIGHT);
+            let root = tile.and_then(|tile| tiles.root(tile)).unwrap_or_else(|| {
+                let nodes = &mut scratch[..leaves.len()];
+                nodes.copy_from_slice(leaves);
+                perfect_root(nodes)
+            });
+            self.push(height, root, sink);
             rest = more;
         }
     }

@@ -113,7 +113,7 @@ pub(super) fn parents_by(engine: Engine, nodes: &mut [TreeHash]) -> &mut [TreeHa
 }
 
 /// The root over nodes whose number is a power of two. They are overwritten.
-pub(super) fn perfect_root(nodes: &mut [TreeHash]) -> TreeHash {
+pub(crate) fn perfect_root(nodes: &mut [TreeHash]) -> TreeHash {
     debug_assert!(nodes.len().is_power_of_two());
     let engine = lanes::best();
     let mut nodes = nodes;

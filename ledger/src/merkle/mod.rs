@@ -33,10 +33,12 @@ mod size;
 mod source;
 mod tail;
 mod tiles;
+mod whole;
 mod writer;
 
 pub use check::{ProofFault, check_consistency, check_inclusion};
 pub use frontier::{Frontier, FrontierError, StoredHash};
+pub(crate) use hash::perfect_root;
 pub use hash::{TreeHash, TreeHashError, leaf_hashes};
 pub use prove::{ProveError, consistency, inclusion, root_at};
 pub use size::{LeafIndex, TreeRoot, TreeSize};
@@ -45,6 +47,7 @@ pub use tail::TailTree;
 pub use tiles::{
     BundleError, TileId, TileIdError, TileKind, entry_bundle, hash_tile, tiles_between,
 };
+pub use whole::WholeTiles;
 pub use writer::{TileRow, TileRowError, TreeWriter};
 
 /// Hashes in a full tile.

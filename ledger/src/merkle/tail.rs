@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Frontier, StoredHash, TreeHash, TreeRoot, TreeSize, TreeSource};
+use super::{Frontier, StoredHash, TreeHash, TreeRoot, TreeSize, TreeSource, WholeTiles};
 
 /// A source, and leaves behind its last.
 #[derive(Clone, Debug)]
@@ -34,16 +34,22 @@ impl<S> TailTree<S> {
 
     /// Appends leaves.
     pub fn append(&mut self, leaves: &[TreeHash]) {
+        self.append_over(leaves, &WholeTiles::default());
+    }
+
+    /// As [`TailTree::append`], where the roots over some of the leaves are known.
+    pub fn append_over(&mut self, leaves: &[TreeHash], tiles: &WholeTiles) {
         self.leaves.extend_from_slice(leaves);
         let stored = &mut self.stored;
-        self.frontier.extend(leaves, &mut |hash: StoredHash| {
-            // A hash of a level comes only with the last of those below it.
-            let place = usize::from(hash.level) - 1;
-            if stored.len() <= place {
-                stored.resize_with(place + 1, Vec::new);
-            }
-            stored[place].push(hash.hash);
-        });
+        self.frontier
+            .extend_over(leaves, tiles, &mut |hash: StoredHash| {
+                // A hash of a level comes only with the last of those below it.
+                let place = usize::from(hash.level) - 1;
+                if stored.len() <= place {
+                    stored.resize_with(place + 1, Vec::new);
+                }
+                stored[place].push(hash.hash);
+            });
     }
 
     /// The tree with all its leaves.

@@ -14,7 +14,7 @@
 use super::prove::{edge_at, read_range};
 use super::{
     Frontier, ProveError, StoredHash, TILE_HEIGHT, TILE_WIDTH, TreeHash, TreeRoot, TreeSize,
-    TreeSource,
+    TreeSource, WholeTiles,
 };
 
 /// A tile as a store keeps it.
@@ -124,28 +124,34 @@ impl TreeWriter {
     /// Appends leaves. Returns the rows that are new or have grown, by level and index; the store
     /// puts each over what it has under (level, index).
     pub fn append(&mut self, leaves: &[TreeHash]) -> Vec<TileRow> {
+        self.append_over(leaves, &WholeTiles::default())
+    }
+
+    /// As [`TreeWriter::append`], where the roots over some of the leaves are known.
+    pub fn append_over(&mut self, leaves: &[TreeHash], tiles: &WholeTiles) -> Vec<TileRow> {
         let mut rows = Vec::new();
         let last = &mut self.last;
         // A level can only be new if all levels below it have got a hash: they come in order.
         let mut grown: Vec<Option<u64>> = vec![None; last.len()];
-        self.frontier.extend(leaves, &mut |stored: StoredHash| {
-            let place = usize::from(stored.level) - 1;
-            if place == last.len() {
-                last.push(Vec::new());
-                grown.push(None);
-            }
-            let hashes = &mut last[place];
-            hashes.push(stored.hash);
-            let index = stored.index / TILE_WIDTH as u64;
-            grown[place] = Some(index);
-            if hashes.len() == TILE_WIDTH {
-                rows.push(TileRow {
-                    level: stored.level,
-                    index,
-                    hashes: std::mem::take(hashes),
-                });
-            }
-        });
+        self.frontier
+            .extend_over(leaves, tiles, &mut |stored: StoredHash| {
+                let place = usize::from(stored.level) - 1;
+                if place == last.len() {
+                    last.push(Vec::new());
+                    grown.push(None);
+                }
+                let hashes = &mut last[place];
+                hashes.push(stored.hash);
+                let index = stored.index / TILE_WIDTH as u64;
+                grown[place] = Some(index);
+                if hashes.len() == TILE_WIDTH {
+                    rows.push(TileRow {
+                        level: stored.level,
+                        index,
+                        hashes: std::mem::take(hashes),
+                    });
+                }
+            });
         for (level, (hashes, index)) in (1..).zip(self.last.iter().zip(grown)) {
             if let (Some(index), false) = (index, hashes.is_empty()) {
                 rows.push(TileRow {

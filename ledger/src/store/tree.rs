@@ -19,7 +19,7 @@ use crate::hash::Hash;
 use crate::ids::{LedgerId, Seq};
 use crate::merkle::{
     self, Frontier, LeafIndex, ProveError, TILE_WIDTH, TailTree, TileRow, TreeHash, TreeRoot,
-    TreeSize, TreeSource, TreeWriter,
+    TreeSize, TreeSource, TreeWriter, WholeTiles,
 };
 use crate::tree_head::TreeHead;
 
@@ -86,12 +86,12 @@ impl<'a> LogTree<'a> {
     pub(super) fn append<'e>(&mut self, events: impl IntoIterator<Item = &'e [u8]>, chain: Hash) {
         let mut leaves = Vec::new();
         merkle::leaf_hashes(events, &mut leaves);
-        self.append_leaves(&leaves, chain);
+        self.append_leaves(&leaves, &WholeTiles::default(), chain);
     }
 
-    /// As [`LogTree::append`], for events whose leaves are known.
-    pub(super) fn append_leaves(&mut self, leaves: &[TreeHash], chain: Hash) {
-        self.tree.append(leaves);
+    /// As [`LogTree::append`], for events whose leaves are known, and the roots over some of them.
+    pub(super) fn append_leaves(&mut self, leaves: &[TreeHash], tiles: &WholeTiles, chain: Hash) {
+        self.tree.append_over(leaves, tiles);
         self.chain = chain;
     }
 

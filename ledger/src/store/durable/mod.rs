@@ -17,6 +17,7 @@
 //!   closed.
 //! - After a failed append nothing more is written.
 
+mod leaves;
 mod offline;
 mod reader;
 mod sealer;

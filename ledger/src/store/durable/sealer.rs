@@ -12,11 +12,10 @@ use std::thread::JoinHandle;
 use super::tail::{Snapshot, Tail, Work};
 use crate::chain::Batch;
 use crate::codec;
-use crate::merkle::TreeHash;
 use crate::store::AppendError;
 use crate::store::block::{BlockPlan, plan_after};
 use crate::store::journal::Pool;
-use crate::store::redb::{RedbStore, StoreHead};
+use crate::store::redb::{NewLeaves, RedbStore, StoreHead};
 
 /// What has redb and moves blocks into it.
 #[derive(Debug)]
@@ -47,8 +46,12 @@ impl Sealing {
             .last()
             .map_or(snapshot.head.head, Batch::head);
         if let Some((blocks, head)) = full_blocks(snapshot, cap) {
-            let leaves = snapshot.leaves_upto(head.head.seq);
-            self.move_over(&blocks, &leaves, head)?;
+            let hashes = snapshot.leaves_upto(head.head.seq);
+            let leaves = NewLeaves {
+                hashes: &hashes,
+                tiles: snapshot.known.tiles(),
+            };
+            self.move_over(&blocks, leaves, head)?;
         } else if last.seq < snapshot.head.head.seq {
             // A portion of events so large that none is known to fill a block.
             return self.seal(&self.tail.all());
@@ -60,7 +63,7 @@ impl Sealing {
     fn move_over(
         &mut self,
         blocks: &[BlockPlan<'_>],
-        leaves: &[TreeHash],
+        leaves: NewLeaves<'_>,
         head: StoreHead,
     ) -> io::Result<()> {
         let sealed = self.redb.seal(blocks, leaves, head);

@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Settings;
+use super::leaves::{Known, Leaves};
 use crate::chain::{Batch, Head};
 use crate::ids::Seq;
 use crate::merkle::{TreeHash, leaf_hashes};
@@ -33,8 +34,8 @@ struct State {
     head: StoreHead,
     /// In order; the first may begin among the sealed events.
     batches: VecDeque<Batch>,
-    /// Leaves of the first of these events, in order; those of the sealed ones may be among them.
-    leaves: VecDeque<Leaves>,
+    /// What was made of the first of these events.
+    known: Known,
     /// How far leaves were made.
     hashed: Seq,
     /// Bytes of all events up to there.
@@ -62,32 +63,8 @@ pub(super) struct Snapshot {
     pub(super) sealed: StoreHead,
     pub(super) head: StoreHead,
     pub(super) batches: Vec<Batch>,
-    /// Of the first events.
-    leaves: Vec<Leaves>,
-}
-
-/// The leaves of consecutive events.
-#[derive(Debug, Clone)]
-pub(super) struct Leaves {
-    /// The event before the first of them.
-    after: Seq,
-    /// Bytes of the events.
-    bytes: u64,
-    hashes: Arc<[TreeHash]>,
-}
-
-impl Leaves {
-    /// The last of their events.
-    fn last(&self) -> Seq {
-        Seq(self.after.0 + self.hashes.len() as u64)
-    }
-
-    /// Those of the events behind `after`.
-    fn behind(&self, after: Seq) -> &[TreeHash] {
-        let skip = usize::try_from(after.0.saturating_sub(self.after.0));
-        let skip = skip.unwrap_or(usize::MAX).min(self.hashes.len());
-        &self.hashes[skip..]
-    }
+    /// What was made of the first events.
+    pub(super) known: Known,
 }
 
 /// What the sealer does next.
@@ -135,21 +112,18 @@ impl Snapshot {
     /// Adds the events that are not sealed to the sealed tree.
     pub(super) fn grow(&self, tree: &mut LogTree<'_>) {
         let leaves = self.leaves_upto(self.head.head.seq);
-        tree.append_leaves(&leaves, self.head.head.hash);
+        tree.append_leaves(&leaves, self.known.tiles(), self.head.head.hash);
     }
 
     /// The leaves of the events behind the sealed ones, up to one of the batches' events: what is
     /// known of them, and the rest made.
     pub(super) fn leaves_upto(&self, upto: Seq) -> Vec<TreeHash> {
-        let mut after = self.sealed.head.seq;
+        let sealed = self.sealed.head.seq;
         let mut leaves = Vec::new();
-        for known in &self.leaves {
-            leaves.extend_from_slice(known.behind(after));
-            after = after.max(known.last());
-        }
+        let after = self.known.add_behind(sealed, &mut leaves).unwrap_or(sealed);
         let rest = usize::try_from(upto.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
         leaf_hashes(events(&self.batches, after).take(rest), &mut leaves);
-        let count = upto.0.saturating_sub(self.sealed.head.seq.0);
+        let count = upto.0.saturating_sub(sealed.0);
         leaves.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         leaves
     }
@@ -161,7 +135,7 @@ impl Tail {
             sealed,
             head: sealed,
             batches: VecDeque::new(),
-            leaves: VecDeque::new(),
+            known: Known::default(),
             hashed: sealed.head.seq,
             hashed_bytes: sealed.event_bytes,
             settled: Seq::ZERO,
@@ -285,12 +259,18 @@ impl Tail {
         }
     }
 
-    /// Keeps leaves, which follow those that are known.
+    /// Keeps leaves, which follow those that are known, and joins those of whole tiles.
     pub(super) fn hashed(&self, leaves: Leaves) {
         let mut state = self.state();
         state.hashed = leaves.last();
         state.hashed_bytes += leaves.bytes;
-        state.leaves.push_back(leaves);
+        state.known.push(leaves);
+        while let Some(open) = state.known.open_tile() {
+            drop(state);
+            let root = open.root();
+            state = self.state();
+            state.known.close_tile(root);
+        }
         drop(state);
         self.changed.notify_all();
     }
@@ -304,11 +284,7 @@ impl Tail {
         {
             state.batches.pop_front();
         }
-        while let Some(first) = state.leaves.front()
-            && first.last() <= sealed.head.seq
-        {
-            state.leaves.pop_front();
-        }
+        state.known.forget_upto(sealed.head.seq);
         if state.hashed < sealed.head.seq {
             state.hashed = sealed.head.seq;
             state.hashed_bytes = sealed.event_bytes;
@@ -360,7 +336,7 @@ impl State {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             batches: self.batches.iter().cloned().collect(),
-            leaves: self.leaves.iter().cloned().collect(),
+            known: self.known.clone(),
             ..self.bounds()
         }
     }
@@ -370,7 +346,7 @@ impl State {
             sealed: self.sealed,
             head: self.head,
             batches: Vec::new(),
-            leaves: Vec::new(),
+            known: Known::default(),
         }
     }
 
@@ -386,7 +362,7 @@ impl State {
         };
         Snapshot {
             batches: self.batches.iter().take_while(fits).cloned().collect(),
-            leaves: self.leaves.iter().cloned().collect(),
+            known: self.known.clone(),
             ..self.bounds()
         }
     }

@@ -33,6 +33,7 @@ pub use meta::{LAYOUT, Layout};
 pub use offline::OfflineReader;
 pub(in crate::store) use overlay::Source;
 pub use reader::RedbReader;
+pub(in crate::store) use writer::NewLeaves;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -53,7 +54,7 @@ use super::memory::admit;
 use super::{AppendError, LogReader, LogWriter, OpenError, pack};
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
-use crate::merkle::{TreeHash, TreeWriter, leaf_hashes};
+use crate::merkle::{TreeWriter, leaf_hashes};
 
 /// Name of redb's file in the data directory.
 pub const STORE_FILE: &str = "ledger.redb";
@@ -210,7 +211,7 @@ impl RedbStore {
     pub(super) fn seal(
         &mut self,
         blocks: &[BlockPlan<'_>],
-        leaves: &[TreeHash],
+        leaves: NewLeaves<'_>,
         head: StoreHead,
     ) -> Result<(), AppendError> {
         self.writer.seal(blocks, leaves, head)

@@ -20,7 +20,7 @@ use super::meta::{
 use super::reader::Shared;
 use crate::chain::{Batch, ChainKey, Head};
 use crate::ids::LedgerId;
-use crate::merkle::{TileRow, TreeHash, TreeWriter, leaf_hashes};
+use crate::merkle::{TileRow, TreeHash, TreeWriter, WholeTiles, leaf_hashes};
 use crate::store::block::BlockPlan;
 use crate::store::memory::admit;
 use crate::store::{AppendError, Block, pack};
@@ -110,7 +110,7 @@ impl Writer {
     pub(super) fn seal(
         &mut self,
         blocks: &[BlockPlan<'_>],
-        leaves: &[TreeHash],
+        leaves: NewLeaves<'_>,
         next: StoreHead,
     ) -> Result<(), AppendError> {
         if let Some(earlier) = &self.failed {
@@ -191,12 +191,19 @@ pub(super) struct Change<'a> {
     pub(super) head: StoreHead,
 }
 
+/// Leaves of events that are sealed, and the roots over the whole tiles among them that are known.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct NewLeaves<'a> {
+    pub(in crate::store) hashes: &'a [TreeHash],
+    pub(in crate::store) tiles: &'a WholeTiles,
+}
+
 /// The blocks of a change.
 pub(super) enum Blocks<'a> {
     /// The first may replace the last one there. Their new events are in the tree already.
     Made(&'a [Block]),
     /// They are made right in redb's pages; with the leaves of their events.
-    Planned(&'a [BlockPlan<'a>], &'a [TreeHash]),
+    Planned(&'a [BlockPlan<'a>], NewLeaves<'a>),
 }
 
 fn apply(
@@ -245,7 +252,7 @@ pub(super) fn write(
                     // Whoever waits for an append goes first, and not only when all blocks are made.
                     std::thread::yield_now();
                 }
-                rows.extend(tree.append(leaves));
+                rows.extend(tree.append_over(leaves.hashes, leaves.tiles));
             }
         }
         let mut stored = txn.open_table(TREE)?;
