@@ -17,4 +17,5 @@ pub mod node;
 pub mod redact;
 pub mod scheduler;
 pub mod shim;
+pub mod simulate;
 pub mod units;
