@@ -3,6 +3,7 @@
 //! A key that does not exist is an error that names the nearest one and its line: a setting that
 //! is silently ignored is worse than none. The same goes for a value of the wrong type or range.
 
+mod apply;
 mod scheduler;
 
 use std::borrow::Cow;
@@ -309,42 +310,8 @@ impl Config {
         let mut config = Self::default();
         for (name, value) in table.get_ref() {
             // Jobs go by what holds for tasks, so they are read last.
-            if matches!(name.get_ref().as_ref(), "jobs" | "job") {
-                continue;
-            }
-            let known = || SECTIONS.iter().map(|s| s.name).chain(["jobs", "job"]);
-            let section = SECTIONS
-                .iter()
-                .find(|section| section.name == name.get_ref().as_ref())
-                .ok_or_else(|| unknown("section", name, known()))?;
-            let DeValue::Table(keys) = value.get_ref() else {
-                let problem = format!(
-                    "is a section; write [{}] on a line of its own",
-                    section.name
-                );
-                return Err(Located::value(value.span(), section.name, problem));
-            };
-            for (key, value) in keys {
-                match (section.tables, value.get_ref()) {
-                    (Some(set), DeValue::Table(table)) => {
-                        set(&mut config, key, table)?;
-                        continue;
-                    }
-                    (Some(_), _) if section.keys.is_empty() => {
-                        let path = format!("{}.{}", section.name, key.get_ref());
-                        let problem = format!("is a table; write [{path}] on a line of its own");
-                        return Err(Located::value(value.span(), &path, problem));
-                    }
-                    (Some(_) | None, _) => {}
-                }
-                let (full, set) = section
-                    .keys
-                    .iter()
-                    .find(|(known, _)| *known == key.get_ref().as_ref())
-                    .ok_or_else(|| unknown("key", key, section.keys.iter().map(|(k, _)| *k)))?;
-                set(&mut config, value.get_ref()).map_err(|problem| {
-                    Located::value(value.span(), &format!("{}.{full}", section.name), problem)
-                })?;
+            if !matches!(name.get_ref().as_ref(), "jobs" | "job") {
+                config.section(name, value)?;
             }
         }
         config.jobs = jobs::read(table.get_ref(), &config.tasks)?;

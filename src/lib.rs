@@ -1,7 +1,7 @@
 //! Opsledger: what acts and what faces people.
 //!
 //! Domains ([`scheduler`], [`jobs`], [`lease`], [`audit`]) decide and never import each other; they meet in
-//! events. [`node`] wires them, [`api`] and the command line translate.
+//! events. [`node`] wires them, [`simulate`] does in virtual time, [`api`] and the command line translate.
 
 pub mod api;
 pub mod audit;

@@ -88,7 +88,11 @@ impl FilterArgs {
     }
 }
 
-fn when(text: &str) -> Result<Timestamp, FilterError> {
+/// The time that a text means now and here.
+///
+/// # Errors
+/// [`FilterError`] if it means none.
+pub(crate) fn when(text: &str) -> Result<Timestamp, FilterError> {
     parse_when(text, clock::now(), &TimeZone::system())
 }
 

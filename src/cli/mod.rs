@@ -30,6 +30,7 @@ mod restore;
 mod resume;
 mod salvage;
 mod show;
+mod simulate;
 mod source;
 mod status;
 mod tail;
@@ -119,6 +120,8 @@ enum Command {
     /// List, show, run, pause and resume what runs by the clock
     #[command(subcommand)]
     Job(job::Command),
+    /// See what a workload, or the past, would look like under other rules
+    Simulate(simulate::Args),
     /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
     Export(export::Args),
     /// Make a data directory from a complete export
@@ -202,6 +205,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Task(command) => task::run(globals, command),
         Command::Queue(command) => queue::run(globals, &command),
         Command::Job(command) => job::run(globals, command),
+        Command::Simulate(args) => simulate::run(globals, &args),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),

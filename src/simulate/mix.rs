@@ -137,14 +137,26 @@ impl Limits {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
     /// Arrival rate times mean service over slots, which the time between arrivals is stretched to;
-    /// above 0. Service is that of the drawn calls, hung ones with what they would have taken.
+    /// above 0.
     pub load: f64,
+    /// What of it counts as service.
+    pub load_of: LoadOf,
     /// Slots.
     pub slots: usize,
     /// The share of tasks that hang, 0 to 1.
     pub hung: f64,
     /// What chance is made of.
     pub seed: u64,
+}
+
+/// What counts as the service of a drawn task, where the load is reckoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadOf {
+    /// What the drawn call took, also of one that hangs: the load of work that anybody wants.
+    Work,
+    /// Of one that hangs, its limit: the load on the slots of a node that reaps.
+    Slots,
 }
 
 /// A drawn workload, and what it offers.
@@ -154,8 +166,10 @@ pub struct Drawn {
     pub work: Vec<Work>,
     /// How many of them hang.
     pub hung: usize,
-    /// Mean service of a task.
-    pub mean_service: Micros,
+    /// Mean of what the drawn calls took.
+    pub mean_work: Micros,
+    /// The same with the limit of those that hang.
+    pub mean_slots: Micros,
     /// When the last arrives, since the first.
     pub span: Micros,
 }
@@ -176,7 +190,16 @@ pub fn draw(arrivals: &[Micros], calls: &[Call], limits: &Limits, mix: &Mix) -> 
         .iter()
         .map(|_| (chance.below(ended.len()), chance.happens(mix.hung)))
         .collect();
-    let service: Duration = drawn.iter().map(|(n, _)| ended[*n].1).sum();
+    let work_time: Duration = drawn.iter().map(|(n, _)| ended[*n].1).sum();
+    let slot_time = drawn.iter().map(|(n, hangs)| match ended[*n] {
+        (call, _) if *hangs => Duration::from_millis(limits.limit(call).0),
+        (_, took) => took,
+    });
+    let slot_time: Duration = slot_time.sum();
+    let service = match mix.load_of {
+        LoadOf::Work => work_time,
+        LoadOf::Slots => slot_time,
+    };
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 slots")]
     let span = service.as_secs_f64() / (mix.slots as f64 * mix.load);
     let stretch = span / Duration::from_micros(last.0 - first.0).as_secs_f64();
@@ -196,7 +219,8 @@ pub fn draw(arrivals: &[Micros], calls: &[Call], limits: &Limits, mix: &Mix) -> 
     let count = u32::try_from(work.len()).unwrap_or(u32::MAX);
     Some(Drawn {
         hung: drawn.iter().filter(|(_, hangs)| *hangs).count(),
-        mean_service: micros(service / count),
+        mean_work: micros(work_time / count),
+        mean_slots: micros(slot_time / count),
         span: arrival(last),
         work,
     })
@@ -261,14 +285,21 @@ mod tests {
         let limits = Limits::of(&calls, 10.0);
         let mix = Mix {
             load: 0.8,
+            load_of: LoadOf::Work,
             slots: 4,
             hung: 0.25,
             seed: 7,
         };
         let drawn = draw(&arrivals, &calls, &limits, &mix).unwrap();
         assert_eq!(drawn, draw(&arrivals, &calls, &limits, &mix).unwrap());
-        let offered = 2_000 * drawn.mean_service.0 / (4 * drawn.span.0 / 100);
-        assert!((79..=80).contains(&offered), "{offered}");
+        let offered = |mean: Micros, span: Micros| 2_000 * mean.0 / (4 * span.0 / 100);
+        let of_work = offered(drawn.mean_work, drawn.span);
+        assert!((79..=80).contains(&of_work), "{of_work}");
+        let load_of = LoadOf::Slots;
+        let slots = draw(&arrivals, &calls, &limits, &Mix { load_of, ..mix }).unwrap();
+        let of_slots = offered(slots.mean_slots, slots.span);
+        assert!((79..=80).contains(&of_slots), "{of_slots}");
+        assert!(slots.mean_slots.0 > 3 * slots.mean_work.0);
         assert!((400..600).contains(&drawn.hung), "{}", drawn.hung);
         let other = Mix { seed: 8, ..mix };
         assert_ne!(drawn, draw(&arrivals, &calls, &limits, &other).unwrap());
