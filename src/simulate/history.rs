@@ -121,6 +121,12 @@ impl History {
         self.tasks.is_empty()
     }
 
+    /// What came of all of them as far as it is known, those that have not ended too, and their ids.
+    pub fn seen(&self) -> (Outcome, Vec<Id>) {
+        let ids = self.tasks.iter().map(|past| past.id.clone()).collect();
+        (outcome(&self.tasks, self.last), ids)
+    }
+
     /// What came of those that are simulated, their work, and what is not simulated of it. Tasks have
     /// the same numbers in both.
     pub fn finish(self, unended: Unended) -> (Outcome, Vec<Work>, Left) {

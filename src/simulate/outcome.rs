@@ -96,7 +96,8 @@ pub enum HeldBy {
 }
 
 impl Outcome {
-    /// The same as it was seen at `end`, if that lies before its own.
+    /// The same as it was seen at `end`, if that lies before its own. A task that was taken back later
+    /// without having been started counts as having waited since it arrived.
     #[must_use]
     pub fn cut(mut self, end: Timestamp) -> Self {
         let end = end.min(self.end);
@@ -104,6 +105,7 @@ impl Outcome {
         self.tasks.retain(|task| task.arrival <= end);
         self.spells.retain(|spell| spell.started <= end);
         for task in &mut self.tasks {
+            let went_later = task.ended.is_some_and(|(at, _)| at > end);
             task.ended = task.ended.filter(|(at, _)| *at <= end);
             let ready_at = |start: Timestamp, wait: Micros| start.0.saturating_sub(wait.0);
             task.wait = match (task.wait, task.started) {
@@ -114,6 +116,8 @@ impl Outcome {
                         .then(|| waits(ready_at))
                         .unwrap_or(Wait::None)
                 }
+                (Wait::None, None) if went_later => Wait::Still(end.since(task.arrival)),
+                (Wait::Still(_), None) => Wait::Still(end.since(task.arrival)),
                 (wait, _) => wait,
             };
             task.started = task.started.filter(|at| *at <= end);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use opsledger::simulate::mix::LoadOf;
+
 use crate::error::{Context, Failure};
 use crate::store::Sealed;
 
@@ -24,6 +26,9 @@ pub(crate) enum Command {
     Grow(GrowArgs),
     /// Replay a recorded workload through a real node and check what it wrote
     Replay(ReplayArgs),
+    /// First in first out beside the node's queues, with and without the reaper: drawn tasks in virtual
+    /// time, and as processes of a real node
+    Arms(ArmsArgs),
 }
 
 /// A group of comparisons.
@@ -110,6 +115,92 @@ pub(crate) struct ReplayArgs {
     pub(crate) ledger: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ArmsArgs {
+    /// The calls: JSON lines with run, tool, start_s and duration_s; commands in them are never run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calls: PathBuf,
+    /// The arrivals: CSV with a column arrival_s
+    #[arg(long, value_name = "FILE")]
+    pub(crate) arrivals: PathBuf,
+    /// Loads: arrival rate times mean service over slots
+    #[arg(long, value_name = "LOAD,…", value_delimiter = ',', default_values_t = [0.7, 0.9, 1.2])]
+    #[arg(value_parser = load)]
+    pub(crate) loads: Vec<f64>,
+    /// What counts as the service of a task that hangs: what its call took, its limit, or one after
+    /// the other
+    #[arg(long, value_name = "WHAT", default_value = "both")]
+    load_of: LoadOfArg,
+    /// Attempts that may run at once
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) slots: u32,
+    /// The share of tasks that hang, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.03, value_parser = fraction)]
+    pub(crate) hung: f64,
+    /// How many times the 99th percentile of its tool a task may run
+    #[arg(long, value_name = "N", default_value_t = opsledger::simulate::mix::LIMIT_FACTOR)]
+    #[arg(value_parser = factor)]
+    pub(crate) limit_factor: f64,
+    /// Seeds of the simulations, from 1
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) seeds: u32,
+    /// How many times faster than in the trace time runs on the real node
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub(crate) time_scale: Scale,
+    /// Only in virtual time
+    #[arg(long)]
+    pub(crate) no_real: bool,
+    /// One line of JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The `ledger` binary [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+impl ArmsArgs {
+    /// What counts as service, one after the other.
+    pub(crate) fn load_of(&self) -> Vec<LoadOf> {
+        match self.load_of {
+            LoadOfArg::Work => vec![LoadOf::Work],
+            LoadOfArg::Slots => vec![LoadOf::Slots],
+            LoadOfArg::Both => vec![LoadOf::Work, LoadOf::Slots],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LoadOfArg {
+    /// What the call took
+    Work,
+    /// Its limit: for so long it holds its slot if it is reaped
+    Slots,
+    /// Both
+    Both,
+}
+
+fn load(text: &str) -> Result<f64, String> {
+    within(text, 0.001, 1000.0)
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    within(text, 0.0, 1.0)
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    within(text, 0.001, 1_000_000.0)
+}
+
+fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("write a number from {least} to {most}"))
 }
 
 /// What times are divided by, 0.001 to 1,000,000.

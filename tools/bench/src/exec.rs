@@ -37,7 +37,7 @@ pub(crate) fn compare(
     settings: &Settings,
 ) -> Result<Vec<Comparison>, Failure> {
     let home = tempfile::tempdir_in(dir).context("making a directory for a node")?;
-    let node = Node::start(ledger, home.path(), MAX_RUNNING)?;
+    let node = Node::start(ledger, home.path(), MAX_RUNNING, "")?;
     let mut comparisons = Vec::new();
     for parallel in PARALLEL {
         let mut contestants = [

@@ -27,7 +27,7 @@ const MEMORY_LIMIT: f64 = 40.0;
 /// [`Failure`] if it does not run or can't be watched.
 pub(crate) fn compare(dir: &Path, ledger: &Ledger) -> Result<Vec<Comparison>, Failure> {
     let home = tempfile::tempdir_in(dir).context("making a directory for a node")?;
-    let node = Node::start(ledger, home.path(), 4)?;
+    let node = Node::start(ledger, home.path(), 4, "")?;
     note::progress("idle: watching a node that has nothing to do");
     std::thread::sleep(REST);
     let pids = with_children(node.pid());

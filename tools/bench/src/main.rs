@@ -1,11 +1,13 @@
 //! Figures against peers, measured in one run, and replay of recorded workloads through a real
-//! node: `cargo run --release -p bench -- compare` and `... replay FILE`.
+//! node: `cargo run --release -p bench -- compare` and `... replay FILE`; and the node's queues beside
+//! first in first out: `... arms --calls FILE --arrivals FILE`.
 //!
 //! A harness of its own instead of a statistics package: what counts here is the ratio of two
 //! programs on the same machine at the same time, so rounds are interleaved ([`rounds`]) and
 //! medians compared ([`comparison`]). Nothing here asserts a time.
 
 mod append;
+mod arms;
 mod cli;
 mod comparison;
 mod error;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Grow(args) => store::grow(&args.dir, args.events, args.sealed)
             .map(|()| (String::new(), Outcome::Sound)),
         Command::Replay(args) => replay::run(&args),
+        Command::Arms(args) => arms::run(&args),
     };
     let printed = outcome.and_then(|(text, outcome)| {
         let mut stdout = std::io::stdout();

@@ -77,11 +77,17 @@ pub(crate) struct Node {
 
 impl Node {
     /// Makes a ledger in `home/data` and runs a node over it that runs at most `max_running`
-    /// attempts at once. Returns when it serves. Its log is `home/node.log`.
+    /// attempts at once; `more` is the rest of its `ledger.toml`. Returns when it serves. Its log is
+    /// `home/node.log`.
     ///
     /// # Errors
     /// [`Failure`] with the end of its log.
-    pub(crate) fn start(ledger: &Ledger, home: &Path, max_running: u32) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        ledger: &Ledger,
+        home: &Path,
+        max_running: u32,
+        more: &str,
+    ) -> Result<Self, Failure> {
         let data_dir = home.join("data");
         fs::DirBuilder::new()
             .mode(0o700)
@@ -96,7 +102,7 @@ impl Node {
         }
         // What the node does by itself would be measured too.
         let settings =
-            format!("[scheduler]\nmax_running = {max_running}\n[jobs]\nbuiltin = false\n");
+            format!("[scheduler]\nmax_running = {max_running}\n[jobs]\nbuiltin = false\n{more}");
         fs::write(data_dir.join("ledger.toml"), settings).context("writing ledger.toml")?;
         let log = home.join("node.log");
         let log_file = File::create(&log).context("making the node's log")?;

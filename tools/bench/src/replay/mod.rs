@@ -3,7 +3,7 @@
 
 mod drive;
 mod report;
-mod trace;
+pub(crate) mod trace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl Home {
 }
 
 fn replay(args: &ReplayArgs, plan: &Plan, ledger: &Ledger, home: &Path) -> Result<Report, Failure> {
-    let node = Node::start(ledger, home, args.max_running)?;
+    let node = Node::start(ledger, home, args.max_running, "")?;
     let data_dir = node.data_dir().to_owned();
     let (driven, status) = runtime()?.block_on(async {
         let driven = drive(node.client().await?, plan, args.max_running).await?;

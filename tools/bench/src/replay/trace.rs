@@ -1,59 +1,22 @@
-//! A recorded workload: the tool calls of agents' runs, one JSON object a line, and the tasks that
-//! stand for them.
+//! A recorded workload as the tasks that stand for it: each call is a task that sleeps for as long as the
+//! call took. Reading recordings and putting calls in order is [`opsledger::simulate`]'s.
 //!
-//! | field | |
-//! |---|---|
-//! | `run` | which run of an agent |
-//! | `tool` | what was called: `Read`, `Bash` … |
-//! | `start_s` | when, in seconds since the run began |
-//! | `duration_s` | for how long; absent if it never ended |
-//!
-//! Other fields are passed over. A recorded command is one of them: it is data and is never kept,
-//! let alone run; what runs is `sleep` for as long as the call took.
-//!
-//! All runs begin together, as a fleet's do, and each call arrives when it did in its run, whatever
-//! has become of the call before: the recording already holds how long agents waited and thought. A
-//! pause of more than [`LONGEST_PAUSE`] is cut to it, so that one run that was left standing does
-//! not decide how long a replay takes.
+//! A recorded command is data: what runs is `sleep`.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
 use ledger_core::event::Priority;
 use ledger_core::time::Millis;
-use serde::Deserialize;
+use opsledger::simulate::mix::Made;
+use opsledger::simulate::trace::{CALLS_SOURCE, Call, read_calls};
 
 use crate::error::{Context, Failure};
 
-/// Longest line, in bytes.
-const MAX_LINE: u64 = 1024 * 1024;
-/// Most calls in a recording.
-const MAX_CALLS: usize = 1_000_000;
-/// Longest time in a recording that is believed, in seconds: a week.
-const MAX_SECONDS: f64 = 7.0 * 86_400.0;
-/// Longest pause between two calls of a run, before scaling.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// Shortest task: below it, starting a process is all there is.
 const SHORTEST: Duration = Duration::from_millis(5);
-/// A shell call of this length was a build or a test run.
-const LONG_SHELL: Duration = Duration::from_secs(30);
-
-/// Where the recording that this was made for is found.
-const SOURCE: &str = "a recording of agents' tool calls, one JSON object a line with run, tool, \
-                      start_s and duration_s; one can be extracted from the experiments of \
-                      eunomia-bpf/agentcgroup on GitHub";
-
-/// A recorded call.
-#[derive(Debug, Clone, Deserialize)]
-struct Call {
-    run: String,
-    tool: String,
-    start_s: f64,
-    duration_s: Option<f64>,
-}
 
 /// A task that stands for a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,67 +55,52 @@ pub(super) struct Plan {
     pub(super) pauses_cut: usize,
 }
 
+/// Opens a recording, which should be `what`.
+///
+/// # Errors
+/// [`Failure`] that says where to get one if there is no such file.
+pub(crate) fn open(path: &Path, what: &str) -> Result<BufReader<File>, Failure> {
+    match File::open(path) {
+        Ok(file) => Ok(BufReader::new(file)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(Failure::new(format!(
+            "there is no {}: it should be {what}",
+            path.display()
+        ))),
+        Err(e) => Err(e).context(format!("opening {}", path.display())),
+    }
+}
+
+/// Reads recorded calls.
+///
+/// # Errors
+/// [`Failure`] with the line and what is wrong with it, or where to get a recording if there is no such
+/// file.
+pub(crate) fn calls(path: &Path) -> Result<Vec<Call>, Failure> {
+    read_calls(open(path, CALLS_SOURCE)?).context(path.display().to_string())
+}
+
 impl Plan {
     /// Reads a recording; all its times are divided by `scale`.
     ///
     /// # Errors
-    /// [`Failure`] with the line and what is wrong with it, or where to get a recording if there
-    /// is no such file.
+    /// As [`calls`].
     pub(super) fn read(path: &Path, scale: f64) -> Result<Self, Failure> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(Failure::new(format!(
-                    "there is no {}: it should be {SOURCE}",
-                    path.display()
-                )));
-            }
-            Err(e) => return Err(e).context(format!("opening {}", path.display())),
-        };
-        let calls = read_calls(BufReader::new(file), path)?;
-        Ok(Self::of(calls, scale))
+        Ok(Self::of(Made::of(calls(path)?), scale))
     }
 
-    fn of(calls: Vec<Call>, scale: f64) -> Self {
-        let mut runs: BTreeMap<String, Vec<Call>> = BTreeMap::new();
-        for call in calls {
-            runs.entry(call.run.clone()).or_default().push(call);
-        }
-        let mut plan = Self {
-            tasks: Vec::new(),
-            runs: runs.len(),
-            left_out: 0,
-            pauses_cut: 0,
-        };
-        for mut calls in runs.into_values() {
-            calls.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
-            plan.add_run(&calls, scale);
-        }
-        plan.tasks.sort_by_key(|task| task.arrival);
-        plan
-    }
-
-    fn add_run(&mut self, calls: &[Call], scale: f64) {
-        let mut arrival = Duration::ZERO;
-        let mut before = 0.0;
-        for call in calls {
-            let mut pause = Duration::from_secs_f64(call.start_s - before);
-            if pause > LONGEST_PAUSE {
-                pause = LONGEST_PAUSE;
-                self.pauses_cut += 1;
-            }
-            arrival += pause;
-            before = call.start_s;
-            let Some(seconds) = call.duration_s else {
-                self.left_out += 1;
-                continue;
-            };
-            let duration = Duration::from_secs_f64(seconds);
-            self.tasks.push(Planned {
+    fn of(made: Made, scale: f64) -> Self {
+        let planned = |(arrival, call): (Duration, Call)| {
+            Some(Planned {
                 arrival: arrival.div_f64(scale),
-                sleep: duration.div_f64(scale).max(SHORTEST),
-                queue: queue_of(&call.tool, duration),
-            });
+                sleep: call.duration?.div_f64(scale).max(SHORTEST),
+                queue: call.queue,
+            })
+        };
+        Self {
+            runs: made.runs,
+            left_out: made.unended,
+            pauses_cut: made.pauses_cut,
+            tasks: made.calls.into_iter().filter_map(planned).collect(),
         }
     }
 
@@ -169,68 +117,19 @@ impl Plan {
     }
 }
 
-/// An agent waits at once for what it reads and searches; a long build can wait for everyone.
-fn queue_of(tool: &str, duration: Duration) -> Priority {
-    match tool {
-        "Read" | "Grep" | "Glob" | "LS" | "WebSearch" | "WebFetch" | "TodoRead" | "BashOutput" => {
-            Priority::Interactive
-        }
-        "Bash" if duration > LONG_SHELL => Priority::Background,
-        _ => Priority::Standard,
-    }
-}
-
-fn read_calls(mut reader: impl BufRead, path: &Path) -> Result<Vec<Call>, Failure> {
-    let mut calls = Vec::new();
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        let place = || format!("{}:{number}", path.display());
-        let read = (&mut reader).take(MAX_LINE).read_line(&mut line);
-        if read.context(place())? == 0 {
-            break;
-        }
-        if line.len() as u64 == MAX_LINE {
-            return Err(Failure::new(format!("{}: the line is too long", place())));
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        let mut call: Call = serde_json::from_str(&line).context(place())?;
-        // Recordings have calls that began shortly before their run's clock did.
-        if (-MAX_SECONDS..0.0).contains(&call.start_s) {
-            call.start_s = 0.0;
-        }
-        let believed = |seconds: f64| (0.0..=MAX_SECONDS).contains(&seconds);
-        if !believed(call.start_s) || !call.duration_s.is_none_or(believed) {
-            return Err(Failure::new(format!(
-                "{}: times are 0 to {MAX_SECONDS} seconds",
-                place()
-            )));
-        }
-        if calls.len() == MAX_CALLS {
-            return Err(Failure::new(format!(
-                "{}: at most {MAX_CALLS} calls are replayed",
-                place()
-            )));
-        }
-        calls.push(call);
-    }
-    Ok(calls)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn plan(text: &str, scale: f64) -> Result<Plan, Failure> {
-        read_calls(text.as_bytes(), Path::new("calls.jsonl")).map(|calls| Plan::of(calls, scale))
+        let calls = read_calls(text.as_bytes()).context("calls.jsonl")?;
+        Ok(Plan::of(Made::of(calls), scale))
     }
 
     #[test]
     fn calls_become_tasks_in_the_order_of_their_arrival() {
         let text = r#"{"run":"a","tool":"Read","start_s":0.0,"duration_s":0.01}
-{"run":"a","tool":"Bash","start_s":40.0,"duration_s":31.0,"command":"never run"}
+{"run":"a","tool":"Bash","start_s":40.0,"duration_s":31.0,"command":"make never run"}
 
 {"run":"a","tool":"Bash","start_s":50.0}
 {"run":"b","tool":"Edit","start_s":2.0,"duration_s":4}
@@ -259,16 +158,7 @@ mod tests {
 {"run":"a","tool":"Read","start_s":8010,"duration_s":1}"#;
         let plan = plan(text, 1.0).unwrap();
         assert_eq!(plan.pauses_cut, 1);
-        assert_eq!(plan.last_arrival(), LONGEST_PAUSE + Duration::from_secs(10));
-    }
-
-    #[test]
-    fn calls_out_of_order_are_sorted_within_their_run() {
-        let text = r#"{"run":"a","tool":"Read","start_s":9,"duration_s":1}
-{"run":"a","tool":"Read","start_s":3,"duration_s":2}"#;
-        let plan = plan(text, 1.0).unwrap();
-        assert_eq!(plan.tasks[0].arrival, Duration::from_secs(3));
-        assert_eq!(plan.tasks[1].arrival, Duration::from_secs(9));
+        assert_eq!(plan.last_arrival(), Duration::from_secs(610));
     }
 
     #[test]
@@ -285,7 +175,11 @@ mod tests {
             r#"{"run":"a","tool":"Read","start_s":-1e9}"#,
             r#"{"run":"a","tool":"Read","start_s":1,"duration_s":1e9}"#,
         ] {
-            assert!(line(bad).starts_with("calls.jsonl:2: "), "{}", line(bad));
+            assert!(
+                line(bad).starts_with("calls.jsonl: line 2: "),
+                "{}",
+                line(bad)
+            );
         }
     }
 
