@@ -78,9 +78,9 @@ pub enum LineFault {
     TooMany,
     /// Not a call.
     #[error("it is not a call: {0}")]
-    NoCall(serde_json::Error),
+    NoCall(String),
     /// A time that nobody believes.
-    #[error("{what} is {seconds} s; it must be from {least} to {MAX_SECONDS}")]
+    #[error("{what} is {} s; it must be from {least} to {MAX_SECONDS}", number(*seconds))]
     Time {
         /// Which.
         what: &'static str,
@@ -93,7 +93,7 @@ pub enum LineFault {
     #[error("there is no queue {0:?}: it is 0, 1 or 2, or interactive, standard or background")]
     Queue(String),
     /// No limit.
-    #[error("max_runtime_s is {0}; it must be from 0.001 to {most}", most = MAX_RUNTIME.0 / 1000)]
+    #[error("max_runtime_s is {}; it must be from 0.001 to {}", number(*.0), MAX_RUNTIME.0 / 1000)]
     Limit(f64),
     /// No such column.
     #[error("the first line names no column arrival_s")]
@@ -208,15 +208,28 @@ pub fn read_calls(reader: impl BufRead) -> Result<Vec<Call>, TraceError> {
         if calls.len() == MAX_RECORDS {
             return Err(LineFault::TooMany);
         }
-        calls.push(call(
-            serde_json::from_str(line).map_err(LineFault::NoCall)?,
-        )?);
+        let parsed = serde_json::from_str(line).map_err(|e| no_call(&e))?;
+        calls.push(call(parsed)?);
         Ok(())
     })?;
     if calls.is_empty() {
         return Err(TraceError::Empty);
     }
     Ok(calls)
+}
+
+/// What the parser says; every call is a text of one line to it.
+fn no_call(error: &serde_json::Error) -> LineFault {
+    LineFault::NoCall(error.to_string().replace(" at line 1 column ", ", column "))
+}
+
+/// A number in few digits, however large it is.
+fn number(n: f64) -> String {
+    if n.abs() < 1e12 {
+        n.to_string()
+    } else {
+        format!("{n:e}")
+    }
 }
 
 fn call(line: Line) -> Result<Call, LineFault> {

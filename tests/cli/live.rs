@@ -42,8 +42,9 @@ async fn the_socket_and_the_files_give_the_same_output() {
     node.run(named("b", script("exit 4"))).await;
     let head = stdout_of(&ledger, &["query", "--count"]);
     let range = format!("1..{}", head.trim());
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 9] = [
         &["query", "-o", "jsonl", "--seq", &range],
+        &["simulate", "--history", &range, "--slots", "+2"],
         &["tail", "-n", "5", "-o", "verbose", "--seq", &range],
         &["show", "3"],
         &["task", "list"],

@@ -17,6 +17,7 @@ mod proofs;
 mod refusals;
 mod salvage;
 mod sample;
+mod simulate;
 mod terminal;
 mod verdicts;
 mod witness;

@@ -17,6 +17,7 @@ use crate::cli::output::progress::Progress;
 use crate::cli::source::Source;
 use crate::simulate::history::{History, Wanted};
 use crate::simulate::summary::Summary;
+use crate::units::count_of;
 
 pub(super) fn run(globals: &Globals, args: &Args, text: &str) -> Result<Exit, Failure> {
     let filter = filter(text)?;
@@ -32,7 +33,7 @@ pub(super) fn run(globals: &Globals, args: &Args, text: &str) -> Result<Exit, Fa
         let message = format!("nothing was submitted in {text} that could be simulated");
         let why = match left.unended {
             0 => "no task was submitted there".to_owned(),
-            n => format!("{n} were submitted there and none has ended"),
+            n => format!("{} of there had not ended", count_of(n, "task")),
         };
         return Err(ApiError::new(ErrorCode::NotFound, message)
             .because(why)

@@ -90,27 +90,25 @@ fn text(out: &mut Out, shown: &Shown) -> Result<(), Failure> {
     }
     out.line("")?;
     let several = shown.columns.len() > 1;
-    let mut times = Table::new(&[
-        Cells::text("QUEUE"),
-        Cells::text(if several { "RULES" } else { "" }),
-        Cells::number("TASKS"),
-        Cells::number("WAIT P50"),
-        Cells::number("P95"),
-        Cells::number("P99"),
-        Cells::number("TURN P50"),
-        Cells::number("P95"),
-    ]);
+    let mut titles = vec![Cells::text("QUEUE")];
+    titles.extend(several.then_some(Cells::text("RULES")));
+    titles.extend(["TASKS", "WAIT P50", "P95", "P99", "TURN P50", "P95"].map(Cells::number));
+    let mut times = Table::new(&titles);
+    let mut row = |queue: &str, column: &Column, times_of: &Times| {
+        let mut cells = vec![queue.to_owned()];
+        cells.extend(several.then(|| column.name.to_owned()));
+        cells.extend(row(times_of));
+        times.row(cells);
+    };
     let levels = shown.columns.first().map_or(0, |c| c.summary.queues.len());
     for level in 0..levels {
         for column in &shown.columns {
             let queue = &column.summary.queues[level];
-            let rules = if several { column.name } else { "" };
-            times.row(row(&queue.queue.to_string(), rules, &queue.times));
+            row(&queue.queue.to_string(), column, &queue.times);
         }
     }
     for column in &shown.columns {
-        let rules = if several { column.name } else { "" };
-        times.row(row("all", rules, &column.summary.all));
+        row("all", column, &column.summary.all);
     }
     let plain = |_: usize, cell: &str| cell.to_owned();
     out.lines(times.render(out.width, out.paint, &plain))?;
@@ -123,38 +121,19 @@ fn text(out: &mut Out, shown: &Shown) -> Result<(), Failure> {
             .map(|column| Cells::number(column.name)),
     );
     let mut measures = Table::new(&titles);
-    for (name, measure) in MEASURES {
+    for (name, show, measure) in MEASURES {
         let cells: Vec<String> = shown.columns.iter().map(measure).collect();
-        measures.row([vec![(*name).to_owned()], cells].concat());
-    }
-    out.lines(measures.render(out.width, out.paint, &plain))?;
-    for column in &shown.columns {
-        let unstarted = column.summary.all.unstarted;
-        if unstarted > 0 {
-            let tasks = count_of(unstarted, "task");
-            out.wrapped(format_args!(
-                "{}: {tasks} had not been started by the end; their waits count as long as they were",
-                column.name
-            ))?;
-        }
-        if let Some(order) = &column.order {
-            out.wrapped(format_args!(
-                "{}: nothing starved: {} in turn, {} in queue 0 within the bound (longest {})",
-                column.name,
-                count_of(order.starts, "start"),
-                count_of(order.waits, "wait"),
-                format_duration(order.longest_us),
-            ))?;
+        let nothing = cells.iter().all(|cell| cell == "0" || cell == "-");
+        if *show == Show::Always || !nothing {
+            measures.row([vec![(*name).to_owned()], cells].concat());
         }
     }
-    Ok(())
+    out.lines(measures.render(out.width, out.paint, &plain))
 }
 
-fn row(queue: &str, rules: &str, times: &Times) -> Vec<String> {
+fn row(times: &Times) -> [String; 6] {
     let time = |time: Option<Micros>| time.map_or_else(|| "-".to_owned(), format_duration);
-    vec![
-        queue.to_owned(),
-        rules.to_owned(),
+    [
         format_count(times.tasks),
         time(times.wait.p50_us),
         time(times.wait.p95_us),
@@ -164,35 +143,71 @@ fn row(queue: &str, rules: &str, times: &Times) -> Vec<String> {
     ]
 }
 
-type Measure = (&'static str, fn(&Column) -> String);
+/// When a measure is shown.
+#[derive(PartialEq, Eq)]
+enum Show {
+    Always,
+    /// If there is anything to say.
+    Any,
+}
+
+type Measure = (&'static str, Show, fn(&Column) -> String);
+
+fn ordered(column: &Column, of: fn(&Checked) -> String) -> String {
+    column.order.as_ref().map_or_else(|| "-".to_owned(), of)
+}
 
 const MEASURES: &[Measure] = &[
-    ("slots", |c| {
+    ("slots", Show::Always, |c| {
         c.summary
             .slots
             .map_or("-".into(), |n| format_count(n as u64))
     }),
-    ("reaper", |c| match c.reaper {
+    ("reaper", Show::Always, |c| match c.reaper {
         None => "-".into(),
         Some(Reaper::On) => "on".into(),
         Some(Reaper::Off) => "off".into(),
     }),
-    ("from the first arrival to the end", |c| {
+    ("from the first arrival to the end", Show::Always, |c| {
         format_duration(c.summary.horizon_us)
     }),
-    ("completed", |c| format_count(c.summary.ends.completed)),
-    ("dead", |c| format_count(c.summary.ends.dead)),
-    ("cancelled", |c| format_count(c.summary.ends.cancelled)),
-    ("refused", |c| format_count(c.summary.ends.refused)),
-    ("not ended", |c| format_count(c.summary.ends.unended)),
-    ("completed a second", |c| {
+    ("completed", Show::Always, |c| {
+        format_count(c.summary.ends.completed)
+    }),
+    ("completed a second", Show::Always, |c| {
         format!("{:.3}", c.summary.throughput_per_s)
     }),
-    ("slots busy", |c| percent(c.summary.busy_share())),
-    ("slots held by hung or dead work", |c| {
+    ("dead", Show::Any, |c| format_count(c.summary.ends.dead)),
+    ("cancelled", Show::Any, |c| {
+        format_count(c.summary.ends.cancelled)
+    }),
+    ("refused, as what they depend on failed", Show::Any, |c| {
+        format_count(c.summary.ends.refused)
+    }),
+    ("not ended", Show::Any, |c| {
+        format_count(c.summary.ends.unended)
+    }),
+    ("not started: waits count as they were", Show::Any, |c| {
+        format_count(c.summary.all.unstarted)
+    }),
+    ("slots busy", Show::Always, |c| {
+        percent(c.summary.busy_share())
+    }),
+    ("slots held by hung or dead work", Show::Always, |c| {
         percent(c.summary.waste_share)
     }),
-    ("left over processes", |c| format_count(c.summary.leftover)),
+    ("left over processes", Show::Always, |c| {
+        format_count(c.summary.leftover)
+    }),
+    ("starts, each in its turn", Show::Any, |c| {
+        ordered(c, |order| format_count(order.starts))
+    }),
+    ("waits in queue 0, each within the bound", Show::Any, |c| {
+        ordered(c, |order| format_count(order.waits))
+    }),
+    ("the longest of these waits", Show::Any, |c| {
+        ordered(c, |order| format_duration(order.longest_us))
+    }),
 ];
 
 fn percent(share: Option<f64>) -> String {
@@ -240,24 +255,29 @@ fn told(source: &Source) -> Vec<String> {
             mean_slots_us,
         } => vec![
             format!(
-                "{}: arrivals; {}: {} that ended, one drawn for each",
+                "{}: for each arrival one of {} of {} that ended",
                 escape(arrivals),
+                many(*calls, "call"),
                 escape(trace),
-                many(*calls, "call")
             ),
             format!(
-                "load {load} of {}: mean service {}, {} with the limit of the {} that hang",
+                "load {load} of {}; {} hang",
                 match load_of {
                     LoadOf::Work => "work",
                     LoadOf::Slots => "slots",
                 },
+                many(*hung, "task"),
+            ),
+            format!(
+                "mean service {}, {} with the limits of those that hang",
                 format_duration(*mean_work_us),
                 format_duration(*mean_slots_us),
-                many(*hung, "task"),
             ),
         ],
         Source::History { first, last, left } => {
-            let mut lines = vec![format!("submitted in {first}..{last}")];
+            let mut lines = vec![format!(
+                "tasks submitted in {first}..{last}; then: as it was, on the slots configured now"
+            )];
             let notes = [
                 (left.unended, "task", "had not ended: left out"),
                 (left.hang, "task", "had not ended: taken for hung"),

@@ -121,18 +121,24 @@ fn write_ratios(out: &mut String, setting: &Setting) -> std::fmt::Result {
     let all = "all seeds";
     writeln!(
         out,
-        "{:<20}{:>12}{:>12}{:>12}{:>14}  wanted",
+        "{:<18}{:>12}{:>12}{:>12}{:>12}  wanted",
         "against fifo", "fifo+reaper", "mlfq", "mlfq+reaper", all
     )?;
     let mut row = |name: &str, of: fn(&Figures) -> f64, bar: Option<Bar>| {
         let told = |over: f64| bar.map_or_else(|| share(over), |bar| bar.told(over));
         let ratio = |arm| setting.ratio(arm, 0, of);
         let last = ratio(3);
-        let range = format!("{}..{}", told(last.least), told(last.most));
+        // The unit stands once.
+        let least = told(last.least);
+        let range = format!(
+            "{}..{}",
+            least.trim_end_matches(['%', 'x']),
+            told(last.most)
+        );
         let verdict = bar.map_or_else(String::new, |bar| bar.verdict(last));
         writeln!(
             out,
-            "{name:<20}{:>12}{:>12}{:>12}{range:>14}  {verdict}",
+            "{name:<18}{:>12}{:>12}{:>12}{range:>12}  {verdict}",
             told(ratio(1).median),
             told(ratio(2).median),
             told(last.median),
