@@ -1,32 +1,12 @@
 //! Replays the project's own workload through the real binaries.
 
-use std::path::{Path, PathBuf};
+mod built;
+
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-/// Builds `ledger` as this test was built; the node that is replayed through must not be an old
-/// one that happens to lie there. Returns where it is.
-fn ledger() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.current_dir(ROOT);
-    build.args([
-        "build",
-        "--quiet",
-        "--package",
-        "opsledger",
-        "--bin",
-        "ledger",
-    ]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    let built = build.status().expect("cargo runs: it is running this test");
-    assert!(built.success(), "ledger does not build");
-    Path::new(env!("CARGO_BIN_EXE_bench")).with_file_name("ledger")
-}
+use built::{ROOT, ledger};
 
 fn replay(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bench"))

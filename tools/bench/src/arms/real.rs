@@ -19,7 +19,7 @@ use opsledger::client::Client;
 use opsledger::scheduler::decide::MAX_RUNTIME;
 use opsledger::scheduler::policy::Policy;
 use opsledger::simulate::history::{History, Wanted};
-use opsledger::simulate::mix::{Drawn, SHORTEST_LIMIT};
+use opsledger::simulate::mix::Drawn;
 use opsledger::simulate::outcome::{HeldBy, Outcome, Wait};
 use opsledger::simulate::summary::Summary;
 use opsledger::simulate::work::{Course, Discipline, Reaper, Work};
@@ -34,6 +34,8 @@ use crate::node::{Ledger, Node, runtime};
 
 /// Shortest sleep: below it, starting a process is all there is.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Shortest limit: on a machine with much to do starting a process takes a good part of it.
+const SHORTEST_LIMIT: Millis = Millis(500);
 /// What hangs sleeps for so many seconds: beyond any horizon.
 const FOR_EVER: u32 = 1_000_000;
 /// How long the last attempts may take to end after they were told to, and the last shims to go.

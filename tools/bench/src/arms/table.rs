@@ -27,10 +27,10 @@ pub(super) fn render(report: &Report) -> String {
 fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
-        "{} tasks, a call drawn for each of {} that ended; {} slots; {:.0}% hang until\n\
+        "{} tasks, one of {} calls that ended drawn for each; {} slots; {:.0}% hang until\n\
          they are reaped or the horizon, which is the last arrival; limit {} times the\n\
-         tool's p99, at least 1 s; medians over {} seeds. A wait that is not over at the\n\
-         horizon counts as long as it was.",
+         tool's p99, at least 1 s; medians over seeds 1 to {}. A wait that is not over\n\
+         at the horizon counts as long as it was.",
         report.tasks,
         report.calls,
         report.slots,
@@ -53,7 +53,8 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(
             out,
             "\n== on a real node, time {} times as fast, told in the trace's time; seed 1; in\n\
-             brackets the same in virtual time",
+             brackets the same in virtual time; left: hung at the horizon; after: processes that\n\
+             were there when the node had ended",
             report.time_scale
         )?;
         for line in machine.lines() {
@@ -219,8 +220,8 @@ impl Bar {
 fn write_real(out: &mut String, comparison: &Comparison) -> std::fmt::Result {
     writeln!(
         out,
-        "\nload {} of work\n{:<12}{:>24}{:>17}{:>17}{:>10}",
-        comparison.load, "", "interactive p95, s", "done a s", "hung slots", "processes"
+        "\nload {} of work\n{:<12}{:>20}{:>16}{:>16}{:>9}{:>7}",
+        comparison.load, "", "interactive p95, s", "done a s", "hung slots", "left", "after"
     )?;
     for run in &comparison.runs {
         let (real, simulated) = (&run.real, &run.simulated);
@@ -230,11 +231,12 @@ fn write_real(out: &mut String, comparison: &Comparison) -> std::fmt::Result {
         let hung = |f: &Figures| format!("{:.1}%", f.waste * 100.0);
         writeln!(
             out,
-            "{:<12}{:>24}{:>17}{:>17}{:>10}",
+            "{:<12}{:>20}{:>16}{:>16}{:>9}{:>7}",
             run.arm,
             pair(wait(real), wait(simulated)),
             pair(done(real), done(simulated)),
             pair(hung(real), hung(simulated)),
+            pair(real.leftover.to_string(), simulated.leftover.to_string()),
             run.processes_left,
         )?;
     }
