@@ -107,14 +107,14 @@ impl Outcome {
         for task in &mut self.tasks {
             let went_later = task.ended.is_some_and(|(at, _)| at > end);
             task.ended = task.ended.filter(|(at, _)| *at <= end);
-            let ready_at = |start: Timestamp, wait: Micros| start.0.saturating_sub(wait.0);
             task.wait = match (task.wait, task.started) {
                 (Wait::Was(wait), Some(start)) if start > end => {
-                    let ready_at = ready_at(start, wait);
-                    let waits = |ready_at| Wait::Still(end.since(Timestamp(ready_at)));
-                    (ready_at <= end.0)
-                        .then(|| waits(ready_at))
-                        .unwrap_or(Wait::None)
+                    let ready_at = start.0.saturating_sub(wait.0);
+                    if ready_at <= end.0 {
+                        Wait::Still(end.since(Timestamp(ready_at)))
+                    } else {
+                        Wait::None
+                    }
                 }
                 (Wait::None, None) if went_later => Wait::Still(end.since(task.arrival)),
                 (Wait::Still(_), None) => Wait::Still(end.since(task.arrival)),

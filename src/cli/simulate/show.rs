@@ -274,32 +274,34 @@ fn told(source: &Source) -> Vec<String> {
                 format_duration(*mean_slots_us),
             ),
         ],
-        Source::History { first, last, left } => {
-            let mut lines = vec![format!(
-                "tasks submitted in {first}..{last}; then: as it was, on the slots configured now"
-            )];
-            let notes = [
-                (left.unended, "task", "had not ended: left out"),
-                (left.hang, "task", "had not ended: taken for hung"),
-                (
-                    left.without_length,
-                    "task",
-                    "ended without having run: of no length here",
-                ),
-                (
-                    left.dependencies,
-                    "dependency on a task",
-                    "that is not simulated: taken for met",
-                ),
-                (
-                    left.steps_by_hand,
-                    "step",
-                    "by hand (retries, other queues, pauses, rate limits told): not done again",
-                ),
-            ];
-            let notes = notes.into_iter().filter(|(n, ..)| *n > 0);
-            lines.extend(notes.map(|(n, thing, what)| format!("{} {what}", count_of(n, thing))));
-            lines
-        }
+        Source::History { first, last, left } => of_history(*first, *last, left),
     }
+}
+
+fn of_history(first: Seq, last: Seq, left: &Left) -> Vec<String> {
+    let mut lines = vec![format!(
+        "tasks submitted in {first}..{last}; then: as it was, on the slots configured now"
+    )];
+    let notes = [
+        (left.unended, "task", "had not ended: left out"),
+        (left.hang, "task", "had not ended: taken for hung"),
+        (
+            left.without_length,
+            "task",
+            "ended without having run: of no length here",
+        ),
+        (
+            left.dependencies,
+            "link",
+            "to tasks that are not simulated: taken for met",
+        ),
+        (
+            left.steps_by_hand,
+            "step",
+            "by hand (retries, other queues, pauses, rate limits told): not done again",
+        ),
+    ];
+    let notes = notes.into_iter().filter(|(n, ..)| *n > 0);
+    lines.extend(notes.map(|(n, thing, what)| format!("{} {what}", count_of(n, thing))));
+    lines
 }
