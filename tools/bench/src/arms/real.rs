@@ -36,6 +36,9 @@ use crate::node::{Ledger, Node, runtime};
 const SHORTEST: Duration = Duration::from_millis(1);
 /// Shortest limit: on a machine with much to do starting a process takes a good part of it.
 const SHORTEST_LIMIT: Millis = Millis(500);
+/// How long after the horizon attempts are ended: it is reckoned from when the first submit was recorded,
+/// a little after it was sent.
+const SLACK: Duration = Duration::from_secs(1);
 /// What hangs sleeps for so many seconds: beyond any horizon.
 const FOR_EVER: u32 = 1_000_000;
 /// How long the last attempts may take to end after they were told to, and the last shims to go.
@@ -112,7 +115,7 @@ fn request(work: &Work, arm: Arm, scale: f64) -> SubmitRequest {
     }
 }
 
-/// Submits every task when it arrives, and returns at the horizon.
+/// Submits every task when it arrives, and returns once the horizon is past.
 async fn submit_all(
     client: &Arc<Client>,
     arm: Arm,
@@ -136,7 +139,8 @@ async fn submit_all(
             .context("a client")?
             .context("submitting a task")?;
     }
-    sleep_until(start + Duration::from_micros(drawn.span.0).div_f64(scale)).await;
+    let horizon = Duration::from_micros(drawn.span.0).div_f64(scale);
+    sleep_until(start + horizon + SLACK).await;
     Ok(())
 }
 

@@ -53,8 +53,8 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(
             out,
             "\n== on a real node, time {} times as fast, told in the trace's time; seed 1; in\n\
-             brackets the same in virtual time; left: hung at the horizon; after: processes that\n\
-             were there when the node had ended",
+             brackets the same in virtual time; left: hung at the horizon; after: processes\n\
+             that were there when the node had ended",
             report.time_scale
         )?;
         for line in machine.lines() {
