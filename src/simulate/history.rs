@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::mix::Unended;
 use super::outcome::{Ending, Fate, HeldBy, Outcome, Spell, Wait};
 use super::work::{Course, Manner, Work};
+use crate::scheduler::decide::MAX_RUNTIME;
 
 /// What of a history is not simulated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -212,6 +213,12 @@ impl Past {
             None => Course::Hangs,
         });
         let courses: Vec<Course> = courses.collect();
+        // What ended by itself in the moment in which its limit came did end by itself.
+        let own = courses.iter().filter_map(|course| match course {
+            Course::Ends(ran, Manner::Well | Manner::Badly) => Some(Millis(ran.0.div_ceil(1000))),
+            Course::Ends(_, Manner::Lost | Manner::Cancelled) | Course::Hangs => None,
+        });
+        let longest = own.max().unwrap_or_default().min(MAX_RUNTIME);
         // One that was cancelled while it ran ends after as long as it ran, not at the same time.
         let ran = courses
             .iter()
@@ -223,7 +230,7 @@ impl Past {
             id: self.id,
             arrival: self.arrival,
             queue: self.queue,
-            max_runtime: self.max_runtime,
+            max_runtime: self.max_runtime.max(longest),
             terms: self.terms,
             // Nobody knows how long it would have run: until it is cancelled.
             courses: if courses.is_empty() && cancelled.is_some() {

@@ -251,6 +251,18 @@ fn under_the_same_rules_the_same_would_come_out() {
 }
 
 #[test]
+fn what_ended_just_at_its_limit_is_not_reaped() {
+    let mut told = Told::default();
+    told.submit(0, "close", None);
+    told.start(0, "close", 0);
+    told.end(1_003, "close", completed(1_002));
+    let (_, work, _) = told.history.finish(Unended::LeftOut);
+    let again = run(&work, &settings(Discipline::Mlfq, 1)).unwrap();
+    let ended = (Timestamp(1_002_000), Ending::Completed);
+    assert_eq!(again.outcome.tasks[0].ended, Some(ended));
+}
+
+#[test]
 fn what_is_cut_off_has_not_happened() {
     let (then, ..) = told().finish(Unended::Hang);
     let cut = then.clone().cut(Timestamp(302_000));
