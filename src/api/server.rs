@@ -19,16 +19,17 @@ use ledger_core::time::{Millis, Timestamp};
 use projections::framework::ViewWorker;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{blobs, events, jobs, output, tasks, tree, upkeep, views};
+use super::{blobs, events, jobs, output, processes, tasks, tree, upkeep, views};
 use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
 use crate::node::jobs::Faults;
 use crate::node::threads::Mail;
+use crate::reaper::run::{Effect, Metrics};
 use crate::scheduler::policy::Policy;
 
 /// How long a reader waits for the views to catch up with the disk.
@@ -62,6 +63,10 @@ pub struct Api {
     pub(crate) blobs: Arc<Blobs>,
     /// What can't be used of the definitions of jobs.
     pub(crate) job_faults: Arc<Faults>,
+    /// To the reaper of processes that others started.
+    pub(crate) reaper: mpsc::WeakUnboundedSender<Effect>,
+    /// What it has done.
+    pub(crate) reaped: Arc<Metrics>,
     /// Free bytes of the file system below which the status warns.
     pub(crate) warn_below: u64,
 }
@@ -203,6 +208,9 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{name}/run", post(jobs::run))
         .route("/v1/jobs/{name}/pause", post(jobs::pause))
         .route("/v1/jobs/{name}/resume", post(jobs::resume))
+        .route("/v1/processes", get(processes::list).post(processes::watch))
+        .route("/v1/processes/{id}/unwatch", post(processes::unwatch))
+        .route("/v1/reap", post(processes::reap))
         .route("/v1/projections", get(views::list))
         .route("/v1/projections/{name}/snapshot", get(views::snapshot))
         .route("/v1/projections/{name}/rebuild", post(views::rebuild_view))

@@ -23,8 +23,10 @@ mod man;
 mod output;
 mod projections;
 mod prove;
+mod ps;
 mod query;
 mod queue;
+mod reap;
 mod rebuild;
 mod restore;
 mod resume;
@@ -119,6 +121,10 @@ enum Command {
     /// List, show, run, pause and resume what runs by the clock
     #[command(subcommand)]
     Job(job::Command),
+    /// Show every watched process: age, limit, CPU, memory, how it stands
+    Ps(ps::Args),
+    /// Sweep now; watch processes that somebody else started
+    Reap(reap::Args),
     /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
     Export(export::Args),
     /// Make a data directory from a complete export
@@ -202,6 +208,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Task(command) => task::run(globals, command),
         Command::Queue(command) => queue::run(globals, &command),
         Command::Job(command) => job::run(globals, command),
+        Command::Ps(args) => ps::run(globals, &args),
+        Command::Reap(args) => reap::run(globals, &args),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),

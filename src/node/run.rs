@@ -27,10 +27,12 @@ use super::disk::Disk;
 use super::farewell;
 use super::jobs::{Definitions, Faults, Keeper};
 use super::processes::{Port, PortConfig};
+use super::reaper;
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
 use crate::config::{ApiConfig, Config, TasksConfig};
 use crate::keys::{self, NoKey};
+use crate::reaper::run::{Effect as ReaperEffect, Metrics};
 
 /// How a node is to run.
 #[derive(Debug, Clone)]
@@ -112,6 +114,9 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let (head, heads) = watch::channel(base);
     let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
+    let (reaper, reaper_in) = mpsc::unbounded_channel();
+    let reaped = Arc::new(Metrics::default());
+    let orders = reaper.downgrade();
     let (threads, disk) = start_threads(
         options,
         Parts {
@@ -122,6 +127,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             stopped,
             durable,
             faults: Arc::clone(&faults),
+            reaper: (reaper, reaper_in, Arc::clone(&reaped)),
         },
         &views,
         (inbox.clone(), mail),
@@ -143,6 +149,8 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         warnings,
         blobs: Arc::new(blobs),
         job_faults: faults,
+        reaper: orders,
+        reaped,
         warn_below: options.config.disk.warn_below,
     });
     let (stop_backups, backups_stop) = bounded(0);
@@ -273,7 +281,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
         .map_err(io("starting a runtime"))
 }
 
-fn join(threads: [JoinHandle<()>; 3]) {
+fn join(threads: [JoinHandle<()>; 4]) {
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a thread of the node panicked");
@@ -290,6 +298,11 @@ struct Parts {
     stopped: watch::Sender<Option<StopReason>>,
     durable: DurableReader,
     faults: Arc<Faults>,
+    reaper: (
+        mpsc::UnboundedSender<ReaperEffect>,
+        mpsc::UnboundedReceiver<ReaperEffect>,
+        Arc<Metrics>,
+    ),
 }
 
 /// Starts what writes, what looks after processes and, once both are there, what decides: a node
@@ -300,7 +313,7 @@ fn start_threads(
     parts: Parts,
     views: &Arc<ViewWorker>,
     (inbox, mail): (Sender<Mail>, Receiver<Mail>),
-) -> Result<([JoinHandle<()>; 3], Arc<Disk>), NodeError> {
+) -> Result<([JoinHandle<()>; 4], Arc<Disk>), NodeError> {
     let Parts {
         store,
         core,
@@ -309,6 +322,7 @@ fn start_threads(
         stopped,
         durable,
         faults,
+        reaper: (reaper, reaper_in, metrics),
     } = parts;
     let (effects, effects_in) = mpsc::unbounded_channel();
     let world = World {
@@ -331,9 +345,12 @@ fn start_threads(
         disk: Arc::clone(&disk),
         large,
         effects,
+        reaper,
         builtins,
         stopped,
     };
+    let reaper = reaper::spawn(metrics, inbox.clone(), reaper_in);
+    let reaper = reaper.map_err(io("starting the reaper"))?;
     let port = PortConfig {
         exe: options.exe.clone(),
         data_dir: options.data_dir.clone(),
@@ -345,7 +362,7 @@ fn start_threads(
         .name("core".into())
         .spawn(move || turn(core, first, &mail, &outlets))
         .map_err(io("starting the core's thread"))?;
-    Ok(([turner, writer, processes], disk))
+    Ok(([turner, writer, processes, reaper], disk))
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {

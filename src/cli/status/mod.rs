@@ -12,6 +12,7 @@ use ledger_core::clock;
 use ledger_core::ids::Seq;
 use ledger_core::time::Millis;
 use projections::jobs::Jobs;
+use projections::processes::Processes;
 use projections::status::{Status as StatusView, TermState};
 use projections::tasks::Tasks;
 
@@ -24,7 +25,7 @@ use super::source::Source;
 use super::tail::duration;
 use super::task::view::fold;
 use crate::api::wire::Status;
-use crate::api::{disk_info, next_runs};
+use crate::api::{disk_info, next_runs, reaper_info};
 use crate::config::Config;
 use crate::scheduler::held;
 
@@ -108,12 +109,14 @@ fn from_files(
     let projections = snapshots(data_dir)?;
     let config = Config::load(data_dir, globals.config.as_deref())?;
     let jobs = fold::<Jobs>(source.reader(), at)?;
+    let processes = fold::<Processes>(source.reader(), at)?;
     Ok(Status {
         node: None,
         report,
         queues: held::waits(tasks.state(), &config.policy(), now),
         projections,
         jobs: next_runs(jobs.state()),
+        reaper: Some(reaper_info(processes.state(), None)),
         disk: disk_info(data_dir, config.disk.warn_below),
     })
 }
