@@ -298,7 +298,7 @@ fn because(verdict: Verdict, process: &Watched, runtime: Micros, idle: Option<Mi
     match verdict {
         Verdict::Running => match (idle, process.foreign().and_then(|f| f.stall_after_ms)) {
             (Some(idle), Some(stall)) => format!(
-                "ran {ran} of {limit}, no CPU time for {} of {}",
+                "ran {ran} of {limit}, idle {} of {}",
                 format_duration(idle),
                 format_limit(stall)
             ),
@@ -310,8 +310,8 @@ fn because(verdict: Verdict, process: &Watched, runtime: Micros, idle: Option<Mi
             None => "no CPU time for too long".to_owned(),
         },
         Verdict::Exited => "it has ended".to_owned(),
-        Verdict::Recycled => "its number belongs to another process".to_owned(),
-        Verdict::Defunct => "it has ended, and its parent does not look".to_owned(),
+        Verdict::Recycled => "another process has its number".to_owned(),
+        Verdict::Defunct => "its parent does not wait for it".to_owned(),
         Verdict::Unkillable => "something of it outlives SIGKILL".to_owned(),
         Verdict::Unknown => "it can't be looked at".to_owned(),
     }

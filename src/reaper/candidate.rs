@@ -16,6 +16,8 @@ const MAX_COMMAND: usize = 256;
 const READ_COMMAND: u64 = 4096;
 /// Descriptors that are left for connections, shims and files.
 const KEPT_DESCRIPTORS: u64 = 512;
+/// How often a process without arguments is looked at, a millisecond apart.
+const EMPTY_LOOKS: usize = 10;
 /// More ancestors than any process has: a chain that changes while it is read ends somewhere.
 const MAX_ANCESTORS: usize = 1000;
 
@@ -159,16 +161,21 @@ fn uids(pid: i32) -> io::Result<Option<(u32, u32)>> {
 
 /// The command line as people would type it; `None` if the process has gone.
 fn command(pid: i32) -> io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    let read = |name: &str, bytes: &mut Vec<u8>| {
-        let file = std::fs::File::open(format!("/proc/{pid}/{name}"))?;
-        file.take(READ_COMMAND).read_to_end(bytes)
-    };
-    match read("cmdline", &mut bytes).and_then(|n| match n {
-        0 => read("comm", &mut bytes).map(|_| true),
-        _ => Ok(false),
-    }) {
-        Ok(is_name) => {
+    // A program that was started just now has a name before it has arguments.
+    for _ in 0..EMPTY_LOOKS {
+        // A thread of the kernel runs no file, and never has any.
+        let runs_a_file = std::fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+        if !runs_a_file || !command_line(pid).is_ok_and(|line| line.is_empty()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let read = command_line(pid).and_then(|line| match line.is_empty() {
+        true => Ok((read_of(pid, "comm")?, true)),
+        false => Ok((line, false)),
+    });
+    match read {
+        Ok((bytes, is_name)) => {
             let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
             let text = text.trim_end();
             let text = if is_name {
@@ -183,6 +190,17 @@ fn command(pid: i32) -> io::Result<Option<String>> {
         Err(e) if is_gone(&e) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+fn command_line(pid: i32) -> io::Result<Vec<u8>> {
+    read_of(pid, "cmdline")
+}
+
+fn read_of(pid: i32, name: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/{name}"))?;
+    file.take(READ_COMMAND).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -400,7 +400,7 @@ async fn what_is_watched_is_shown_with_and_without_a_node() {
         line.unwrap_or_default().to_owned(),
         text(&offline.stdout),
     ];
-    let times = r"\d+(\.\d+)? (µs|ms|s)|\d+m \d+s";
+    let times = r"\d+(\.\d+)? (µs|ms|s)\b|\d+m \d+s";
     insta::with_settings!({filters => vec![
         (times, "[TIME]"),
         (r"\d+(\.\d+)? [KM]iB", "[SIZE]"),

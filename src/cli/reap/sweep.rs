@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use ledger_core::event::{ReapCause, UnwatchReason};
+use ledger_core::event::ReapCause;
 
 use crate::api::wire::{ApiError, ErrorCode, ReapRequest, SweepReport, SweptProcess};
 use crate::cli::error::{Exit, Failure};
@@ -120,7 +120,6 @@ const fn act(act: Act) -> &'static str {
         Act::Reap(ReapCause::MaxRuntime | ReapCause::Stalled) => "end it",
         Act::GoOn => "go on ending",
         Act::RecordEnd => "record its end",
-        Act::LetGo(UnwatchReason::Recycled) => "let go, no signal",
         Act::LetGo(_) => "let go",
         Act::Attended => "leave to shim",
     }

@@ -41,17 +41,20 @@ pub(crate) enum Figure {
     Exec,
     /// What a node costs that has nothing to do
     Idle,
+    /// What it costs to watch a thousand processes of others
+    Watched,
 }
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Append,
         Self::Scan,
         Self::Store,
         Self::Rebuild,
         Self::Exec,
         Self::Idle,
+        Self::Watched,
     ];
 }
 

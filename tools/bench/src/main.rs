@@ -22,6 +22,7 @@ mod scan;
 mod settings;
 mod store;
 mod table;
+mod watched;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ fn compare(args: &CompareArgs) -> Result<String, Failure> {
             Figure::Rebuild => rebuild::compare(dir, &settings)?,
             Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
             Figure::Idle => idle::compare(dir, &ledger()?)?,
+            Figure::Watched => watched::compare(dir, &ledger()?)?,
         });
     }
     if !args.json {
