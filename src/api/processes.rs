@@ -151,9 +151,9 @@ pub(crate) fn what(process: &Watched) -> String {
 pub(super) fn swept(api: &Api) -> Swept {
     Swept {
         since: api.started_at,
-        sweeps: api.reaped.sweeps(),
-        checks: api.reaped.checks(),
-        last_sweep: api.reaped.last_sweep(),
+        sweeps: api.reaper.metrics.sweeps(),
+        checks: api.reaper.metrics.checks(),
+        last_sweep: api.reaper.metrics.last_sweep(),
     }
 }
 
@@ -252,7 +252,7 @@ fn sweep(api: &Api, dry_run: bool) -> Result<SweepReport, ApiError> {
     let gone = || ApiError::new(ErrorCode::NotLeader, "this node does not lead any more");
     let (reply, answer) = crossbeam_channel::bounded(1);
     let mode = if dry_run { Mode::DryRun } else { Mode::Act };
-    let reaper = api.reaper.upgrade().ok_or_else(gone)?;
+    let reaper = api.reaper.orders.upgrade().ok_or_else(gone)?;
     reaper
         .send(Effect::Sweep(mode, reply))
         .map_err(|_| gone())?;

@@ -19,7 +19,7 @@ use ledger_core::time::{Millis, Timestamp};
 use projections::framework::ViewWorker;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
@@ -28,8 +28,8 @@ use super::{blobs, events, jobs, output, processes, tasks, tree, upkeep, views};
 use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
 use crate::node::jobs::Faults;
+use crate::node::reaper::Reach;
 use crate::node::threads::Mail;
-use crate::reaper::run::{Effect, Metrics};
 use crate::scheduler::policy::Policy;
 
 /// How long a reader waits for the views to catch up with the disk.
@@ -63,10 +63,8 @@ pub struct Api {
     pub(crate) blobs: Arc<Blobs>,
     /// What can't be used of the definitions of jobs.
     pub(crate) job_faults: Arc<Faults>,
-    /// To the reaper of processes that others started.
-    pub(crate) reaper: mpsc::WeakUnboundedSender<Effect>,
-    /// What it has done.
-    pub(crate) reaped: Arc<Metrics>,
+    /// The reaper of processes that others started.
+    pub(crate) reaper: Reach,
     /// Free bytes of the file system below which the status warns.
     pub(crate) warn_below: u64,
 }

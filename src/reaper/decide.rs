@@ -21,6 +21,9 @@ use crate::units::{format_duration, format_limit};
 pub const MAX_WATCHED: usize = 10_000;
 /// Longest time that a process may be given to run, or to stand still.
 pub const LONGEST: Millis = Millis(366 * 24 * 3_600_000);
+/// Shortest time that a process may be given to stand still: CPU time is counted in hundredths of a
+/// second, and on a busy host one that works may well wait for some of them.
+pub const SHORTEST_STALL: Millis = Millis(1_000);
 /// Longest time that SIGTERM may take.
 pub const LONGEST_GRACE: Millis = Millis(3_600_000);
 /// How long SIGTERM may take if nothing is said.
@@ -96,10 +99,12 @@ pub enum Refusal {
         limit: Millis,
     },
     /// A limit makes no sense.
-    #[error("{what} is 1ms to {}", format_limit(*.most))]
+    #[error("{what} is {} to {}", format_limit(*.least), format_limit(*.most))]
     Limit {
         /// Which.
         what: &'static str,
+        /// The shortest.
+        least: Millis,
         /// The longest.
         most: Millis,
     },
@@ -162,17 +167,33 @@ pub fn watch(
 }
 
 fn check_terms(terms: Terms) -> Result<(), Refusal> {
-    let within = |what, limit: Millis, most: Millis| {
-        if limit.0 == 0 || limit > most {
-            return Err(Refusal::Limit { what, most });
+    let within = |what, limit: Millis, least: Millis, most: Millis| {
+        if limit < least || limit > most {
+            return Err(Refusal::Limit { what, least, most });
         }
         Ok(())
     };
-    within("the time that it may run", terms.max_runtime, LONGEST)?;
+    let shortest = Millis(1);
+    within(
+        "the time that it may run",
+        terms.max_runtime,
+        shortest,
+        LONGEST,
+    )?;
     if let Some(stall_after) = terms.stall_after {
-        within("the time that it may stand still", stall_after, LONGEST)?;
+        within(
+            "the time that it may stand still",
+            stall_after,
+            SHORTEST_STALL,
+            LONGEST,
+        )?;
     }
-    within("the time that SIGTERM may take", terms.grace, LONGEST_GRACE)
+    within(
+        "the time that SIGTERM may take",
+        terms.grace,
+        shortest,
+        LONGEST_GRACE,
+    )
 }
 
 /// Whether it may be signaled at all.

@@ -275,6 +275,10 @@ impl Reaper {
             Ok(Attach::Alive(pidfd)) => {
                 let pidfd = Arc::new(pidfd);
                 held.task = await_end(&pidfd, id, &self.ended);
+                if held.rules.stall_after.is_some() {
+                    // What it has used so far is not counted as work.
+                    held.see(since_boot());
+                }
                 held.pidfd = Some(pidfd);
             }
             Ok(Attach::Gone) => {

@@ -132,7 +132,7 @@ fn limits_make_sense_and_nothing_is_ended_at_once() {
         terms(0),
         terms(longer.0),
         Terms {
-            stall_after: Some(Millis(0)),
+            stall_after: Some(Millis(999)),
             ..terms(60_000)
         },
         Terms {
