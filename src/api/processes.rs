@@ -143,7 +143,8 @@ fn info(view: ProcessView, boot_id: &str, wall: Timestamp) -> ProcessInfo {
 /// What a process is, in a few words. Not yet escaped.
 pub(crate) fn what(process: &Watched) -> String {
     match &process.purpose {
-        Purpose::Attempt(of) => format!("task {} attempt {}", of.task, of.attempt),
+        // Where it is cut, the beginning of a task's id still stands for it.
+        Purpose::Attempt(of) => format!("attempt {} of {}", of.attempt, of.task),
         Purpose::Foreign(foreign) => foreign.command.clone(),
     }
 }

@@ -168,12 +168,15 @@ impl Held {
     }
 }
 
+/// Takes what is seen of a process, by its id.
+pub type Tell = Box<dyn Fn(&str, Report) + Send>;
+
 /// The reaper of one node.
 pub struct Reaper {
     held: HashMap<Box<str>, Held>,
     own: Vec<i32>,
     metrics: Arc<Metrics>,
-    tell: Box<dyn Fn(&str, Report) + Send>,
+    tell: Tell,
     ended: mpsc::UnboundedSender<Box<str>>,
     ends: mpsc::UnboundedReceiver<Box<str>>,
 }
@@ -183,10 +186,7 @@ impl Reaper {
     ///
     /// # Errors
     /// If it can't be found out what must never be signaled.
-    pub fn new(
-        metrics: Arc<Metrics>,
-        tell: Box<dyn Fn(&str, Report) + Send>,
-    ) -> std::io::Result<Self> {
+    pub fn new(metrics: Arc<Metrics>, tell: Tell) -> std::io::Result<Self> {
         let (ended, ends) = mpsc::unbounded_channel();
         Ok(Self {
             held: HashMap::new(),
