@@ -128,7 +128,7 @@ fn events() -> Outcome<Vec<(Entity, Event)>> {
     let survivors = vec![Survivor {
         pid: 103,
         start_time: 4242,
-        state: "D".into(),
+        state: 'D',
     }];
     let steps = all();
     let survived = ProcessSurvived { steps, survivors };

@@ -144,11 +144,13 @@ impl Events {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&[u8], Hash)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .zip(&self.hashes)
-            .map(|((start, &end), &hash)| (&self.framed[start + LENGTH..end], hash))
+        let all = (0..self.ends.len()).zip(&self.hashes);
+        all.map(|(index, &hash)| (self.at(index), hash))
+    }
+
+    /// The bytes of the event at `index`.
+    fn at(&self, index: usize) -> &[u8] {
+        &self.framed[self.start(index) + LENGTH..self.ends[index]]
     }
 }
 
@@ -382,7 +384,8 @@ impl BatchBuilder {
 
     /// The events added at and after index `from`, as encoded bytes.
     pub fn events_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
-        self.events.iter().skip(from).map(|(bytes, _)| bytes)
+        // Not skipped to: a turn adds thousands of events one by one.
+        (from..self.events.ends.len()).map(|index| self.events.at(index))
     }
 
     /// The finished batch; the builder goes on behind it.

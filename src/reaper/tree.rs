@@ -253,7 +253,7 @@ impl Tree {
             state: Sample::of(*pid)
                 .ok()
                 .flatten()
-                .map_or_else(|| "?".to_owned(), |sample| sample.state.to_string()),
+                .map_or('?', |sample| sample.state),
         });
         survivors.collect()
     }

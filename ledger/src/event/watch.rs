@@ -64,14 +64,15 @@ pub struct ProcessReaping {
 }
 
 /// A process that is still there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivor {
     /// Process id.
     pub pid: i32,
     /// Start time in clock ticks since boot.
     pub start_time: u64,
-    /// What it is doing, as `/proc/PID/stat` says: `D` for an uninterruptible wait.
-    pub state: String,
+    /// What it is doing, as `/proc/PID/stat` says: `D` for an uninterruptible wait; `?` if that could
+    /// not be read.
+    pub state: char,
 }
 
 /// Something of it outlives SIGKILL. It stays watched until that has gone as well.

@@ -176,6 +176,9 @@ impl<'a, S: TreeSource> Tiles<'a, S> {
 
     /// The roots of the perfect trees that a range consists of, the largest first.
     fn edge(&mut self, range: Range<u64>) -> Result<Vec<TreeHash>, ProveError<S::Error>> {
+        if let Some(known) = self.known(&range) {
+            return Ok(known.to_vec());
+        }
         let mut edge = Vec::new();
         let mut lo = range.start;
         while lo < range.end {
@@ -184,6 +187,23 @@ impl<'a, S: TreeSource> Tiles<'a, S> {
             lo += 1 << height;
         }
         Ok(edge)
+    }
+
+    /// The same, if the range is an end of the tree at which one of its perfect trees begins, and
+    /// the source knows its edge.
+    fn known(&self, range: &Range<u64>) -> Option<&'a [TreeHash]> {
+        if range.end != self.size.0 {
+            return None;
+        }
+        let edge = self.source.known_edge(self.size)?;
+        let length = range.end - range.start;
+        // The last perfect trees have the sizes that the lowest bits of the tree's size stand for.
+        let count = length.count_ones();
+        let low = (0..count).try_fold(0, |low, _| {
+            let rest = self.size.0 & !low;
+            (rest > 0).then(|| low | (rest & rest.wrapping_neg()))
+        });
+        (low == Some(length)).then(|| &edge[edge.len().saturating_sub(count as usize)..])
     }
 
     /// The node at a height and a position among those of the height.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::ops::Range;
 
-use super::TreeHash;
+use super::{TreeHash, TreeSize};
 
 /// Reads the hashes that tiles consist of.
 ///
@@ -26,6 +26,13 @@ pub trait TreeSource {
     /// # Errors
     /// The store's, which the caller gets back.
     fn stored_hashes(&self, level: u8, range: Range<u64>) -> Result<Vec<TreeHash>, Self::Error>;
+
+    /// The right edge of the tree of a size (see [`super::Frontier::edge`]), if it is known without
+    /// reading or hashing anything.
+    fn known_edge(&self, size: TreeSize) -> Option<&[TreeHash]> {
+        let _ = size;
+        None
+    }
 }
 
 impl<S: TreeSource + ?Sized> TreeSource for &S {
@@ -37,5 +44,9 @@ impl<S: TreeSource + ?Sized> TreeSource for &S {
 
     fn stored_hashes(&self, level: u8, range: Range<u64>) -> Result<Vec<TreeHash>, Self::Error> {
         (**self).stored_hashes(level, range)
+    }
+
+    fn known_edge(&self, size: TreeSize) -> Option<&[TreeHash]> {
+        (**self).known_edge(size)
     }
 }

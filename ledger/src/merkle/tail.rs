@@ -96,4 +96,8 @@ impl<S: TreeSource> TreeSource for TailTree<S> {
             self.base.stored_hashes(level, below)
         })
     }
+
+    fn known_edge(&self, size: TreeSize) -> Option<&[TreeHash]> {
+        (size == self.frontier.size()).then(|| self.frontier.edge())
+    }
 }

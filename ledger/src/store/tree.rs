@@ -59,16 +59,25 @@ impl<'a> LogTree<'a> {
         Ok(tree)
     }
 
-    /// The tree over the events up to a head of a store that has its rows.
+    /// The tree over the events up to a head of a store that has its rows. Its edge is made from
+    /// those, unless it is known.
     pub(super) fn stored(
         log: &'a dyn LogReader,
         rows: Box<dyn TreeRows + 'a>,
         upto: Head,
+        edge: Option<Frontier>,
     ) -> Result<Self, ReadError> {
+        let size = TreeSize::of(upto.seq);
         let sealed = Sealed(Some(Stored { log, rows }));
-        let writer = TreeWriter::resume(&sealed, TreeSize::of(upto.seq)).map_err(from_prove)?;
+        let edge = match edge.filter(|edge| edge.size() == size) {
+            Some(edge) => edge,
+            None => {
+                let writer = TreeWriter::resume(&sealed, size).map_err(from_prove)?;
+                writer.frontier().clone()
+            }
+        };
         Ok(Self {
-            tree: TailTree::new(sealed, writer.frontier().clone()),
+            tree: TailTree::new(sealed, edge),
             chain: upto.hash,
         })
     }
@@ -153,6 +162,10 @@ impl TreeSource for LogTree<'_> {
 
     fn stored_hashes(&self, level: u8, range: Range<u64>) -> Result<Vec<TreeHash>, ReadError> {
         self.tree.stored_hashes(level, range)
+    }
+
+    fn known_edge(&self, size: TreeSize) -> Option<&[TreeHash]> {
+        self.tree.known_edge(size)
     }
 }
 

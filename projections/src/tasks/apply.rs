@@ -3,6 +3,8 @@
 //! Whatever does not fit is refused here as corruption; it should have been refused when it was
 //! decided.
 
+use std::sync::Arc;
+
 use ledger_core::envelope::Header;
 use ledger_core::event::{
     Attempt, DeadReason, Event, Failure, Priority, ProcessEvent, QueueEvent, RateUse,
@@ -109,8 +111,8 @@ impl Tasks {
         }
     }
 
-    fn insert(&mut self, task: Task) -> Result<(), String> {
-        if self.by_id.contains_key(&task.id) {
+    fn insert(&mut self, mut task: Task) -> Result<(), String> {
+        if self.seq_of(&task.id).is_some() {
             return Err(format!("task {} exists already", task.id));
         }
         if let Some(unknown) = task.depends_on().iter().find(|id| self.get(id).is_none()) {
@@ -119,9 +121,16 @@ impl Tasks {
                 task.id
             ));
         }
-        self.by_id.insert(task.id.clone(), task.submitted);
+        if let Some((_, last)) = self.tasks.last_key_value()
+            && last.submitted_by == task.submitted_by
+        {
+            task.submitted_by = Arc::clone(&last.submitted_by);
+        }
         let seq = task.submitted;
         self.tasks.insert(seq, Box::new(task));
+        let tasks = &self.tasks;
+        let id_at = |seq| tasks.get(&seq).map_or("", |task| &*task.id);
+        self.by_id.insert(id_at(seq), seq, id_at);
         self.index(seq);
         Ok(())
     }
@@ -223,9 +232,8 @@ impl Tasks {
         id: &str,
         change: impl FnOnce(&mut Task) -> Result<(), String>,
     ) -> Result<(), String> {
-        let seq = *self
-            .by_id
-            .get(id)
+        let seq = self
+            .seq_of(id)
             .ok_or_else(|| format!("task {id} was never submitted"))?;
         let before = self.at(seq).map(Task::promise);
         self.unindex(seq);

@@ -11,6 +11,7 @@
 //! (`index.rs`), never by looking through the queues.
 
 mod apply;
+mod by_id;
 mod counted;
 mod index;
 mod keys;

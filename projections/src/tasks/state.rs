@@ -1,6 +1,7 @@
 //! What is known of each task, and the indexes over it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{
@@ -10,6 +11,7 @@ use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::by_id::ById;
 use super::keys::Keys;
 use super::line::Line;
 use super::packed::Packed;
@@ -179,8 +181,8 @@ pub struct Task {
     pub submitted: Seq,
     /// When it was submitted.
     pub submitted_at: Timestamp,
-    /// Who provably submitted it.
-    pub submitted_by: Box<str>,
+    /// Who provably submitted it: one text for neighbors of the same submitter.
+    pub submitted_by: Arc<str>,
     /// Carried over to everything that follows from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Id>,
@@ -326,9 +328,7 @@ pub struct Tasks {
     pub(super) tasks: BTreeMap<Seq, Box<Task>>,
     pub(super) paused: [Option<QueuePause>; 3],
     pub(super) rates: BTreeMap<Id, RateState>,
-    /// Looked up by id only, never walked, so its order can't matter.
-    // tidy: allow(hash-order) — lookups only; rows walk `tasks`
-    pub(super) by_id: HashMap<Id, Seq>,
+    pub(super) by_id: ById,
     pub(super) keys: Keys,
     /// Queued tasks that wait for no other task, per queue.
     pub(super) lines: [Line; 3],
@@ -355,7 +355,17 @@ pub(super) fn level(queue: Priority) -> usize {
 impl Tasks {
     /// The task with this id.
     pub fn get(&self, id: &str) -> Option<&Task> {
-        self.by_id.get(id).and_then(|seq| self.at(*seq))
+        self.seq_of(id).and_then(|seq| self.at(seq))
+    }
+
+    /// Where the task with this id was submitted.
+    pub(super) fn seq_of(&self, id: &str) -> Option<Seq> {
+        self.by_id.find(id, |seq| self.id_at(seq))
+    }
+
+    /// The id of the task submitted there; empty, which no id is, if there is none.
+    pub(super) fn id_at(&self, submitted: Seq) -> &str {
+        self.at(submitted).map_or("", |task| &task.id)
     }
 
     pub(super) fn at(&self, submitted: Seq) -> Option<&Task> {

@@ -87,7 +87,7 @@ impl History {
                 survivors: vec![Survivor {
                     pid: 9,
                     start_time: 9,
-                    state: "D".into(),
+                    state: 'D',
                 }],
             }),
             (Foreign::Reaping(cause), _) => {

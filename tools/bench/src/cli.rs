@@ -37,6 +37,8 @@ pub(crate) enum Figure {
     Store,
     /// Rebuilding the tasks
     Rebuild,
+    /// Tasks from submit to end, without processes
+    Tasks,
     /// Short commands through a node
     Exec,
     /// What a node costs that has nothing to do
@@ -52,6 +54,7 @@ impl Figure {
         Self::Scan,
         Self::Store,
         Self::Rebuild,
+        Self::Tasks,
         Self::Exec,
         Self::Idle,
         Self::Watched,

@@ -22,6 +22,7 @@ mod scan;
 mod settings;
 mod store;
 mod table;
+mod tasks;
 mod watched;
 
 use std::io::Write;
@@ -87,6 +88,7 @@ fn compare(args: &CompareArgs) -> Result<String, Failure> {
             Figure::Scan => scan::compare(dir, &settings)?,
             Figure::Store => store::compare(dir, &settings)?,
             Figure::Rebuild => rebuild::compare(dir, &settings)?,
+            Figure::Tasks => tasks::compare(dir, &settings)?,
             Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
             Figure::Idle => idle::compare(dir, &ledger()?)?,
             Figure::Watched => watched::compare(dir, &ledger()?)?,

@@ -44,7 +44,7 @@ const MEMORY_LIMIT: f64 = 1.1;
 /// How far the sealer is let to seal while a ledger is grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Sealed {
-    /// As far as it always does.
+    /// As far as it does when it is given the time.
     InStep,
     /// Not at all, until so many events are unsealed: as many as may be.
     Never,
@@ -87,6 +87,9 @@ pub(crate) fn grow(dir: &Path, events: usize, sealed: Sealed) -> Result<(), Fail
                 .context("encoding an event")?;
         }
         store.append(&builder.take()).context("appending")?;
+    }
+    if sealed == Sealed::InStep {
+        store.wait_until_in_step().context("sealing")?;
     }
     fs::write(dir.with_extension("peak"), peak_kib()?.to_string()).context("noting the memory")?;
     raise(Signal::SIGKILL).context("ending as a crash does")?;
@@ -134,6 +137,7 @@ pub(crate) fn compare(dir: &Path, settings: &Settings) -> Result<Vec<Comparison>
     let large = grown(&path, events, Sealed::InStep)?;
     note::progress("store: proving events");
     let store = DurableStore::open(&path).context("opening the ledger")?;
+    store.wait_until_in_step().context("sealing")?;
     let proofs = proofs(&store)?;
     let bytes = store.reader().event_bytes();
     store.close().context("closing the ledger")?;

@@ -197,6 +197,14 @@ impl DurableStore {
         DurableReader::new(self.reader.clone(), Arc::clone(&self.tail))
     }
 
+    /// Waits until the sealer is in step: what is left in the journal is too little to seal.
+    ///
+    /// # Errors
+    /// If it can't seal any more.
+    pub fn wait_until_in_step(&self) -> io::Result<()> {
+        self.tail.wait_until_in_step()
+    }
+
     /// Closes the store: the head file is synced. Readers that are left return errors from then
     /// on.
     ///

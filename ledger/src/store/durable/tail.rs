@@ -227,6 +227,17 @@ impl Tail {
         state.failure()
     }
 
+    /// Waits until there is nothing to seal.
+    ///
+    /// # Errors
+    /// If the sealer can't go on.
+    pub(super) fn wait_until_in_step(&self) -> io::Result<()> {
+        let behind =
+            |state: &mut State| state.is_work(self.settings) && state.sealer == Status::Running;
+        let state = self.changed.wait_while(self.state(), behind);
+        state.unwrap_or_else(PoisonError::into_inner).failure()
+    }
+
     /// Why sealing has ended early, if it has.
     ///
     /// # Errors
@@ -342,12 +353,6 @@ impl Tail {
     pub(super) fn wait_until_hashed_to(&self, upto: Seq) {
         let not_yet = |state: &mut State| state.hashed < upto && state.failure().is_ok();
         drop(self.changed.wait_while(self.state(), not_yet).unwrap());
-    }
-
-    /// Waits until the sealer has failed.
-    pub(super) fn wait_until_sealing_fails(&self) {
-        let running = |state: &mut State| state.failure().is_ok();
-        drop(self.changed.wait_while(self.state(), running).unwrap());
     }
 }
 

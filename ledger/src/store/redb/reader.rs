@@ -15,6 +15,7 @@ use super::meta::{self, BLOCKS, Extent, StoreHead};
 use super::tree::tree_of;
 use crate::chain::Head;
 use crate::ids::{LedgerId, Seq};
+use crate::merkle::Frontier;
 use crate::store::{Block, BlockFault, Blocks, LogReader, LogTree, OpenError, ReadError};
 
 /// What the two halves of an open store share.
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     /// Taken out when the store is closed; readers that are left over get an error.
     db: RwLock<Option<Database>>,
     extent: Mutex<Extent>,
+    /// The edge of the tree as of some extent, so that a proof need not read and hash for it.
+    edge: Mutex<Option<Frontier>>,
     /// Whether closing may write: only once a writer has accepted the store.
     accepted: AtomicBool,
 }
@@ -37,6 +40,7 @@ impl Shared {
                 ledger_id,
                 db: RwLock::new(Some(db)),
                 extent: Mutex::new(extent),
+                edge: Mutex::new(None),
                 accepted: AtomicBool::new(false),
             }),
             Err(error) => {
@@ -61,6 +65,17 @@ impl Shared {
 
     pub(super) fn set_extent(&self, extent: Extent) {
         *self.extent.lock().unwrap_or_else(PoisonError::into_inner) = extent;
+    }
+
+    /// The edge of the tree when that was last told.
+    pub(super) fn edge(&self) -> Option<Frontier> {
+        let edge = self.edge.lock().unwrap_or_else(PoisonError::into_inner);
+        edge.clone()
+    }
+
+    pub(super) fn set_edge(&self, edge: &Frontier) {
+        let mut slot = self.edge.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(edge.clone());
     }
 
     /// Runs `f` on the open database; `None` once it is closed.

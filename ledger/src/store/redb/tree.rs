@@ -44,7 +44,7 @@ pub(super) fn tree_of(reader: &RedbReader, upto: Head) -> Result<LogTree<'_>, Re
         return LogTree::of_blocks(reader.blocks(Seq::FIRST)?);
     };
     let rows = Box::new(Rows(&reader.shared));
-    let tree = LogTree::stored(reader, rows, upto)?;
+    let tree = LogTree::stored(reader, rows, upto, reader.shared.edge())?;
     if extent.head.head.seq == upto.seq {
         agree(tree.root().hash, root)?;
     }
@@ -59,7 +59,7 @@ pub(super) fn resume(reader: &RedbReader) -> Result<Option<TreeWriter>, ReadErro
         return Ok(None);
     };
     let (head, rows) = (extent.head.head, Rows(&reader.shared));
-    let source = LogTree::stored(reader, Box::new(rows), head)?;
+    let source = LogTree::stored(reader, Box::new(rows), head, None)?;
     let size = TreeSize::of(head.seq);
     let writer = TreeWriter::resume(&source, size).map_err(crate::store::tree::from_prove)?;
     agree(writer.root().hash, root)?;

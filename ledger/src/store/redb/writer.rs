@@ -50,6 +50,7 @@ impl Writer {
         tail: Option<Block>,
         tree: TreeWriter,
     ) -> Self {
+        shared.set_edge(tree.frontier());
         Self {
             key: ChainKey::new(shared.ledger_id),
             shared,
@@ -204,9 +205,10 @@ fn apply(
     tree: &mut TreeWriter,
     repair: Repair,
 ) -> io::Result<()> {
-    match shared.with(|db| contain(|| write(db, change, tree, repair))) {
+    match shared.with(|db| contain(|| write(db, change, &mut *tree, repair))) {
         Some(Ok(Ok(extent))) => {
             shared.set_extent(extent);
+            shared.set_edge(tree.frontier());
             Ok(())
         }
         Some(Ok(Err(Failure(error)))) => Err(error),

@@ -207,6 +207,21 @@ fn no_bounds_make_an_append_wait_for_ever() {
 }
 
 #[test]
+fn a_sealer_in_step_leaves_too_little_to_seal() {
+    let (_, mut store) = background(BESIDE);
+    for _ in 0..20 {
+        store.append(&next(&store, &[300, 500])).unwrap();
+        store.wait_until_in_step().unwrap();
+        let sealed = store.tail.bounds().sealed.event_bytes;
+        let left = usize::try_from(store.reader().event_bytes() - sealed).unwrap();
+        assert!(left < BESIDE.seal_bytes + BESIDE.block_cap, "{left}");
+        assert!(store.tail.work().is_none());
+    }
+    assert!(store.reader().sealed() > Seq::FIRST);
+    store.close().unwrap();
+}
+
+#[test]
 fn a_sealer_that_fails_fails_the_next_append() {
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
         for waits in [true, false] {
@@ -226,7 +241,7 @@ fn a_sealer_that_fails_fails_the_next_append() {
                     Err(error) => break error,
                 }
                 if !waits && tail.work().is_some() {
-                    tail.wait_until_sealing_fails();
+                    assert!(store.wait_until_in_step().is_err());
                 }
             };
             assert_eq!(
