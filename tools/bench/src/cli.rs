@@ -49,7 +49,7 @@ pub(crate) enum Figure {
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Append,
         Self::Scan,
         Self::Store,
