@@ -30,8 +30,9 @@ use serde::de::DeserializeOwned;
 use crate::api::wire::{
     ApiError, AppendRequest, CancelRequest, CollectReport, CollectRequest, ErrorCode, GrowthProof,
     HeadInfo, JobList, MAX_BODY, NoteRequest, OutputQuery, PauseRequest, PriorityRequest,
-    ProjectionInfo, QueueRequest, Receipt, ResumeRequest, SignedHead, Status, Stream,
-    SubmitReceipt, SubmitRequest, TaskQuery, TaskReport, WrittenProof,
+    ProcessList, ProjectionInfo, QueueRequest, ReapRequest, Receipt, ResumeRequest, SignedHead,
+    Status, Stream, SubmitReceipt, SubmitRequest, SweepReport, TaskQuery, TaskReport, WatchReceipt,
+    WatchRequest, WrittenProof,
 };
 use address::Address;
 use connection::{Patience, Pool};
@@ -337,6 +338,41 @@ impl Client {
             Patience::Short,
         )
         .await
+    }
+
+    /// Every watched process and what it does, now or as of a position.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn processes(&self, at: Option<Seq>) -> Result<ProcessList, ApiError> {
+        self.get("/v1/processes", &[("at", at.map(|seq| seq.to_string()))])
+            .await
+    }
+
+    /// Has a process watched that somebody else started.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Refused`] if it is one that is never signaled, or another user's.
+    pub async fn watch(&self, request: &WatchRequest) -> Result<WatchReceipt, ApiError> {
+        self.post("/v1/processes", request, Patience::Short).await
+    }
+
+    /// Has a process watched no more, by its pid or its id `BOOT.PID.START`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`] if it is not watched.
+    pub async fn unwatch(&self, process: &Id) -> Result<Receipt, ApiError> {
+        let nothing = serde_json::Map::new();
+        let path = format!("/v1/processes/{process}/unwatch");
+        self.post(&path, &nothing, Patience::Short).await
+    }
+
+    /// Sweeps now, or says what that would do.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn reap(&self, request: &ReapRequest) -> Result<SweepReport, ApiError> {
+        self.post("/v1/reap", request, Patience::Short).await
     }
 
     /// Starts what waits, in a ledger that was restored, imported or salvaged.

@@ -1,6 +1,6 @@
 //! Opsledger: what acts and what faces people.
 //!
-//! Domains ([`scheduler`], [`jobs`], [`lease`], [`audit`]) decide and never import each other; they meet in
+//! Domains ([`scheduler`], [`jobs`], [`reaper`], [`lease`], [`audit`]) decide and never import each other; they meet in
 //! events. [`node`] wires them, [`simulate`] does in virtual time, [`api`] and the command line translate.
 
 pub mod api;
@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod keys;
 pub mod lease;
 pub mod node;
+pub mod reaper;
 pub mod redact;
 pub mod scheduler;
 pub mod shim;

@@ -12,6 +12,7 @@ use crate::framework::{
 use crate::idempotency::Idempotency;
 use crate::jobs::Jobs;
 use crate::leases::Leases;
+use crate::processes::Processes;
 use crate::standing::Standing;
 use crate::status::Status;
 use crate::subjects::Subjects;
@@ -89,6 +90,7 @@ proptest! {
         check_all_ways::<Idempotency>(&history, cut);
         check_all_ways::<Jobs>(&history, cut);
         check_all_ways::<Leases>(&history, cut);
+        check_all_ways::<Processes>(&history, cut);
         check_all_ways::<Standing>(&history, cut);
         check_all_ways::<Subjects>(&history, cut);
     }

@@ -8,6 +8,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod leases;
 pub mod lives;
+pub mod processes;
 pub mod standing;
 pub mod status;
 pub mod subjects;

@@ -7,6 +7,7 @@
 mod ending;
 mod jobs;
 mod steering;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -71,6 +72,7 @@ pub struct History {
     paused: BTreeSet<String>,
     defined: BTreeSet<String>,
     checkpoint: Option<Entity>,
+    foreign: BTreeMap<Entity, watching::Foreign>,
     drawn: u64,
 }
 
@@ -115,6 +117,7 @@ impl History {
             paused: BTreeSet::new(),
             defined: BTreeSet::new(),
             checkpoint: None,
+            foreign: BTreeMap::new(),
             drawn: 0,
         };
         let created = LedgerEvent::Created(LedgerCreated {
@@ -496,6 +499,7 @@ impl History {
             7 => self.reprioritize(pick),
             8 => self.throttle(pick),
             9 => self.expire(),
+            10 | 11 => self.watch(pick / 12),
             0 => self.lead(),
             1 => self.append(vec![
                 (entity("app", "x"), Event::App),

@@ -5,6 +5,7 @@
 
 use crate::framework::{Fold, Position, View, ViewWorker};
 use crate::jobs::Jobs;
+use crate::processes::Processes;
 use crate::status::Status;
 use crate::tasks::Tasks;
 
@@ -12,6 +13,7 @@ use crate::tasks::Tasks;
 pub fn all() -> Vec<Box<dyn View>> {
     vec![
         Box::<Fold<Jobs>>::default(),
+        Box::<Fold<Processes>>::default(),
         Box::<Fold<Status>>::default(),
         Box::<Fold<Tasks>>::default(),
     ]
@@ -33,6 +35,12 @@ impl ViewWorker {
     /// without them. They stand still while `read` runs: be brief.
     pub fn with_jobs<R>(&self, read: impl FnOnce(&Jobs, Position) -> R) -> Option<R> {
         self.with::<Jobs, R>(|fold| read(fold.state(), fold.position()))
+    }
+
+    /// Reads the watched processes and the position that they stand at; `None` if the worker was
+    /// started without them. They stand still while `read` runs: be brief.
+    pub fn with_processes<R>(&self, read: impl FnOnce(&Processes, Position) -> R) -> Option<R> {
+        self.with::<Processes, R>(|fold| read(fold.state(), fold.position()))
     }
 
     /// Reads the status and the position that it stands at; `None` if the worker was started

@@ -10,6 +10,7 @@ use projections::subjects::REMEMBERED;
 use super::wire::{ApiError, ErrorBody, ErrorCode};
 use crate::jobs;
 use crate::node::command::Rejected;
+use crate::reaper;
 use crate::scheduler::decide::Refusal;
 use crate::scheduler::terms::Dependency;
 
@@ -50,6 +51,7 @@ impl From<Rejected> for ApiError {
             Rejected::Job(jobs::decide::Refusal::Invalid { .. }) => {
                 Self::new(ErrorCode::Usage, message)
             }
+            Rejected::Process(refusal) => process(&refusal, message),
             Rejected::TooLarge(_) => Self::new(ErrorCode::Usage, message)
                 .hint("keep what is large out of the command: store it (`ledger blob put FILE`) and have the command read it (`ledger blob get DIGEST | …`)"),
             Rejected::Cause {
@@ -76,6 +78,47 @@ impl From<Rejected> for ApiError {
                 .hint("what was not acknowledged may or may not have been recorded; start a node with `ledger up` and look"),
         }
     }
+}
+
+/// What to do about a refusal of the reaper.
+fn process(refusal: &reaper::decide::Refusal, message: String) -> ApiError {
+    use reaper::decide::Refusal;
+    let (code, hint) = match refusal {
+        Refusal::NoSuch(_) => (ErrorCode::NotFound, "see `ps` for the processes there are"),
+        Refusal::NotWatched(_) => (
+            ErrorCode::NotFound,
+            "see `ledger ps` for the processes that are watched",
+        ),
+        Refusal::Protected { .. } => (ErrorCode::Refused, "choose a process that may be ended"),
+        Refusal::OfAttempt { task, .. } => {
+            return ApiError::new(ErrorCode::Refused, message)
+                .hint(format!("`ledger task cancel {task}` ends it"));
+        }
+        Refusal::OfAnother { .. } => (
+            ErrorCode::Refused,
+            "ask as the user whose process it is, or as root",
+        ),
+        Refusal::Powerless { .. } => (
+            ErrorCode::Refused,
+            "run a node as that user, with a ledger of its own",
+        ),
+        Refusal::Watched(pid) => {
+            return ApiError::new(ErrorCode::Conflict, message).hint(format!(
+                "`ledger reap unwatch {pid}` first, to set other limits"
+            ));
+        }
+        Refusal::Overdue { .. } => (
+            ErrorCode::Refused,
+            "the limit counts from the process's start: allow more, or end it with `kill`",
+        ),
+        Refusal::Limit { .. } => (ErrorCode::Usage, "give a time such as 10m"),
+        Refusal::Full(_) => (
+            ErrorCode::Refused,
+            "`ledger reap unwatch` some first, or start the node with a higher `ulimit -n`",
+        ),
+        Refusal::BeingEnded(_) => (ErrorCode::Conflict, "wait for its end: see `ledger ps`"),
+    };
+    ApiError::new(code, message).hint(hint)
 }
 
 /// Something failed that the client can't help.

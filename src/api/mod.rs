@@ -12,6 +12,7 @@ mod extract;
 pub mod fuzz;
 mod jobs;
 mod output;
+mod processes;
 mod server;
 mod spoken;
 mod tasks;
@@ -22,5 +23,6 @@ pub mod wire;
 
 pub use connections::Limits;
 pub(crate) use jobs::{listed, shown};
+pub(crate) use processes::{reaper_info, sampled, what};
 pub use server::{Api, Defaults, bind, serve};
 pub(crate) use views::{disk_info, next_runs};

@@ -24,10 +24,11 @@ use tokio::sync::{oneshot, watch};
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{blobs, events, jobs, output, tasks, tree, upkeep, views};
+use super::{blobs, events, jobs, output, processes, tasks, tree, upkeep, views};
 use crate::node::blobs::Blobs;
 use crate::node::command::{Command, Reply};
 use crate::node::jobs::Faults;
+use crate::node::reaper::Reach;
 use crate::node::threads::Mail;
 use crate::scheduler::policy::Policy;
 
@@ -62,6 +63,8 @@ pub struct Api {
     pub(crate) blobs: Arc<Blobs>,
     /// What can't be used of the definitions of jobs.
     pub(crate) job_faults: Arc<Faults>,
+    /// The reaper of processes that others started.
+    pub(crate) reaper: Reach,
     /// Free bytes of the file system below which the status warns.
     pub(crate) warn_below: u64,
 }
@@ -203,6 +206,9 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{name}/run", post(jobs::run))
         .route("/v1/jobs/{name}/pause", post(jobs::pause))
         .route("/v1/jobs/{name}/resume", post(jobs::resume))
+        .route("/v1/processes", get(processes::list).post(processes::watch))
+        .route("/v1/processes/{id}/unwatch", post(processes::unwatch))
+        .route("/v1/reap", post(processes::reap))
         .route("/v1/projections", get(views::list))
         .route("/v1/projections/{name}/snapshot", get(views::snapshot))
         .route("/v1/projections/{name}/rebuild", post(views::rebuild_view))

@@ -17,6 +17,7 @@ use projections::status::{Status as StatusView, StatusReport};
 
 use super::error::{failed, usage};
 use super::extract::{Asked, Name};
+use super::processes::{reaper_info, swept};
 use super::server::{Api, blocking};
 use super::tasks::{At, with_tasks};
 use super::wire::{
@@ -62,6 +63,12 @@ pub(super) async fn status(
     .await?;
     warnings.extend(api.job_faults.now());
     warnings.extend(unscheduled);
+    let shared = Arc::clone(&api);
+    let reaper = blocking(move || {
+        let views = &shared.views;
+        views.with_processes(|processes, _| reaper_info(processes, Some(swept(&shared))))
+    })
+    .await?;
     let node = NodeInfo {
         node: api.node.clone(),
         pid: std::process::id(),
@@ -76,6 +83,7 @@ pub(super) async fn status(
         queues,
         projections,
         jobs,
+        reaper,
         disk: disk_info(&api.data_dir, api.warn_below),
     }))
 }

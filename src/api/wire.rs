@@ -20,6 +20,10 @@
 //! | `POST /v1/jobs/{name}/run` | | [`SubmitReceipt`] |
 //! | `POST /v1/jobs/{name}/pause` | [`PauseRequest`] | [`Receipt`], `replayed` if it was paused |
 //! | `POST /v1/jobs/{name}/resume` | | [`Receipt`], `replayed` if it was not paused |
+//! | `GET /v1/processes` | `?at=` | [`ProcessList`] |
+//! | `POST /v1/processes` | [`WatchRequest`] | [`WatchReceipt`] |
+//! | `POST /v1/processes/{id}/unwatch` | | [`Receipt`]; `id` is a pid or `BOOT.PID.START` |
+//! | `POST /v1/reap` | [`ReapRequest`] | [`SweepReport`] |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
 //! | `POST /v1/blobs` | `?media_type=`, the bytes | [`ledger_core::blobs::BlobRef`]; they are on disk |
 //! | `GET /v1/blobs/{digest}` | | the bytes; cut short if they are damaged |
@@ -45,6 +49,7 @@
 //! large, 414 for a path and 431 for a head that is too long, 503 for a connection too many.
 
 mod error;
+mod processes;
 
 use ledger_core::event::{
     Attempt, LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority, Terms,
@@ -57,6 +62,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use processes::{
+    ProcessInfo, ProcessList, ReapRequest, ReaperInfo, SweepReport, Swept, SweptProcess,
+    WatchReceipt, WatchRequest,
+};
 
 use crate::scheduler::held::QueueWaits;
 
@@ -420,6 +429,9 @@ pub struct Status {
     /// Jobs by when they are due next.
     #[serde(default)]
     pub jobs: Vec<NextRun>,
+    /// The reaper; absent if an older node answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaper: Option<ReaperInfo>,
     /// The file system that the data directory is on; absent if it can't be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskInfo>,

@@ -23,8 +23,10 @@ mod man;
 mod output;
 mod projections;
 mod prove;
+mod ps;
 mod query;
 mod queue;
+mod reap;
 mod rebuild;
 mod restore;
 mod resume;
@@ -122,6 +124,10 @@ enum Command {
     Job(job::Command),
     /// See what a workload, or the past, would look like under other rules
     Simulate(simulate::Args),
+    /// Show every watched process: age, limit, CPU, memory, how it stands
+    Ps(ps::Args),
+    /// Sweep now; watch processes that somebody else started
+    Reap(reap::Args),
     /// Write the history in a form for others: lines of JSON, a table, or C2SP tiles
     Export(export::Args),
     /// Make a data directory from a complete export
@@ -206,6 +212,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Queue(command) => queue::run(globals, &command),
         Command::Job(command) => job::run(globals, command),
         Command::Simulate(args) => simulate::run(globals, &args),
+        Command::Ps(args) => ps::run(globals, &args),
+        Command::Reap(args) => reap::run(globals, &args),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),

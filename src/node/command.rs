@@ -13,6 +13,10 @@ use projections::subjects::Version;
 use projections::tasks::{ProcessRef, TaskView};
 
 use crate::jobs;
+use crate::reaper;
+use crate::reaper::candidate::Candidate;
+use crate::reaper::decide::{Report, Terms};
+use crate::reaper::run::{ReapOrder, WatchOrder};
 use crate::scheduler::decide::{Ended, Refusal};
 
 /// Ties a request to its reply.
@@ -114,6 +118,18 @@ pub enum Command {
         /// Which.
         job: Id,
     },
+    /// Watch a process that somebody else started.
+    Watch {
+        /// What is known of it.
+        candidate: Box<Candidate>,
+        /// What it may do.
+        terms: Terms,
+    },
+    /// Watch a process no more.
+    Unwatch {
+        /// Its pid, or `BOOT.PID.START`.
+        target: String,
+    },
     /// Answer once the task has ended and that is durable.
     AwaitEnd {
         /// Which.
@@ -167,6 +183,9 @@ pub enum Rejected {
     /// Refused by what is known of jobs.
     #[error(transparent)]
     Job(#[from] jobs::decide::Refusal),
+    /// Refused by what is known of processes.
+    #[error(transparent)]
+    Process(#[from] reaper::decide::Refusal),
     /// An event does not fit.
     #[error("{0}")]
     TooLarge(String),
@@ -284,6 +303,13 @@ pub enum Input {
         /// Descendants that were ended.
         orphans_ended: u32,
     },
+    /// The reaper has seen something of a process that somebody else started.
+    Seen {
+        /// `BOOT.PID.START`.
+        id: Box<str>,
+        /// What.
+        report: Report,
+    },
     /// More is about to arrive: keep the batch that is being built until the next turn, which
     /// follows soon.
     Hold,
@@ -292,14 +318,15 @@ pub enum Input {
 }
 
 impl Input {
-    /// Whether it tells of an attempt.
+    /// Whether it tells of an attempt or another process.
     pub(super) fn is_report(&self) -> bool {
         match self {
             Self::Started { .. }
             | Self::Attached(_)
             | Self::Unstarted(_)
             | Self::Ended { .. }
-            | Self::Lost { .. } => true,
+            | Self::Lost { .. }
+            | Self::Seen { .. } => true,
             Self::Request { .. }
             | Self::Durable(_)
             | Self::AppendFailed(_)
@@ -377,6 +404,12 @@ pub enum Output {
     Recover(StartOrder, BootOfOrder),
     /// End an attempt's process tree; the request to do so is durable.
     Cancel(AttemptId),
+    /// Watch a process that somebody else started; the wish to do so is durable.
+    Watch(WatchOrder),
+    /// Watch it no more.
+    Unwatch(Box<str>),
+    /// End it; the order to do so is durable.
+    Reap(ReapOrder),
     /// This node no longer leads; nothing more comes from this core.
     Stopped(StopReason),
 }

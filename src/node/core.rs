@@ -15,6 +15,7 @@
 mod jobs;
 mod obligations;
 mod requests;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,6 +103,8 @@ pub struct Core {
     /// Whether the disk has caught up with something since obligations were last looked at. They
     /// only ever arise then.
     obliged: bool,
+    /// What the reaper was told in this life.
+    told: watches::Told,
     /// Which job is due next.
     agenda: Agenda,
     /// Since when this node submits what is due: all that fell due before was missed.
@@ -142,6 +145,7 @@ impl Core {
             waiting: BTreeMap::new(),
             replay: config.replay,
             obliged: false,
+            told: watches::Told::default(),
             agenda: Agenda::default(),
             watching: None,
             outputs: Vec::new(),
@@ -233,6 +237,7 @@ impl Core {
                 });
                 self.recovered(&attempt, |r| &mut r.lost);
             }
+            Input::Seen { id, report } => self.seen(now, &id, &report),
             Input::Hold => self.sequencer.hold(),
             Input::Shutdown => self.shut_down(now),
         }
@@ -298,7 +303,8 @@ impl Core {
         else {
             return;
         };
-        let decided = decide(task, run);
+        let mut decided = decide(task, run);
+        self.yield_watches(&mut decided);
         let origin = Origin {
             cause: Some(run.ordered),
             correlation: task.correlation.clone(),
@@ -334,6 +340,7 @@ impl Core {
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
             self.obliged = false;
             self.reconcile();
+            self.reconcile_watches();
         }
         if !matches!(self.stage, Stage::Stopped(_)) {
             self.sequencer.flush(&mut self.outputs);
@@ -374,6 +381,7 @@ impl Core {
             return;
         }
         self.forsaken = true;
+        self.forsake_watches(now);
         let inherited = self.state().standing.inherited();
         let open = self.tasks().open();
         let open = open.filter(|task| is_inherited(task, inherited));

@@ -8,6 +8,7 @@ use projections::framework::{ApplyError, Projection, RestoreError};
 use projections::idempotency::Idempotency;
 use projections::jobs::Jobs;
 use projections::leases::Leases;
+use projections::processes::Processes;
 use projections::standing::Standing;
 use projections::subjects::Subjects;
 use projections::tasks::Tasks;
@@ -22,6 +23,8 @@ pub struct Decision {
     pub jobs: Jobs,
     /// Who leads.
     pub leases: Leases,
+    /// What is watched.
+    pub processes: Processes,
     /// Idempotency keys.
     pub keys: Idempotency,
     /// Versions of what applications record events about.
@@ -52,6 +55,7 @@ impl Decision {
 impl Projection for Decision {
     const NAME: &'static str = "decision";
     const VERSION: u32 = Tasks::VERSION * 100_000_000
+        + Processes::VERSION * 10_000_000
         + Leases::VERSION * 1_000_000
         + Idempotency::VERSION * 10_000
         + Subjects::VERSION * 100
@@ -81,6 +85,9 @@ impl Projection for Decision {
         if Leases::wants(header.kind) {
             self.leases.apply(header, event)?;
         }
+        if Processes::wants(header.kind) {
+            self.processes.apply(header, event)?;
+        }
         if Subjects::wants(header.kind) {
             self.subjects.apply(header, event)?;
         }
@@ -97,6 +104,8 @@ impl Projection for Decision {
             .rows(&mut |key, value| emit(&format!("keys/{key}"), value));
         self.leases
             .rows(&mut |key, value| emit(&format!("leases/{key}"), value));
+        self.processes
+            .rows(&mut |key, value| emit(&format!("processes/{key}"), value));
         self.standing
             .rows(&mut |key, value| emit(&format!("standing/{key}"), value));
         self.subjects
@@ -112,6 +121,7 @@ impl Projection for Decision {
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
         let (mut jobs, mut keys, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         let (mut standing, mut subjects, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut processes = Vec::new();
         let mut unknown = None;
         for (key, value) in rows {
             if key == "unknown" {
@@ -123,6 +133,7 @@ impl Projection for Decision {
                 Some(("jobs", _)) => &mut jobs,
                 Some(("keys", _)) => &mut keys,
                 Some(("leases", _)) => &mut leases,
+                Some(("processes", _)) => &mut processes,
                 Some(("standing", _)) => &mut standing,
                 Some(("subjects", _)) => &mut subjects,
                 Some(("tasks", _)) => &mut tasks,
@@ -135,6 +146,7 @@ impl Projection for Decision {
             jobs: Jobs::from_rows(&mut jobs.into_iter())?,
             keys: Idempotency::from_rows(&mut keys.into_iter())?,
             leases: Leases::from_rows(&mut leases.into_iter())?,
+            processes: Processes::from_rows(&mut processes.into_iter())?,
             standing: Standing::from_rows(&mut standing.into_iter())?,
             subjects: Subjects::from_rows(&mut subjects.into_iter())?,
             tasks: Tasks::from_rows(&mut tasks.into_iter())?,

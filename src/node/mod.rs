@@ -27,6 +27,7 @@ pub(crate) mod jobs;
 mod outcome;
 pub mod ports;
 mod processes;
+pub(crate) mod reaper;
 pub mod reserve;
 pub mod room;
 mod run;

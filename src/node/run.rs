@@ -27,6 +27,7 @@ use super::disk::Disk;
 use super::farewell;
 use super::jobs::{Definitions, Faults, Keeper};
 use super::processes::{Port, PortConfig};
+use super::reaper;
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
 use crate::config::{ApiConfig, Config, TasksConfig};
@@ -99,8 +100,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         first,
     } = boot(&options.data_dir, &options.node, &options.config)?;
     let durable = store.reader();
-    let base = durable.head();
-    let base = base.map_err(|e| BootError::Replay(e.to_string()))?;
+    let base = head_of(&durable)?;
     let reader: Arc<dyn LogReader> = Arc::new(durable.clone());
     let warnings = warnings(&options.data_dir, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
@@ -112,6 +112,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let (head, heads) = watch::channel(base);
     let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
+    let (reaper, reach) = reaper::line();
     let (threads, disk) = start_threads(
         options,
         Parts {
@@ -122,6 +123,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             stopped,
             durable,
             faults: Arc::clone(&faults),
+            reaper,
         },
         &views,
         (inbox.clone(), mail),
@@ -143,6 +145,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         warnings,
         blobs: Arc::new(blobs),
         job_faults: faults,
+        reaper: reach,
         warn_below: options.config.disk.warn_below,
     });
     let (stop_backups, backups_stop) = bounded(0);
@@ -165,12 +168,15 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     }
     let _ = std::fs::remove_file(socket_of(options));
     let reason = on_stop.borrow().clone();
-    if heads_end.borrow().seq > base.seq {
-        say_why(options, reason.as_ref());
-    }
+    let has_led = heads_end.borrow().seq > base.seq;
+    say_why(options, reason.as_ref().filter(|_| has_led));
     drop(lock);
-    served?;
-    stopped_well(reason)
+    served.and_then(|()| stopped_well(reason))
+}
+
+fn head_of(durable: &DurableReader) -> Result<Head, NodeError> {
+    let head = durable.head();
+    Ok(head.map_err(|e| BootError::Replay(e.to_string()))?)
 }
 
 fn stopped_well(reason: Option<StopReason>) -> Result<(), NodeError> {
@@ -273,7 +279,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
         .map_err(io("starting a runtime"))
 }
 
-fn join(threads: [JoinHandle<()>; 3]) {
+fn join(threads: [JoinHandle<()>; 4]) {
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a thread of the node panicked");
@@ -290,6 +296,7 @@ struct Parts {
     stopped: watch::Sender<Option<StopReason>>,
     durable: DurableReader,
     faults: Arc<Faults>,
+    reaper: reaper::Line,
 }
 
 /// Starts what writes, what looks after processes and, once both are there, what decides: a node
@@ -300,7 +307,7 @@ fn start_threads(
     parts: Parts,
     views: &Arc<ViewWorker>,
     (inbox, mail): (Sender<Mail>, Receiver<Mail>),
-) -> Result<([JoinHandle<()>; 3], Arc<Disk>), NodeError> {
+) -> Result<([JoinHandle<()>; 4], Arc<Disk>), NodeError> {
     let Parts {
         store,
         core,
@@ -309,6 +316,7 @@ fn start_threads(
         stopped,
         durable,
         faults,
+        reaper,
     } = parts;
     let (effects, effects_in) = mpsc::unbounded_channel();
     let world = World {
@@ -327,13 +335,17 @@ fn start_threads(
     let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head, place));
     let (large, batches) = bounded(1);
     let writer = spawn_writer(Arc::clone(&disk), batches, inbox.clone())?;
+    let reaper = reaper::spawn(reaper, inbox.clone());
+    let (reaping, reaper) = reaper.map_err(io("starting the reaper"))?;
     let outlets = Outlets {
         disk: Arc::clone(&disk),
         large,
         effects,
+        reaper,
         builtins,
         stopped,
     };
+
     let port = PortConfig {
         exe: options.exe.clone(),
         data_dir: options.data_dir.clone(),
@@ -345,7 +357,7 @@ fn start_threads(
         .name("core".into())
         .spawn(move || turn(core, first, &mail, &outlets))
         .map_err(io("starting the core's thread"))?;
-    Ok(([turner, writer, processes], disk))
+    Ok(([turner, writer, processes, reaping], disk))
 }
 
 fn socket_of(options: &NodeOptions) -> PathBuf {

@@ -17,6 +17,7 @@ use super::core::Core;
 use super::disk::{Disk, SMALL};
 use super::gather::Gather;
 use super::processes::Effect;
+use crate::reaper::run as reaper;
 
 /// Most inputs of one turn: bounds how long the first of them waits for the last.
 const MAX_TURN: usize = 4096;
@@ -47,6 +48,8 @@ pub(super) struct Outlets {
     /// To the thread that appends large batches.
     pub(super) large: Sender<Batch>,
     pub(super) effects: mpsc::UnboundedSender<Effect>,
+    /// To the reaper of processes that others started.
+    pub(super) reaper: mpsc::UnboundedSender<reaper::Effect>,
     /// What the node does itself.
     pub(super) builtins: Builtins,
     pub(super) stopped: watch::Sender<Option<StopReason>>,
@@ -157,6 +160,7 @@ impl Turner<'_> {
     /// core has stopped.
     fn post(&mut self, outputs: Vec<Output>) -> Option<usize> {
         let (mut answered, effects) = (0, &self.outlets.effects);
+        let reaper = &self.outlets.reaper;
         for output in outputs {
             match output {
                 Output::Append(batch) => {
@@ -182,6 +186,9 @@ impl Turner<'_> {
                     self.outlets.builtins.cancel(&attempt);
                     drop(effects.send(Effect::Cancel(attempt)));
                 }
+                Output::Watch(order) => drop(reaper.send(reaper::Effect::Watch(order))),
+                Output::Unwatch(id) => drop(reaper.send(reaper::Effect::Unwatch(id))),
+                Output::Reap(order) => drop(reaper.send(reaper::Effect::Reap(order))),
                 Output::Stopped(reason) => {
                     let _ = self.outlets.stopped.send(Some(reason));
                     return None;

@@ -254,6 +254,53 @@ async fn tail_follows_over_a_restart_until_what_it_waits_for() {
 }
 
 #[tokio::test]
+async fn logs_are_followed_as_they_come_until_the_attempt_has_ended() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let gate = ledger.fifo("gate");
+    let text = format!("echo one; read x < {}; echo $x; printf last", gate.show());
+    node.submit(named("t", script(&text))).await;
+    let (mut child, mut stdout) = start(&ledger, &["task", "logs", "t", "-f"]);
+    let mut lines = String::new();
+    stdout.read_line(&mut lines).unwrap();
+    assert_eq!(lines, "one\n", "what is written shows while the task runs");
+    assert!(child.try_wait().unwrap().is_none());
+    gate.tell("two");
+    stdout.read_line(&mut lines).unwrap();
+    std::io::Read::read_to_string(&mut stdout, &mut lines).unwrap();
+    assert_eq!(lines, "one\ntwo\nlast");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    node.end_of("t").await;
+    // Of one that has ended, all that there is.
+    assert_eq!(stdout_of(&ledger, &["task", "logs", "t", "-f"]), lines);
+    node.stop_well();
+}
+
+#[tokio::test]
+async fn the_status_is_watched_over_a_restart_until_nobody_reads() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let watch = ["--json", "status", "--watch", "--interval", "100ms"];
+    let (mut child, mut stdout) = start(&ledger, &watch);
+    let mut next = |wanted: &dyn Fn(&serde_json::Value) -> bool| loop {
+        let mut line = String::new();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "it goes on");
+        if wanted(&serde_json::from_str(&line).unwrap()) {
+            break;
+        }
+    };
+    let term = |status: &serde_json::Value| status["report"]["lease"]["term"].as_u64();
+    next(&|status| term(status) == Some(1) && status["node"]["pid"].is_u64());
+    node.stop_well();
+    next(&|status| status["node"].is_null());
+    let node = ledger.up().await;
+    next(&|status| term(status) == Some(2) && status["node"]["pid"].is_u64());
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    node.stop_well();
+}
+
+#[tokio::test]
 async fn tasks_are_submitted_cancelled_and_retried() {
     let ledger = Ledger::new();
     let node = ledger.up().await;

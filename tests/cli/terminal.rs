@@ -53,6 +53,7 @@ fn lines_fit_and_times_are_local_with_their_zone() {
         &["task", "list"],
         &["status"],
         &["projections", "list"],
+        &["ps"],
     ] {
         let shown = on_terminal(&sample, &[&plain[..], command].concat());
         for line in shown.lines() {

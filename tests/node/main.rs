@@ -20,3 +20,4 @@ mod priority;
 mod reading;
 mod scheduling;
 mod startup;
+mod watching;

@@ -18,6 +18,7 @@ mod process;
 mod queue;
 mod task;
 mod terms;
+mod watch;
 
 pub use app::APP_PREFIX;
 pub use checkpoint::{CheckpointCreated, CheckpointEvent, CheckpointPruned, CheckpointRejected};
@@ -43,6 +44,10 @@ pub use task::{
     UnknownBuiltin, UnknownPriority,
 };
 pub use terms::{Backoff, RateUse, TaskReprioritized, TaskThrottled, Terms};
+pub use watch::{
+    EndSeen, ProcessEnded, ProcessReaping, ProcessSurvived, ProcessTerminated, ProcessUnwatched,
+    ProcessWatched, ReapCause, Survivor, UnwatchReason,
+};
 
 use crate::envelope::EventRef;
 

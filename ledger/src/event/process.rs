@@ -1,8 +1,13 @@
 //! `process.*`: real processes. Subject `process/BOOT.PID.START`, the identity that can't be
-//! recycled: pid, start time (field 22 of `/proc/PID/stat`) and boot id together.
+//! recycled: pid, start time (field 22 of `/proc/PID/stat`) and boot id together. Those of attempts
+//! are here, those that somebody else started in `watch`.
 
 use serde::{Deserialize, Serialize};
 
+use super::watch::{
+    ProcessEnded, ProcessReaping, ProcessSurvived, ProcessTerminated, ProcessUnwatched,
+    ProcessWatched,
+};
 use super::{Attempt, family};
 use crate::ids::{Entity, Id, IdError};
 use crate::time::{Micros, Millis};
@@ -130,5 +135,17 @@ family!(
         Reaped(ProcessReaped) = "process.reaped",
         /// Gone without an outcome.
         Lost(ProcessLost) = "process.lost",
+        /// Of somebody else, and watched.
+        Watched(ProcessWatched) = "process.watched",
+        /// Watched, and to be ended.
+        Reaping(ProcessReaping) = "process.reaping",
+        /// Watched, and outlives SIGKILL.
+        Survived(ProcessSurvived) = "process.survived",
+        /// Watched, and ended by us.
+        Terminated(ProcessTerminated) = "process.terminated",
+        /// Watched, and ended.
+        Ended(ProcessEnded) = "process.ended",
+        /// Not watched any more.
+        Unwatched(ProcessUnwatched) = "process.unwatched",
     }
 );

@@ -71,6 +71,12 @@ pub(super) enum Fact {
         attempt: u32,
     },
     ProcessEnded,
+    /// One that somebody else started is watched.
+    ProcessWatched,
+    /// Something happens to it that does not end its watch.
+    ProcessGoesOn,
+    /// It has ended, or is not watched any more.
+    ProcessLetGo,
     JobDefined,
     JobChanged,
     JobRemoved,
@@ -288,6 +294,9 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
             attempt: said.attempt,
         }),
         "process.exited" | "process.reaped" | "process.lost" => Ok(Fact::ProcessEnded),
+        "process.watched" => Ok(Fact::ProcessWatched),
+        "process.reaping" | "process.survived" => Ok(Fact::ProcessGoesOn),
+        "process.terminated" | "process.ended" | "process.unwatched" => Ok(Fact::ProcessLetGo),
         "job.defined" => Ok(Fact::JobDefined),
         "job.changed" => Ok(Fact::JobChanged),
         "job.removed" => Ok(Fact::JobRemoved),

@@ -11,6 +11,7 @@
 //! | task | `task.submitted`, `task.retried` | `task.completed`, `task.cancelled`, `task.dead` |
 //! | attempt | `task.started` | `task.completed`, `failed`, `timed_out`, `lost`, `cancelled` |
 //! | process | `process.registered` | `process.exited`, `reaped`, `lost` |
+//! | process of others | `process.watched` | `process.terminated`, `ended`, `unwatched` |
 //! | run of a job | `job.due`, `job.triggered` | the `task.submitted` that it announces |
 //! | pause of a job | `job.paused` | `job.resumed` |
 //! | checkpoint | `checkpoint.created` | `checkpoint.pruned` |

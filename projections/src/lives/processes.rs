@@ -1,4 +1,5 @@
-//! Processes: each that was registered for an attempt ends before the attempt does.
+//! Processes: each that was registered for an attempt ends before the attempt does. One that somebody
+//! else started is watched until it has ended or is let go of, however long that takes.
 
 use std::collections::HashMap;
 
@@ -14,6 +15,8 @@ pub(super) struct Processes {
     open: HashMap<Box<str>, Process>,
     /// The same, by the task that they run for: at most one for each.
     by_task: HashMap<Box<str>, Box<str>>,
+    /// Those that somebody else started.
+    foreign: HashMap<Box<str>, Seq>,
     ended: u64,
 }
 
@@ -60,6 +63,28 @@ impl Processes {
         }
     }
 
+    fn watched(&mut self, step: &Step, findings: &mut Findings) {
+        if let Some(begun) = self.foreign.insert(step.subject.clone(), step.seq) {
+            let life = Life::Process {
+                process: &*step.subject,
+            };
+            findings.add(life, Some(begun), Some(step.seq), Problem::BegunTwice);
+        }
+    }
+
+    fn let_go(&mut self, step: &Step, findings: &mut Findings) {
+        let life = Life::Process {
+            process: &*step.subject,
+        };
+        match self.foreign.remove(&step.subject) {
+            Some(_) => {
+                self.ended += 1;
+                findings.ended(life, step.seq);
+            }
+            None => findings.not_open(life, step.seq),
+        }
+    }
+
     fn forget(&mut self, task: &str, process: &str) {
         if self.by_task.get(task).is_some_and(|of| **of == *process) {
             self.by_task.remove(task);
@@ -95,6 +120,14 @@ impl LifeCycle for Processes {
                 self.registered(step, task, *attempt, findings);
             }
             Fact::ProcessEnded => self.ended(step, findings),
+            Fact::ProcessWatched => self.watched(step, findings),
+            Fact::ProcessGoesOn if !self.foreign.contains_key(&step.subject) => {
+                let life = Life::Process {
+                    process: &*step.subject,
+                };
+                findings.not_open(life, step.seq);
+            }
+            Fact::ProcessLetGo => self.let_go(step, findings),
             Fact::TaskCompleted { attempt }
             | Fact::TaskBroken { attempt }
             | Fact::TaskCancelled {
@@ -110,12 +143,12 @@ impl LifeCycle for Processes {
         vec![Tally {
             family: "process",
             ended: self.ended,
-            open: self.open.len() as u64,
+            open: (self.open.len() + self.foreign.len()) as u64,
         }]
     }
 
     #[cfg(test)]
     fn held(&self) -> usize {
-        self.open.len() + self.by_task.len()
+        self.open.len() + self.by_task.len() + self.foreign.len()
     }
 }

@@ -273,6 +273,13 @@ impl Status {
     fn process(&mut self, header: &Header<'_>, event: &ProcessEvent) -> Applied {
         let id = subject(header)?;
         match event {
+            // Processes of others are not work of ours; `processes` folds them.
+            ProcessEvent::Watched(_)
+            | ProcessEvent::Reaping(_)
+            | ProcessEvent::Survived(_)
+            | ProcessEvent::Terminated(_)
+            | ProcessEvent::Ended(_)
+            | ProcessEvent::Unwatched(_) => return Ok(()),
             ProcessEvent::Registered(_) if self.processes.contains_key(&id) => {
                 return Err(format!("process {id} was registered before"));
             }
@@ -302,6 +309,12 @@ impl Status {
                 LadderCause::Leftovers => totals.reaped_leftovers += 1,
             },
             ProcessEvent::Lost(_) => totals.lost += 1,
+            ProcessEvent::Watched(_)
+            | ProcessEvent::Reaping(_)
+            | ProcessEvent::Survived(_)
+            | ProcessEvent::Terminated(_)
+            | ProcessEvent::Ended(_)
+            | ProcessEvent::Unwatched(_) => {}
         }
         Ok(())
     }

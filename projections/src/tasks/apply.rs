@@ -38,7 +38,15 @@ impl Projection for Tasks {
                 ProcessEvent::Registered(p) => {
                     self.with_task(&p.task, |task| task.registered(p.attempt, p.into()))
                 }
-                ProcessEvent::Exited(_) | ProcessEvent::Reaped(_) | ProcessEvent::Lost(_) => Ok(()),
+                ProcessEvent::Exited(_)
+                | ProcessEvent::Reaped(_)
+                | ProcessEvent::Lost(_)
+                | ProcessEvent::Watched(_)
+                | ProcessEvent::Reaping(_)
+                | ProcessEvent::Survived(_)
+                | ProcessEvent::Terminated(_)
+                | ProcessEvent::Ended(_)
+                | ProcessEvent::Unwatched(_) => Ok(()),
             },
             Event::Queue(event) => self.queue(header, event),
             Event::Ledger(_)

@@ -2,9 +2,9 @@
 
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
-    CheckpointEvent, Event, Exec, Failure, JobEvent, JobSpec, LadderCause, LeaseEvent, LedgerEvent,
-    NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, ReleaseReason, Schedule, SkipReason,
-    StopCause, TaskEvent,
+    CheckpointEvent, Event, Exec, Failure, JobEvent, JobSpec, LadderCause, LadderStep, LeaseEvent,
+    LedgerEvent, NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, ReapCause,
+    ReleaseReason, Schedule, SkipReason, StopCause, TaskEvent,
 };
 
 use super::text::cut;
@@ -143,11 +143,46 @@ fn process(event: &ProcessEvent) -> String {
                 LadderCause::Cancel => "cancelled",
                 LadderCause::Leftovers => "left descendants",
             };
-            let steps: Vec<_> = e.steps.iter().map(|step| step.signal.as_str()).collect();
-            format!("{why}: {}; {}", steps.join(", "), end(e.end))
+            format!("{why}: {}; {}", signals(&e.steps), end(e.end))
         }
         ProcessEvent::Lost(e) => e.reason.clone(),
+        ProcessEvent::Watched(e) => {
+            let limit = format_limit(e.max_runtime_ms);
+            format!("pid {} for at most {limit}: {}", e.pid, e.command)
+        }
+        ProcessEvent::Reaping(e) => match (e.cause, e.idle_us) {
+            (ReapCause::MaxRuntime, _) => format!("ran {}", format_duration(e.runtime_us)),
+            (ReapCause::Stalled, idle) => {
+                let idle = idle.map_or_else(String::new, |idle| {
+                    format!(" for {}", format_duration(idle))
+                });
+                format!("no CPU time{idle}")
+            }
+        },
+        ProcessEvent::Survived(e) => format!(
+            "{} left after {}",
+            count_of(e.survivors.len() as u64, "process"),
+            signals(&e.steps)
+        ),
+        ProcessEvent::Terminated(e) => {
+            let why = match e.cause {
+                ReapCause::MaxRuntime => "ran too long",
+                ReapCause::Stalled => "stalled",
+            };
+            let ran = format_duration(e.runtime_us);
+            format!("{why}: {}; gone after {ran}", signals(&e.steps))
+        }
+        ProcessEvent::Ended(e) => match e.runtime_us {
+            Some(ran) => format!("by itself after {}", format_duration(ran)),
+            None => "found to be gone".to_owned(),
+        },
+        ProcessEvent::Unwatched(e) => json_word(&e.reason),
     }
+}
+
+fn signals(steps: &[LadderStep]) -> String {
+    let steps: Vec<_> = steps.iter().map(|step| step.signal.as_str()).collect();
+    steps.join(", ")
 }
 
 fn lease(event: &LeaseEvent) -> String {

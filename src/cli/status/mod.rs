@@ -6,25 +6,28 @@
 mod screen;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 use ledger_core::clock;
 use ledger_core::ids::Seq;
 use ledger_core::time::Millis;
 use projections::jobs::Jobs;
+use projections::processes::Processes;
 use projections::status::{Status as StatusView, TermState};
 use projections::tasks::Tasks;
 
 use super::error::{Exit, Failure};
 use super::filter_args::AtArg;
 use super::globals::Globals;
+use super::output::escape::escape;
 use super::output::{Buffering, Out, Paging};
 use super::projections::snapshots;
 use super::source::Source;
 use super::tail::duration;
 use super::task::view::fold;
-use crate::api::wire::Status;
-use crate::api::{disk_info, next_runs};
+use crate::api::wire::{ErrorCode, Status};
+use crate::api::{disk_info, next_runs, reaper_info};
 use crate::config::Config;
 use crate::scheduler::held;
 
@@ -43,39 +46,68 @@ pub(crate) struct Args {
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
-    let buffering = if args.watch {
-        Buffering::Lines
+    let mut out = globals.out(Paging::Never, Buffering::Full);
+    if args.watch {
+        return watch(globals, args, &data_dir, &mut out);
+    }
+    let status = look(globals, args, &data_dir)?;
+    if globals.json {
+        out.json(&status)?;
     } else {
-        Buffering::Full
-    };
-    let mut out = globals.out(Paging::Never, buffering);
+        let lines = screen::lines(&out, &status);
+        out.lines(lines)?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+fn look(globals: &Globals, args: &Args, data_dir: &Path) -> Result<Status, Failure> {
+    let source = Source::open(data_dir)?;
+    let at = args.at.seq(source.reader())?;
+    status_of(globals, &source, data_dir, at)
+}
+
+/// Shows it again and again, in place on a terminal and one behind the other elsewhere, until it is
+/// interrupted or nobody reads any more.
+fn watch(globals: &Globals, args: &Args, data_dir: &Path, out: &mut Out) -> Result<Exit, Failure> {
+    let in_place = std::io::stdout().is_terminal() && !globals.json;
+    if in_place {
+        out.raw("\x1b[2J")?;
+    }
     loop {
-        let source = Source::open(&data_dir)?;
-        let at = args.at.seq(source.reader())?;
-        let status = status_of(globals, &source, &data_dir, at)?;
-        drop(source);
-        if args.watch && std::io::stdout().is_terminal() {
-            // From the top left, clearing what was there.
-            out.raw("\x1b[H\x1b[2J")?;
+        let lines = match look(globals, args, data_dir) {
+            Ok(status) if globals.json => {
+                out.json_line(&status)?;
+                Vec::new()
+            }
+            Ok(status) => screen::lines(out, &status),
+            // A node that starts or stops: there will be something to show.
+            Err(Failure::Error(error)) if is_passing(error.code) => {
+                if globals.json {
+                    Vec::new()
+                } else {
+                    vec![escape(&error.to_string()).into_owned()]
+                }
+            }
+            Err(failure) => return Err(failure),
+        };
+        if in_place {
+            // Over what was there, line by line, so that nothing flickers.
+            out.raw("\x1b[H")?;
+            for line in lines {
+                out.line(format_args!("{line}\x1b[K"))?;
+            }
+            out.raw("\x1b[J")?;
+        } else {
+            out.lines(lines)?;
         }
-        print(&mut out, globals, args, &status)?;
         out.finish()?;
-        if !args.watch {
-            return Ok(Exit::OK);
-        }
         std::thread::sleep(Duration::from_millis(args.interval.0.max(100)));
     }
 }
 
-fn print(out: &mut Out, globals: &Globals, args: &Args, status: &Status) -> Result<(), Failure> {
-    if globals.json && args.watch {
-        return out.json_line(status);
-    }
-    if globals.json {
-        return out.json(status);
-    }
-    let lines = screen::lines(out, status);
-    out.lines(lines)
+const fn is_passing(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Refused | ErrorCode::NotLeader)
 }
 
 /// The status, from the node or from the files.
@@ -85,7 +117,7 @@ fn print(out: &mut Out, globals: &Globals, args: &Args, status: &Status) -> Resu
 pub(crate) fn status_of(
     globals: &Globals,
     source: &Source,
-    data_dir: &std::path::Path,
+    data_dir: &Path,
     at: Option<Seq>,
 ) -> Result<Status, Failure> {
     match source {
@@ -98,7 +130,7 @@ pub(crate) fn status_of(
 fn from_files(
     globals: &Globals,
     source: &Source,
-    data_dir: &std::path::Path,
+    data_dir: &Path,
     at: Option<Seq>,
 ) -> Result<Status, Failure> {
     let folded = fold::<StatusView>(source.reader(), at)?;
@@ -108,12 +140,14 @@ fn from_files(
     let projections = snapshots(data_dir)?;
     let config = Config::load(data_dir, globals.config.as_deref())?;
     let jobs = fold::<Jobs>(source.reader(), at)?;
+    let processes = fold::<Processes>(source.reader(), at)?;
     Ok(Status {
         node: None,
         report,
         queues: held::waits(tasks.state(), &config.policy(), now),
         projections,
         jobs: next_runs(jobs.state()),
+        reaper: Some(reaper_info(processes.state(), None)),
         disk: disk_info(data_dir, config.disk.warn_below),
     })
 }

@@ -30,6 +30,7 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     lines.push(String::new());
     lines.extend(backups(out, report));
     lines.extend(jobs(out, status));
+    lines.extend(reaper(out, status));
     lines.extend(projections(
         out,
         &status.projections,
@@ -100,6 +101,31 @@ fn jobs(out: &Out, status: &Status) -> Option<String> {
         more => line.push_str(&format!(", {more} more")),
     }
     (shown > 0).then(|| field(out, "jobs", &line))
+}
+
+/// What watches processes has done.
+fn reaper(out: &Out, status: &Status) -> Option<String> {
+    let reaper = status.reaper.as_ref()?;
+    let (kept, counters) = (&reaper.kept, &reaper.kept.counters);
+    let swept = reaper.swept.and_then(|swept| swept.last_sweep);
+    let swept = swept.map_or_else(String::new, |at| {
+        format!(
+            ", swept {} ago",
+            format_duration(status.report.now.since(at))
+        )
+    });
+    let unkillable = format!("{} unkillable", format_count(reaper.unkillable));
+    let unkillable = match reaper.unkillable {
+        0 => unkillable,
+        _ => out.paint.bad(&unkillable),
+    };
+    let text = format!(
+        "{} watched{swept}; {} reaped, {} recycled, {unkillable}",
+        format_count(kept.attempts + kept.foreign),
+        format_count(counters.all_reaped()),
+        format_count(counters.recycled)
+    );
+    Some(field(out, "reaper", &text))
 }
 
 fn field(out: &Out, name: &str, value: &str) -> String {
@@ -352,6 +378,12 @@ fn warnings(status: &Status) -> Vec<String> {
             "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
                 .to_owned(),
         );
+    }
+    if let Some(reaper) = status.reaper.filter(|reaper| reaper.unkillable > 0) {
+        warnings.push(format!(
+            "{} can't be killed: `ledger ps` shows what, and its state letter why",
+            count_of(reaper.unkillable, "process")
+        ));
     }
     if let Some(failing) = &status.report.backups.failing {
         warnings.push(format!("the last backup failed: {}", failing.reason));

@@ -55,6 +55,8 @@ impl Core {
             Command::TriggerJob { job } => self.trigger_job(now, &origin, &job),
             Command::PauseJob { job, reason } => self.pause_job(now, &origin, &job, reason),
             Command::ResumeJob { job } => self.resume_job(now, &origin, &job),
+            Command::Watch { candidate, terms } => self.watch(now, &origin, &candidate, terms),
+            Command::Unwatch { target } => self.unwatch(now, &origin, &target),
             Command::Append {
                 events,
                 key,

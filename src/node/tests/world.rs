@@ -316,6 +316,10 @@ impl World {
                         self.report(&id);
                     }
                 }
+                // Nobody asks for a process of others in this world.
+                Output::Watch(_) | Output::Unwatch(_) | Output::Reap(_) => {
+                    panic!("nothing is watched here")
+                }
                 Output::Stopped(reason) => self.stopped = Some(reason),
             }
         }

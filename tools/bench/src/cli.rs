@@ -48,11 +48,13 @@ pub(crate) enum Figure {
     Exec,
     /// What a node costs that has nothing to do
     Idle,
+    /// What it costs to watch a thousand processes of others
+    Watched,
 }
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Append,
         Self::Scan,
         Self::Store,
@@ -60,6 +62,7 @@ impl Figure {
         Self::Tasks,
         Self::Exec,
         Self::Idle,
+        Self::Watched,
     ];
 }
 

@@ -76,8 +76,11 @@ fn with_children(pid: u32) -> Vec<u32> {
     pids
 }
 
-/// CPU time that the processes have used so far, user and system.
-fn cpu_seconds(pids: &[u32]) -> Result<f64, Failure> {
+/// CPU time that the processes have used so far, user and system, in seconds.
+///
+/// # Errors
+/// [`Failure`] if one of them has gone.
+pub(crate) fn cpu_seconds(pids: &[u32]) -> Result<f64, Failure> {
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
         .context("asking for the clock's ticks")?
         .ok_or_else(|| Failure::new("the system does not say how its clock ticks"))?;

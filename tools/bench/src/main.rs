@@ -25,6 +25,7 @@ mod settings;
 mod store;
 mod table;
 mod tasks;
+mod watched;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -93,6 +94,7 @@ fn compare(args: &CompareArgs) -> Result<String, Failure> {
             Figure::Tasks => tasks::compare(dir, &settings)?,
             Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
             Figure::Idle => idle::compare(dir, &ledger()?)?,
+            Figure::Watched => watched::compare(dir, &ledger()?)?,
         });
     }
     if !args.json {

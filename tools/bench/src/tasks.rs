@@ -213,7 +213,13 @@ impl World {
                         result.map_err(|e| Failure::new(format!("a task was refused: {e}")))?;
                     inputs.push(self.answered(reply));
                 }
-                Output::Do(_) | Output::Recover(..) | Output::Cancel(_) | Output::Stopped(_) => {
+                Output::Do(_)
+                | Output::Recover(..)
+                | Output::Cancel(_)
+                | Output::Watch(_)
+                | Output::Unwatch(_)
+                | Output::Reap(_)
+                | Output::Stopped(_) => {
                     return Err(Failure::new("a core does what nobody asked for"));
                 }
             }

@@ -428,6 +428,25 @@ fn an_attempt_is_ordered_in_its_turn_and_closed_once() {
 }
 
 #[test]
+fn a_process_of_others_is_watched_until_it_is_let_go_of() {
+    let (begun, next) = (Some(NEXT), Some(NEXT + 1));
+    for end in ["terminated", "ended", "unwatched"] {
+        let life = [
+            process(1, "watched"),
+            process(1, "reaping"),
+            process(1, end),
+        ];
+        finds_nothing(&life);
+        finds_nothing(&life[..2]);
+        finds(&life[2..], the_process(), None, begun, Problem::NotBegun);
+    }
+    let goes_on = [process(1, "survived")];
+    finds(&goes_on, the_process(), None, begun, Problem::NotBegun);
+    let twice = [process(1, "watched"), process(1, "watched")];
+    finds(&twice, the_process(), begun, next, Problem::BegunTwice);
+}
+
+#[test]
 fn a_process_is_for_an_open_attempt_and_ends_before_it() {
     let run = [
         task(1, "submitted", 0),

@@ -51,8 +51,15 @@ fn counted(events: &[Recorded]) -> BTreeMap<&'static str, (u64, u64)> {
         (
             "process",
             lives(
-                &["process.registered"],
-                &["process.exited", "process.reaped", "process.lost"],
+                &["process.registered", "process.watched"],
+                &[
+                    "process.exited",
+                    "process.reaped",
+                    "process.lost",
+                    "process.terminated",
+                    "process.ended",
+                    "process.unwatched",
+                ],
             ),
         ),
         ("job", {

@@ -1,0 +1,139 @@
+//! `ledger ps`: every watched process and how it does.
+//!
+//! With a node it is the node that looks; without one the files say what was watched, and a process
+//! is looked at only if pid, start time and boot id say that it is the same.
+
+use ledger_core::clock;
+use ledger_core::time::Timestamp;
+use projections::processes::Processes;
+
+use super::error::{Exit, Failure};
+use super::filter_args::AtArg;
+use super::globals::Globals;
+use super::output::escape::escape;
+use super::output::style::Paint;
+use super::output::table::{Column, Table};
+use super::output::{Buffering, Out, Paging};
+use super::source::Source;
+use super::task::view::fold;
+use crate::api::wire::{ProcessInfo, ProcessList, ReaperInfo};
+use crate::api::{sampled, what};
+use crate::reaper::verdict::Verdict;
+use crate::units::{count_of, format_count, format_duration, format_limit, format_size};
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    at: AtArg,
+}
+
+pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
+    let source = Source::open(&globals.data_dir()?)?;
+    let at = args.at.seq(source.reader())?;
+    let list = match &source {
+        Source::Node(node) => node.wait(node.client().processes(at))?,
+        Source::Files(_) => sampled(fold::<Processes>(source.reader(), at)?.state(), None),
+    };
+    let mut out = globals.out(Paging::Allowed, Buffering::Full);
+    if globals.json {
+        out.json(&list)?;
+    } else {
+        let lines = lines(&out, &list, clock::now());
+        out.lines(lines)?;
+    }
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+fn lines(out: &Out, list: &ProcessList, now: Timestamp) -> Vec<String> {
+    let mut lines = table(out, &list.processes);
+    if list.left_out > 0 {
+        lines.push(format!("and {} more", format_count(list.left_out)));
+    }
+    lines.push(String::new());
+    lines.extend(counted(&list.reaper, now));
+    lines
+}
+
+fn table(out: &Out, processes: &[ProcessInfo]) -> Vec<String> {
+    let mut table = Table::new(&[
+        Column::number("PID"),
+        Column::number("AGE"),
+        Column::number("LIMIT"),
+        Column::number("CPU"),
+        Column::number("MEMORY"),
+        Column::text("S"),
+        Column::text("VERDICT"),
+        Column::elastic("RUNS"),
+    ]);
+    for process in processes {
+        table.row(row(process));
+    }
+    let paint = out.paint;
+    table.render(out.width, paint, &|column, cell| match column {
+        6 => paint_verdict(paint, cell),
+        _ => cell.to_owned(),
+    })
+}
+
+fn row(info: &ProcessInfo) -> Vec<String> {
+    let dash = || "-".to_owned();
+    vec![
+        info.view.process.pid.to_string(),
+        format_duration(info.age_us),
+        format_limit(info.limit_ms),
+        info.cpu_us.map_or_else(dash, format_duration),
+        info.rss_kib
+            .map_or_else(dash, |kib| format_size(kib.saturating_mul(1024))),
+        info.state.map_or_else(dash, |state| state.to_string()),
+        info.verdict.to_string(),
+        escape(&what(&info.view.process)).into_owned(),
+    ]
+}
+
+/// A verdict in its color.
+pub(super) fn paint_verdict(paint: Paint, verdict: &str) -> String {
+    let is = |of: Verdict| verdict == of.as_str();
+    if is(Verdict::Running) {
+        paint.active(verdict)
+    } else if is(Verdict::Overdue) || is(Verdict::Stuck) || is(Verdict::Unkillable) {
+        paint.bad(verdict)
+    } else {
+        paint.warn(verdict)
+    }
+}
+
+/// What the reaper has done, in two lines.
+fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 2] {
+    let kept = &reaper.kept;
+    let watched = count_of(kept.attempts + kept.foreign, "process");
+    let sweeps = match &reaper.swept {
+        None => "no node runs, so nobody sweeps".to_owned(),
+        Some(swept) => {
+            let last = swept.last_sweep.map_or_else(String::new, |at| {
+                format!(", the last {} ago", format_duration(now.since(at)))
+            });
+            format!(
+                "{}{last}, {}",
+                count_of(swept.sweeps, "sweep"),
+                count_of(swept.checks, "check")
+            )
+        }
+    };
+    let counters = &kept.counters;
+    [
+        format!(
+            "{watched} watched, {} of others; {sweeps}",
+            format_count(kept.foreign)
+        ),
+        format!(
+            "so far {} watched, {} reaped, {} recycled, {} unkillable, {} lost",
+            format_count(counters.registered + counters.watched),
+            format_count(counters.all_reaped()),
+            format_count(counters.recycled),
+            format_count(counters.survived),
+            format_count(counters.lost)
+        ),
+    ]
+}
