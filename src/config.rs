@@ -4,6 +4,8 @@
 //! is silently ignored is worse than none. The same goes for a value of the wrong type or range.
 
 mod apply;
+mod backup;
+mod reaper;
 mod scheduler;
 
 use std::borrow::Cow;
@@ -11,12 +13,13 @@ use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ledger_core::backup::Keep;
 use ledger_core::ids::Id;
 use ledger_core::time::Millis;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use self::backup::{BACKUP_DIR, BackupConfig};
+pub use self::reaper::{CgroupUse, ReaperConfig};
 pub use self::scheduler::SchedulerConfig;
 use crate::units::{parse_duration, parse_size};
 
@@ -50,50 +53,10 @@ pub struct Config {
     pub disk: DiskConfig,
     /// `[blobs]`.
     pub blobs: BlobsConfig,
+    /// `[reaper]`.
+    pub reaper: ReaperConfig,
     /// `[jobs]` and `[[job]]`.
     pub jobs: JobsConfig,
-}
-
-/// `[backup]`: backups by the clock, and how long they are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupConfig {
-    /// `dir`: where they are; relative to the data directory. Default `backups`: on the disk of the
-    /// ledger, which is no help when that disk fails.
-    pub dir: PathBuf,
-    /// `every`: how often the node makes one. Default: never.
-    pub every: Option<Millis>,
-    /// `keep_for`: how long they are kept. Default: for ever.
-    pub keep_for: Option<Millis>,
-    /// `keep_at_least`: how many are kept however old or large they are, 1 to 1,000,000. Default 3.
-    pub keep_at_least: u32,
-    /// `max_size`: bytes of all of them together, above which the oldest are removed. Default: none.
-    pub max_size: Option<u64>,
-}
-
-/// Where backups are if nothing is said.
-pub const BACKUP_DIR: &str = "backups";
-
-impl Default for BackupConfig {
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::from(BACKUP_DIR),
-            every: None,
-            keep_for: None,
-            keep_at_least: 3,
-            max_size: None,
-        }
-    }
-}
-
-impl BackupConfig {
-    /// What of them is kept.
-    pub fn keep(&self) -> Keep {
-        Keep {
-            keep_for: self.keep_for,
-            at_least: usize::try_from(self.keep_at_least).unwrap_or(usize::MAX),
-            max_size: self.max_size,
-        }
-    }
 }
 
 /// `[node]`: the node that runs here.
@@ -403,7 +366,7 @@ struct Section {
 }
 
 /// Every section and key there is: what is not here is refused.
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
@@ -465,6 +428,11 @@ const SECTIONS: [Section; 9] = [
                 Ok(())
             }),
         ],
+        tables: None,
+    },
+    Section {
+        name: "reaper",
+        keys: reaper::KEYS,
         tables: None,
     },
     Section {

@@ -323,6 +323,7 @@ fn attempted() -> Outcome<[TaskEvent; 16]> {
         TaskEvent::TimedOut(TaskTimedOut {
             attempt,
             max_runtime_ms: Millis(60_000),
+            stalled_ms: None,
             runtime_us: Micros(60_000_321),
             outputs: outputs(),
             demoted_to: None,

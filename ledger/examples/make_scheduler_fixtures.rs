@@ -107,6 +107,7 @@ fn all_terms() -> Outcome<[Terms; 3]> {
             depends_on: vec![Id::new("t-0")?, Id::new("t-00")?],
             rate_key: Some(Id::new("provider.example")?),
             concurrency_key: Some(Id::new("repository-7")?),
+            stall_after_ms: None,
         },
         Terms {
             max_attempts: 2,
@@ -157,6 +158,7 @@ fn attempts() -> Outcome<[TaskEvent; 9]> {
         TaskEvent::TimedOut(TaskTimedOut {
             attempt,
             max_runtime_ms: Millis(60_000),
+            stalled_ms: None,
             runtime_us,
             outputs: outputs(),
             demoted_to: Some(Priority::Background),

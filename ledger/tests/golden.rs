@@ -76,8 +76,14 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
         assert!(!h.kind.starts_with(APP_PREFIX) || h.family() == "app");
     }
     // Those that came later are golden there.
-    let later = ["portable/export.jsonl", SCHEDULER, "jobs.jsonl", WATCH]
-        .map(|file| fs::read_to_string(repo("fixtures/v1").join(file)).unwrap());
+    let later = [
+        "portable/export.jsonl",
+        SCHEDULER,
+        REAPER,
+        "jobs.jsonl",
+        WATCH,
+    ]
+    .map(|file| fs::read_to_string(repo("fixtures/v1").join(file)).unwrap());
     for line in later.iter().flat_map(|text| text.lines()) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         kinds.extend(line["kind"].as_str().map(str::to_owned));
@@ -95,14 +101,14 @@ const SCHEDULER: &str = "scheduler.jsonl";
 /// Processes that others started.
 const WATCH: &str = "watch.jsonl";
 
-#[test]
-fn the_schedulers_later_events_are_read_and_written_again() {
-    read_and_written_again(SCHEDULER);
-}
+/// The reaper's later kinds, and the later fields of its earlier ones.
+const REAPER: &str = "reaper.jsonl";
 
 #[test]
-fn events_of_watched_processes_are_read_and_written_again() {
-    read_and_written_again(WATCH);
+fn later_events_are_read_and_written_again() {
+    for file in [SCHEDULER, REAPER, WATCH] {
+        read_and_written_again(file);
+    }
 }
 
 fn read_and_written_again(file: &str) {

@@ -82,7 +82,7 @@ type Raw = (String, u16, Entity, String, Option<Id>);
 /// The ledger that histories belong to.
 pub const LEDGER: LedgerId = LedgerId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
 
-fn id(text: &str) -> Id {
+pub(crate) fn id(text: &str) -> Id {
     Id::new(text).expect("the testkit's names are ids")
 }
 
@@ -396,6 +396,9 @@ impl History {
         let task = entity("task", &name);
         let mut events = Vec::new();
         if let Some(process) = &open.process {
+            if let Some(outlived) = ending.outlived(&name, &open, pick) {
+                events.push((process.clone(), outlived.into()));
+            }
             events.push((process.clone(), ending.process(&open).into()));
         }
         let queue = self.priorities[&name];

@@ -43,7 +43,7 @@ pub(crate) fn sampled(processes: &Processes, swept: Option<Swept>) -> ProcessLis
 /// The reaper as a whole.
 pub(crate) fn reaper_info(processes: &Processes, swept: Option<Swept>) -> ReaperInfo {
     let survived = processes
-        .foreign()
+        .iter()
         .filter(|(_, process)| has_survived(process));
     ReaperInfo {
         kept: processes.kept(),
@@ -75,14 +75,13 @@ fn look(mut views: Vec<ProcessView>, kept: Kept, swept: Option<Swept>) -> Proces
 }
 
 fn has_survived(process: &Watched) -> bool {
-    let stage = process.foreign().map(|foreign| &foreign.stage);
-    matches!(
-        stage,
-        Some(Stage::Reaping {
-            survived: Some(_),
-            ..
-        })
-    )
+    match &process.purpose {
+        Purpose::Attempt(of) => of.unkillable.is_some(),
+        Purpose::Foreign(foreign) => match &foreign.stage {
+            Stage::Reaping { survived, .. } => survived.is_some(),
+            Stage::Watched => false,
+        },
+    }
 }
 
 fn reaping(process: &Watched) -> Option<ReapCause> {

@@ -60,6 +60,8 @@ pub struct Api {
     /// Flips when the node stops, which ends streams that would go on for ever.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) warnings: Vec<String>,
+    /// How process trees are held.
+    pub(crate) cgroups: &'static str,
     pub(crate) blobs: Arc<Blobs>,
     /// What can't be used of the definitions of jobs.
     pub(crate) job_faults: Arc<Faults>,

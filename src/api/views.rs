@@ -76,6 +76,7 @@ pub(super) async fn status(
         software: env!("CARGO_PKG_VERSION").into(),
         started_at: api.started_at,
         warnings,
+        cgroups: Some(api.cgroups.to_owned()),
     };
     Ok(Json(Status {
         node: Some(node),

@@ -128,6 +128,8 @@ struct StrictTerms {
     rate_key: Option<Id>,
     #[serde(default)]
     concurrency_key: Option<Id>,
+    #[serde(default)]
+    stall_after_ms: Option<Millis>,
 }
 
 fn strict_terms<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Terms>, D::Error> {
@@ -139,6 +141,7 @@ fn strict_terms<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Terms>, D::Err
         depends_on: strict.depends_on,
         rate_key: strict.rate_key,
         concurrency_key: strict.concurrency_key,
+        stall_after_ms: strict.stall_after_ms,
     }))
 }
 
@@ -411,6 +414,9 @@ pub struct NodeInfo {
     pub started_at: Timestamp,
     /// Things an operator should know.
     pub warnings: Vec<String>,
+    /// How it holds the process trees of attempts: in cgroups, `v2` or `v1`, or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroups: Option<String>,
 }
 
 /// `GET /v1/status`.

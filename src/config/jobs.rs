@@ -31,7 +31,7 @@ const BUILTIN_RUNTIME: Millis = Millis(120_000);
 /// The zone of a cron expression that names none.
 const DEFAULT_ZONE: &str = "UTC";
 /// Every key of a job's table.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "name",
     "enabled",
     "every",
@@ -46,6 +46,7 @@ const KEYS: [&str; 19] = [
     "max_attempts",
     "rate_key",
     "concurrency_key",
+    "stall_after",
     "command",
     "builtin",
     "env",
@@ -337,6 +338,7 @@ impl Draft {
             "max_attempts" => self.terms.max_attempts = whole(value, 1, MAX_ATTEMPTS)?,
             "rate_key" => self.terms.rate_key = Some(shared_key(value)?),
             "concurrency_key" => self.terms.concurrency_key = Some(shared_key(value)?),
+            "stall_after" => self.terms.stall_after_ms = Some(duration(value)?),
             "command" => {
                 self.exec.argv = texts(value)?;
                 self.builtin = None;

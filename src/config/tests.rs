@@ -16,7 +16,8 @@ fn every_key_has_a_default_and_can_be_set() {
          [disk]\nreserve = \"1MiB\"\nwarn_below = \"1GiB\"\n\
          [blobs]\nmax_size = \"5MiB\"\nmax_in_flight = \"6MiB\"\ngrace = \"1h\"\n\
          [backup]\ndir = \"/b\"\nevery = \"1h\"\nkeep_for = \"7d\"\nkeep_at_least = 2\n\
-         max_size = \"1GiB\"\n",
+         max_size = \"1GiB\"\n\
+         [reaper]\ncgroups = \"off\"\nmax_processes = 64\noverdue_after = \"5s\"\n",
     )
     .unwrap();
     assert_eq!(config.node.name.as_str(), "b");
@@ -40,6 +41,12 @@ fn every_key_has_a_default_and_can_be_set() {
         max_size: Some(1 << 30),
     };
     assert_eq!(config.backup, backup);
+    let reaper = ReaperConfig {
+        cgroups: CgroupUse::Off,
+        max_processes: Some(64),
+        overdue_after: Millis(5000),
+    };
+    assert_eq!(config.reaper, reaper);
     assert!(Config::default().scheduler.max_running >= 4);
     assert!((64..=1024).contains(&Config::default().api.max_connections));
 }
@@ -56,6 +63,14 @@ fn faults_name_the_line_and_what_was_meant() {
             "ledger.toml:3: there is no key `max_runtme`; did you mean `max_runtime`?",
         ),
         ("[tasks]\nzzz = 1", "ledger.toml:2: there is no key `zzz`"),
+        (
+            "[reaper]\ncgroups = \"on\"",
+            "ledger.toml:2: `reaper.cgroups` is `auto` or `off`",
+        ),
+        (
+            "[reaper]\nmax_processes = 0",
+            "ledger.toml:2: `reaper.max_processes` must be a whole number from 1 to 4194304",
+        ),
         (
             "[tasks]\nmax_runtime = 30",
             "ledger.toml:2: `tasks.max_runtime` must be a text in quotes, not an integer",

@@ -17,7 +17,7 @@ use crate::reaper;
 use crate::reaper::candidate::Candidate;
 use crate::reaper::decide::{Report, Terms};
 use crate::reaper::run::{ReapOrder, WatchOrder};
-use crate::scheduler::decide::{Ended, Refusal};
+use crate::scheduler::decide::{Ended, Refusal, Unkillable};
 
 /// Ties a request to its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -303,6 +303,13 @@ pub enum Input {
         /// Descendants that were ended.
         orphans_ended: u32,
     },
+    /// Part of an attempt's tree outlives SIGKILL.
+    Unkillable {
+        /// Which.
+        attempt: AttemptId,
+        /// What is known of it.
+        found: Box<Unkillable>,
+    },
     /// The reaper has seen something of a process that somebody else started.
     Seen {
         /// `BOOT.PID.START`.
@@ -326,6 +333,7 @@ impl Input {
             | Self::Unstarted(_)
             | Self::Ended { .. }
             | Self::Lost { .. }
+            | Self::Unkillable { .. }
             | Self::Seen { .. } => true,
             Self::Request { .. }
             | Self::Durable(_)
@@ -361,6 +369,8 @@ pub struct StartOrder {
     pub max_runtime: Millis,
     /// How long SIGTERM may take.
     pub grace: Millis,
+    /// How long its whole tree may do nothing, if that is limited.
+    pub stall_after: Option<Millis>,
 }
 
 /// Work for the node itself.

@@ -237,6 +237,13 @@ impl Core {
                 });
                 self.recovered(&attempt, |r| &mut r.lost);
             }
+            // The attempt is looked after as before: for recovery, that is all there is to know.
+            Input::Unkillable { attempt, found } => {
+                self.attempt_event(now, &attempt, |task, run| {
+                    scheduler::decide::unkillable(task, run, *found)
+                });
+                self.recovered(&attempt, |r| &mut r.reattached);
+            }
             Input::Seen { id, report } => self.seen(now, &id, &report),
             Input::Hold => self.sequencer.hold(),
             Input::Shutdown => self.shut_down(now),

@@ -1,14 +1,16 @@
 //! Turns what a shim recorded into what the scheduler decides by.
 
 use ledger_core::event::{
-    Failure, LadderCause, LadderStep, Outputs, ProcessEnd, StreamDigest, Usage,
+    Failure, LadderCause, LadderStep, MAX_SURVIVORS, Outputs, ProcessEnd, StreamDigest, Survivor,
+    Usage,
 };
 use ledger_core::hash::Hash;
 use ledger_core::time::Micros;
 use projections::tasks::ProcessRef;
 
 use crate::redact;
-use crate::scheduler::decide::{EndResult, Ended};
+use crate::scheduler::decide::{EndResult, Ended, Unkillable};
+use crate::shim::orphans::OrphansEnded;
 use crate::shim::{self, ExitResult, Outcome, ProcessIdentity, StreamRecord};
 
 /// Longest message of the system that is taken over, in characters.
@@ -34,6 +36,7 @@ pub(super) fn ended(outcome: Outcome, shim: Option<&ProcessIdentity>) -> Ended {
                 shim::LadderCause::MaxRuntime => LadderCause::MaxRuntime,
                 shim::LadderCause::Cancel => LadderCause::Cancel,
                 shim::LadderCause::Leftovers => LadderCause::Leftovers,
+                shim::LadderCause::Stalled => LadderCause::Stalled,
             };
             (cause, ladder.steps.iter().map(step).collect())
         }),
@@ -47,6 +50,46 @@ pub(super) fn ended(outcome: Outcome, shim: Option<&ProcessIdentity>) -> Ended {
             stdout: stream(outcome.stdout),
             stderr: stream(outcome.stderr),
         },
+    }
+}
+
+/// What a shim has found to outlive SIGKILL.
+pub(super) fn unkillable(found: shim::Unkillable, process: Option<ProcessRef>) -> Unkillable {
+    let listed = u32::try_from(found.survivors.len()).unwrap_or(u32::MAX);
+    Unkillable {
+        process,
+        steps: found.steps.iter().map(step).collect(),
+        survivors: found.survivors.iter().map(survivor).collect(),
+        // An older shim doesn't count them.
+        processes: found.processes.max(listed),
+    }
+}
+
+/// What of a dead shim's orphans outlives SIGKILL, which is all that they are sent.
+pub(super) fn orphans_outlive(ended: &OrphansEnded, process: Option<ProcessRef>) -> Unkillable {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Unkillable {
+        process,
+        steps: vec![LadderStep {
+            signal: "SIGKILL".to_owned(),
+            after_us: Micros(0),
+            processes: count(ended.killed.len()),
+        }],
+        survivors: ended
+            .survivors
+            .iter()
+            .take(MAX_SURVIVORS)
+            .map(survivor)
+            .collect(),
+        processes: count(ended.survivors.len()),
+    }
+}
+
+fn survivor(survivor: &shim::Survivor) -> Survivor {
+    Survivor {
+        pid: survivor.identity.pid,
+        start_time: survivor.identity.start_time,
+        state: survivor.state,
     }
 }
 

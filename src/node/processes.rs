@@ -5,36 +5,33 @@
 //! ([`Port::look`]) serves a report, a shim that died, a spawner that died and recovery.
 
 mod sweep;
+mod watching;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
-use nix::sys::signal::Signal;
+use ledger_core::time::Millis;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::command::{AttemptId, BootOfOrder, Input, StartOrder};
 use super::outcome;
 use super::ports::Stopwatch;
-use super::spawning::{Launching, Relaunched, Spawning, readable};
+use super::spawning::{Launching, Relaunched, Spawning};
 use super::threads::Mail;
 use crate::scheduler::decide::Ended;
-use crate::shim::watch::{Attach, attach, signal_shim};
 use crate::shim::{
-    AttemptDir, AttemptError, ClaimAttempt, Claimant, Outcome, PROTOCOL_VERSION, ProcessIdentity,
-    Report, SpawnRequest, TaskId, orphans,
+    AttemptDir, AttemptError, CgroupPlaces, ClaimAttempt, Claimant, Outcome, PROTOCOL_VERSION,
+    ProcessIdentity, Report, SpawnRequest, TaskId, Unkillable,
 };
 use sweep::PortSweep;
+use watching::{OrphansLook, Watch, Watched};
 
-/// How long orphans of a shim that died may take to die of SIGKILL.
-const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an attempt may stay unheard of after it was asked for before it is looked into.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Variables of the node that every task inherits.
@@ -52,26 +49,21 @@ pub(super) enum Effect {
     Sweep(Sender<PortSweep>),
 }
 
-/// What watching a shim began with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watched {
-    /// It is at work, as far as can be known, and its end will be seen.
-    Working,
-    /// It had gone, and what follows has been seen to.
-    Gone,
-}
-
 /// What the port tells itself.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The spawner of this generation has ended or takes no requests.
     SpawnerGone(u64),
     ShimGone(AttemptId),
+    /// What came of ending what a shim has left behind.
     OrphansEnded {
         attempt: AttemptId,
-        ended: u32,
-        survivors: usize,
+        ended: OrphansLook,
     },
+    /// It is time to look for them once more.
+    LookForOrphans(AttemptId),
+    /// A shim that was woken has had time to end its tree.
+    Woken(AttemptId),
 }
 
 /// An attempt in the port's care. Its table is looked up by id and never walked for an order.
@@ -82,6 +74,10 @@ struct Tracked {
     cancel: bool,
     /// When it was last asked for.
     asked: Stopwatch,
+    /// Orphans of its shim that were ended so far, or that were sent what would end them.
+    orphans: BTreeSet<ProcessIdentity>,
+    /// Why its shim was ended by us, if it was.
+    given_up: Option<&'static str>,
 }
 
 impl Tracked {
@@ -92,19 +88,9 @@ impl Tracked {
             watch: None,
             cancel: false,
             asked: Stopwatch::start(),
+            orphans: BTreeSet::new(),
+            given_up: None,
         }
-    }
-}
-
-/// A shim that is being watched for as long as this lives: it may outlive its attempt.
-struct Watch {
-    pidfd: OwnedFd,
-    task: AbortHandle,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -112,6 +98,12 @@ pub(super) struct PortConfig {
     pub(super) exe: PathBuf,
     pub(super) data_dir: PathBuf,
     pub(super) output_limit: u64,
+    /// Where cgroups can be made.
+    pub(super) cgroups: CgroupPlaces,
+    /// How many processes an attempt may have at once.
+    pub(super) max_processes: Option<u32>,
+    /// How much longer than it may an attempt runs before something is done about its shim.
+    pub(super) overdue_after: Millis,
     pub(super) inbox: Sender<Mail>,
 }
 
@@ -130,6 +122,7 @@ impl Port {
         let spawning = Spawning::begin(Launching {
             exe: config.exe.clone(),
             data_dir: config.data_dir.clone(),
+            cgroups: config.cgroups.clone(),
             events: events.clone(),
         })?;
         let mut env: BTreeMap<String, String> = BASE_ENV
@@ -248,6 +241,8 @@ impl Port {
             max_runtime_ms: order.max_runtime.0,
             grace_ms: order.grace.0,
             output_limit: self.config.output_limit,
+            stall_after_ms: order.stall_after.map(|after| after.0),
+            max_processes: self.config.max_processes,
         })
     }
 
@@ -308,14 +303,11 @@ impl Port {
                     self.fail(&id, "spawner", &std::io::Error::other(message));
                 }
             }
-            Report::Unkillable {
-                task_id,
-                attempt,
-                survivors,
-                ..
-            } => {
-                let pids: Vec<i32> = survivors.iter().map(|s| s.pid).collect();
-                tracing::error!(task = %task_id, %attempt, ?pids, "processes outlive SIGKILL");
+            Report::Unkillable(found) => {
+                let id = attempt_id(&found.task_id, found.attempt)?;
+                if self.tracked.contains_key(&id) {
+                    self.unkillable(&id, found);
+                }
             }
         }
         None
@@ -426,6 +418,10 @@ impl Port {
                     },
                     None => Input::Attached(id.clone()),
                 });
+                // Its report may have gone to nobody.
+                if let Ok(Some(found)) = self.dir(id).and_then(|dir| dir.read_unkillable()) {
+                    self.unkillable(id, found);
+                }
             }
             // It can't be known whether something runs, so nothing is started or given up: the
             // attempt stays open, and the operator is told.
@@ -437,96 +433,16 @@ impl Port {
         }
     }
 
-    /// Watches the shim of an attempt in our care until it ends.
-    fn watch(&mut self, id: &AttemptId) -> Watched {
-        let Some(tracked) = self.tracked.get_mut(id) else {
-            return Watched::Gone;
-        };
-        let (Some(shim), None) = (&tracked.shim, &tracked.watch) else {
-            return Watched::Working;
-        };
-        let attached = attach(shim).and_then(|attached| match attached {
-            Attach::Alive(pidfd) => Ok(Some((readable(pidfd.try_clone()?)?, pidfd))),
-            Attach::Gone => Ok(None),
-        });
-        match attached {
-            Ok(Some((ends, pidfd))) => {
-                let (events, id) = (self.events.clone(), id.clone());
-                if tracked.cancel {
-                    signal(&id, &pidfd);
-                }
-                let task = tokio::spawn(async move {
-                    // A pidfd is readable once its process has ended.
-                    let _ = ends.readable().await;
-                    let _ = events.send(Event::ShimGone(id));
-                });
-                tracked.watch = Some(Watch {
-                    pidfd,
-                    task: task.abort_handle(),
-                });
-                Watched::Working
-            }
-            Ok(None) => {
-                self.shim_gone(id);
-                Watched::Gone
-            }
-            // It may be at work; the attempt stays open.
-            Err(error) => {
-                tracing::error!(task = %id.task, %error, "a shim can't be watched");
-                Watched::Working
-            }
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::SpawnerGone(generation) => self.spawner_gone(generation),
-            Event::ShimGone(id) => self.shim_gone(&id),
-            Event::OrphansEnded {
-                attempt,
-                ended,
-                survivors,
-            } => {
-                if survivors > 0 {
-                    // Its tree is not gone: requeueing it would run it twice at a time.
-                    tracing::error!(task = %attempt.task, survivors, "orphans outlive SIGKILL");
-                    return;
-                }
-                self.lose(&attempt, "its shim ended without an outcome", ended);
-            }
-        }
-    }
-
-    /// The shim has ended: with an outcome, or killed, with orphans left perhaps.
-    fn shim_gone(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get(id) else {
-            return;
-        };
-        match self.dir(id).and_then(|dir| dir.read_outcome()) {
-            Ok(Some(outcome)) => return self.close(id, outcome),
-            Ok(None) => {}
-            Err(error) => tracing::error!(task = %id.task, %error, "an outcome can't be read"),
-        }
-        let Some(shim) = tracked.shim.clone() else {
-            return;
-        };
-        let (events, attempt) = (self.events.clone(), id.clone());
-        tokio::task::spawn_blocking(move || {
-            let (ended, survivors) = match orphans::end(&shim, ORPHAN_PATIENCE) {
-                Ok(done) => (
-                    u32::try_from(done.killed.len()).unwrap_or(u32::MAX),
-                    done.survivors.len(),
-                ),
-                Err(error) => {
-                    tracing::error!(%error, "orphans can't be looked for");
-                    (0, 0)
-                }
-            };
-            let _ = events.send(Event::OrphansEnded {
-                attempt,
-                ended,
-                survivors,
-            });
+    /// Something of the attempt outlives SIGKILL; its shim stays with it.
+    fn unkillable(&mut self, id: &AttemptId, found: Unkillable) {
+        let started = self.dir(id).and_then(|dir| dir.read_started());
+        let started = started.ok().flatten();
+        let process = started.map(|s| outcome::process_ref(&s.child, Some(&s.shim)));
+        tracing::error!(task = %id.task, attempt = %id.attempt, processes = found.processes,
+            "processes outlive SIGKILL");
+        self.tell(Input::Unkillable {
+            attempt: id.clone(),
+            found: Box::new(outcome::unkillable(found, process)),
         });
     }
 
@@ -551,30 +467,10 @@ impl Port {
             });
         }
     }
-
-    fn cancel(&mut self, id: &AttemptId) {
-        let Some(tracked) = self.tracked.get_mut(id) else {
-            return;
-        };
-        tracked.cancel = true;
-        if let Some(watch) = &tracked.watch {
-            signal(id, &watch.pidfd);
-        }
-    }
 }
 
 /// The receiving end of what the port tells itself.
 pub(super) struct PortLoop(mpsc::UnboundedReceiver<Event>);
-
-/// Asks a shim to end its tree. A shim that has gone meanwhile needs no asking.
-fn signal(id: &AttemptId, pidfd: &OwnedFd) {
-    match signal_shim(pidfd, Signal::SIGTERM) {
-        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-            tracing::error!(task = %id.task, %error, "a shim can't be signaled");
-        }
-        Ok(()) | Err(_) => {}
-    }
-}
 
 fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {
     let task = Id::new(task.as_str()).ok()?;

@@ -1,7 +1,7 @@
 //! A node from its start to its end: boot, threads, sockets, signals, shutdown.
 
 use std::io::PipeWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,8 +30,9 @@ use super::processes::{Port, PortConfig};
 use super::reaper;
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Defaults, Limits};
-use crate::config::{ApiConfig, Config, TasksConfig};
+use crate::config::{ApiConfig, CgroupUse, Config, TasksConfig};
 use crate::keys::{self, NoKey};
+use crate::shim::CgroupPlaces;
 
 /// How a node is to run.
 #[derive(Debug, Clone)]
@@ -102,7 +103,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
     let durable = store.reader();
     let base = head_of(&durable)?;
     let reader: Arc<dyn LogReader> = Arc::new(durable.clone());
-    let warnings = warnings(&options.data_dir, reader.as_ref());
+    let (cgroups, way, warnings) = look_around(options, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
     let blobs = Blobs::open(&options.data_dir, &options.config.blobs).map_err(io("the blobs"))?;
 
@@ -123,6 +124,7 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
             stopped,
             durable,
             faults: Arc::clone(&faults),
+            cgroups,
             reaper,
         },
         &views,
@@ -143,21 +145,20 @@ pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), Node
         head: heads,
         stopping,
         warnings,
+        cgroups: way,
         blobs: Arc::new(blobs),
         job_faults: faults,
         reaper: reach,
         warn_below: options.config.disk.warn_below,
     });
-    let (stop_backups, backups_stop) = bounded(0);
-    start_backups(options, &api, &views, backups_stop)?;
+    let stop_backups = start_backups(options, &api, &views)?;
     let runtime = runtime()?;
     let served = runtime.block_on(lead(options, api, awaited, &inbox, stop, &on_stop, ready));
 
     // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
     // and the port follow.
     let _ = inbox.send(Mail::Tell(Input::Shutdown));
-    drop(stop_backups);
-    drop(stop_jobs);
+    drop((stop_backups, stop_jobs));
     drop(runtime);
     join(threads);
     // The store was open for as long as anyone read: followers were sent the very end.
@@ -245,16 +246,16 @@ fn start_jobs(
     Ok((faults, open, Awaited { base, jobs }))
 }
 
-/// Makes backups by the clock, if that is configured.
+/// Makes backups by the clock, if that is configured, until what is returned is dropped.
 fn start_backups(
     options: &NodeOptions,
     api: &Api,
     views: &Arc<ViewWorker>,
-    stop: Receiver<()>,
-) -> Result<(), NodeError> {
+) -> Result<Sender<()>, NodeError> {
+    let (stop, stopped) = bounded(0);
     let config = &options.config.backup;
     let Some(every) = config.every else {
-        return Ok(());
+        return Ok(stop);
     };
     let schedule = Schedule {
         node: options.node.clone(),
@@ -268,8 +269,9 @@ fn start_backups(
         inbox: api.inbox.clone(),
     };
     schedule
-        .start(stop)
-        .map_err(io("starting the thread of backups"))
+        .start(stopped)
+        .map_err(io("starting the thread of backups"))?;
+    Ok(stop)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, NodeError> {
@@ -296,6 +298,7 @@ struct Parts {
     stopped: watch::Sender<Option<StopReason>>,
     durable: DurableReader,
     faults: Arc<Faults>,
+    cgroups: CgroupPlaces,
     reaper: reaper::Line,
 }
 
@@ -316,6 +319,7 @@ fn start_threads(
         stopped,
         durable,
         faults,
+        cgroups,
         reaper,
     } = parts;
     let (effects, effects_in) = mpsc::unbounded_channel();
@@ -350,6 +354,9 @@ fn start_threads(
         exe: options.exe.clone(),
         data_dir: options.data_dir.clone(),
         output_limit: options.config.tasks.output_limit,
+        cgroups,
+        max_processes: options.config.reaper.max_processes,
+        overdue_after: options.config.reaper.overdue_after,
         inbox,
     };
     let processes = spawn_port(port, effects_in)?;
@@ -367,10 +374,21 @@ fn socket_of(options: &NodeOptions) -> PathBuf {
         .join(format!("{}.sock", options.node))
 }
 
+/// Where process trees are held, in a word too, and what an operator should know.
+fn look_around(
+    options: &NodeOptions,
+    reader: &dyn LogReader,
+) -> (CgroupPlaces, &'static str, Vec<String>) {
+    let cgroups = find_cgroups(options);
+    let warnings = warnings(options, reader, &cgroups);
+    let way = cgroups.way();
+    (cgroups, way, warnings)
+}
+
 /// What an operator should know about how this node runs.
-fn warnings(data_dir: &Path, reader: &dyn LogReader) -> Vec<String> {
+fn warnings(options: &NodeOptions, reader: &dyn LogReader, cgroups: &CgroupPlaces) -> Vec<String> {
     let mut warnings = Vec::new();
-    match keys::load(data_dir, reader) {
+    match keys::load(&options.data_dir, reader) {
         // A ledger that was made without a key can't be helped.
         Ok(_) | Err(NoKey::Unsigned) => {}
         Err(error) => warnings.push(format!("heads can't be signed: {error}")),
@@ -381,7 +399,29 @@ fn warnings(data_dir: &Path, reader: &dyn LogReader) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if options.config.reaper.max_processes.is_some() && cgroups.limits.is_none() {
+        warnings.push(
+            "reaper.max_processes can't be kept: no pids controller is left to this node"
+                .to_owned(),
+        );
+    }
     warnings
+}
+
+/// Where attempts get their cgroups.
+fn find_cgroups(options: &NodeOptions) -> CgroupPlaces {
+    let places = match options.config.reaper.cgroups {
+        CgroupUse::Auto => CgroupPlaces::find(&options.data_dir),
+        CgroupUse::Off => CgroupPlaces::default(),
+    };
+    let swept = places.remove_empty();
+    tracing::debug!(
+        trees = places.way(),
+        ?places,
+        removed = swept.removed,
+        "cgroups"
+    );
+    places
 }
 
 fn spawn_writer(

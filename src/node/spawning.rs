@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::processes::Event;
-use crate::shim::{ProcessIdentity, Report, SpawnRequest, Spawner};
+use crate::shim::{CgroupPlaces, ProcessIdentity, Report, SpawnRequest, Spawner};
 
 /// Spawners that may die one after the other without a single report before attempts are given
 /// up: something is wrong that another one would not mend.
@@ -21,6 +21,7 @@ const MAX_FUTILE: u32 = 5;
 pub(super) struct Launching {
     pub(super) exe: PathBuf,
     pub(super) data_dir: PathBuf,
+    pub(super) cgroups: CgroupPlaces,
     pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
@@ -151,7 +152,7 @@ impl Spawning {
 }
 
 fn launch(launching: &Launching, generation: u64) -> std::io::Result<(Spawner, AsyncFd<OwnedFd>)> {
-    let spawner = Spawner::launch(&launching.exe, &launching.data_dir)?;
+    let spawner = Spawner::launch(&launching.exe, &launching.data_dir, &launching.cgroups)?;
     let reports = readable(spawner.reports().try_clone_to_owned()?)?;
     let ends = readable(spawner.pidfd()?)?;
     let events = launching.events.clone();

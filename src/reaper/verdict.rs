@@ -101,7 +101,7 @@ impl Rules {
             Sight::Here { idle } => idle,
         };
         match self.reaping {
-            Some(_) if self.survived => Verdict::Unkillable,
+            _ if self.survived => Verdict::Unkillable,
             Some(ReapCause::Stalled) => Verdict::Stuck,
             Some(ReapCause::MaxRuntime) => Verdict::Overdue,
             None if now >= self.deadline() => Verdict::Overdue,

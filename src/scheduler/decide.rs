@@ -5,10 +5,11 @@
 //! requeued, at most [`MAX_LOST`] times. Taken out by hand, a task has all of that again.
 
 use ledger_core::event::{
-    Attempt, Backoff, DeadReason, Failure, LadderCause, LadderStep, Outputs, Payload, Priority,
-    ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped, ProcessRegistered,
-    TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost,
-    TaskRequeued, TaskRetried, TaskSubmitted, TaskTimedOut, Usage, process_subject,
+    Attempt, Backoff, DeadReason, Failure, LadderCause, LadderStep, MAX_SURVIVORS, Outputs,
+    Payload, Priority, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
+    ProcessRegistered, ProcessUnkillable, Survivor, TaskCancelRequested, TaskCancelled,
+    TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost, TaskRequeued, TaskRetried,
+    TaskSubmitted, TaskTimedOut, Usage, process_subject,
 };
 use ledger_core::ids::{Entity, Id, task_subject};
 use ledger_core::time::{Micros, Millis, Timestamp};
@@ -97,6 +98,11 @@ pub fn check(task: &TaskSubmitted) -> Result<(), Refusal> {
     }
     if let Some(terms) = &task.terms {
         terms::check_alone(terms).map_err(Refusal::Invalid)?;
+        if terms.stall_after_ms.is_some() && matches!(task.payload, Payload::Builtin(_)) {
+            return Err(Refusal::Invalid(
+                "stall_after is for commands: a job of the node's own has no processes".into(),
+            ));
+        }
     }
     Ok(())
 }
@@ -158,6 +164,44 @@ pub fn started(task: &Task, run: &Run, process: &ProcessRef) -> Option<Decided> 
 fn subject_of(process: &ProcessRef) -> Entity {
     process_subject(&process.boot_id, process.pid, process.start_time)
         .expect("a boot id is a UUID, whose characters an id may have")
+}
+
+/// What is known of a tree of which something outlives SIGKILL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unkillable {
+    /// The process, if the log may not know of it yet.
+    pub process: Option<ProcessRef>,
+    /// What was sent.
+    pub steps: Vec<LadderStep>,
+    /// Who outlives it; the first of them.
+    pub survivors: Vec<Survivor>,
+    /// How many do.
+    pub processes: u32,
+}
+
+/// What follows from that: it is said once, and the attempt stays open. Nothing can be said of an
+/// attempt without a process.
+pub fn unkillable(task: &Task, run: &Run, found: Unkillable) -> Vec<Decided> {
+    if run.unkillable.is_some() {
+        return Vec::new();
+    }
+    let Some(process) = run.process.as_ref().or(found.process.as_ref()) else {
+        return Vec::new();
+    };
+    let mut survivors = found.survivors;
+    survivors.truncate(MAX_SURVIVORS);
+    let event = ProcessUnkillable {
+        task: task.id.clone(),
+        attempt: run.attempt,
+        steps: found.steps,
+        survivors,
+        processes: found.processes,
+    };
+    let said = Decided::new(subject_of(process), ProcessEvent::Unkillable(event));
+    started(task, run, process)
+        .into_iter()
+        .chain([said])
+        .collect()
 }
 
 /// How an attempt's process tree ended, as its shim recorded it.
@@ -225,13 +269,17 @@ fn closing(task: &Task, run: &Run, outcome: &Ended, policy: &Policy) -> TaskEven
     let cause = outcome.ladder.as_ref().map(|(cause, _)| *cause);
     let demoted_to = demoted(task.priority, policy, runtime_us);
     match (cause, &outcome.result) {
-        (Some(LadderCause::MaxRuntime), _) => TaskEvent::TimedOut(TaskTimedOut {
-            attempt,
-            max_runtime_ms: task.max_runtime_ms,
-            runtime_us,
-            outputs,
-            demoted_to,
-        }),
+        (Some(cause @ (LadderCause::MaxRuntime | LadderCause::Stalled)), _) => {
+            let stalled = cause == LadderCause::Stalled;
+            TaskEvent::TimedOut(TaskTimedOut {
+                attempt,
+                max_runtime_ms: task.max_runtime_ms,
+                stalled_ms: stalled.then(|| task.stall_after().unwrap_or_default()),
+                runtime_us,
+                outputs,
+                demoted_to,
+            })
+        }
         (Some(LadderCause::Cancel), _) => TaskEvent::Cancelled(TaskCancelled {
             attempt: Some(attempt),
             reason: cancel_reason(task),

@@ -5,7 +5,7 @@ use ledger_core::ids::Id;
 use ledger_core::time::{Millis, Timestamp};
 use projections::tasks::{StateName, Tasks};
 
-use super::decide::Refusal;
+use super::decide::{MAX_RUNTIME, Refusal};
 
 /// Most attempts that a task may ask for.
 pub const MAX_ATTEMPTS: u32 = 1000;
@@ -14,6 +14,10 @@ pub const MAX_DEPENDENCIES: usize = 100;
 /// Furthest that `not_before` and `expires_at` may lie ahead: ten years. Beyond that a time is far
 /// more likely to be a mistake in its unit.
 pub const MAX_AHEAD: Millis = Millis(10 * 365 * 24 * 3_600_000);
+
+/// Shortest `stall_after`. What a tree has done is looked at a few times within it; CPU time is
+/// counted in ticks of 10 ms.
+pub const MIN_STALL_AFTER: Millis = Millis(100);
 
 /// What is wrong with a dependency.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +46,12 @@ pub enum Dependency {
 pub(super) fn check_alone(terms: &Terms) -> Result<(), String> {
     if !(1..=MAX_ATTEMPTS).contains(&terms.max_attempts) {
         return Err(format!("max_attempts must be from 1 to {MAX_ATTEMPTS}"));
+    }
+    if terms
+        .stall_after_ms
+        .is_some_and(|after| !(MIN_STALL_AFTER..=MAX_RUNTIME).contains(&after))
+    {
+        return Err("stall_after must be between 100ms and 30d".into());
     }
     if terms.depends_on.len() > MAX_DEPENDENCIES {
         return Err(format!(

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::error::AttemptError;
 use super::files::{self, AttemptFiles, ClaimResult};
 use super::identity::ProcessIdentity;
-use super::records::{Claim, Claimant, Outcome, PROTOCOL_VERSION, Started, TaskId};
+use super::records::{Claim, Claimant, Outcome, PROTOCOL_VERSION, Started, TaskId, Unkillable};
 
 /// The directory of one attempt. Making one of these touches no file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,14 @@ impl AttemptDir {
         self.read(files::STARTED)
     }
 
+    /// What of the attempt outlives SIGKILL, as far as its shim has found; `None` if nothing.
+    ///
+    /// # Errors
+    /// See [`Self::read_claim`].
+    pub fn read_unkillable(&self) -> Result<Option<Unkillable>, AttemptError> {
+        self.read(files::UNKILLABLE)
+    }
+
     /// How the attempt ended; `None` while it hasn't.
     ///
     /// It is visible for a moment before it is durable; it is durable once the shim has exited or
@@ -97,6 +105,7 @@ impl AttemptDir {
             protocol: PROTOCOL_VERSION,
             kind: Claimant::Node,
             by,
+            cgroup: None,
         };
         let files = self.create_and_open()?;
         match files.take_claim(&claim)? {

@@ -52,6 +52,11 @@ impl Capture {
         }
     }
 
+    /// Bytes that were written so far.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
     /// The pipe to poll, until its end was seen.
     pub(super) fn wants(&self) -> Option<PollFd<'_>> {
         self.pipe

@@ -1,5 +1,8 @@
 //! Starting the child: everything is prepared first, then `clone(CLONE_VM | CLONE_VFORK)` and exec.
 //!
+//! With a cgroup of version 2 to be born in, the call is `clone3`; where that is not to be had, the
+//! new process writes itself into it.
+//!
 //! The way of glibc's `posix_spawn`, with the steps it doesn't offer (death signal, credentials):
 //! the new process borrows the shim's memory while the shim is suspended until `exec` or exit. No
 //! page table is copied, and a failure is simply written where the shim will read it. What runs in
@@ -20,6 +23,7 @@ use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek, pipe2};
 
+use super::cgroup::Cgroup;
 use super::protocol::SpawnRequest;
 use super::records::SpawnStep;
 
@@ -58,8 +62,31 @@ impl SpawnFailure {
     }
 }
 
-/// Starts the child of `request`. The caller must be single-threaded, with all signals blocked.
-pub(super) fn start(request: &SpawnRequest) -> Result<Child, SpawnFailure> {
+/// How a child gets into its cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It is born in it.
+    Birth,
+    /// It moves there before it becomes its program.
+    #[cfg_attr(target_arch = "x86_64", allow(dead_code))]
+    Move,
+}
+
+impl Entry {
+    /// The best way there is on this machine.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const BEST: Self = Self::Birth;
+    /// The best way there is on this machine.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) const BEST: Self = Self::Move;
+}
+
+/// Starts the child of `request`, in `cgroup` if there is one. The caller must be single-threaded,
+/// with all signals blocked.
+pub(super) fn start(
+    request: &SpawnRequest,
+    cgroup: Option<(&Cgroup, Entry)>,
+) -> Result<Child, SpawnFailure> {
     let prepare = SpawnFailure::prepare::<Errno>;
     let (stdout, stdout_end) = pipe2(OFlag::O_CLOEXEC).map_err(prepare)?;
     let (stderr, stderr_end) = pipe2(OFlag::O_CLOEXEC).map_err(prepare)?;
@@ -91,9 +118,10 @@ pub(super) fn start(request: &SpawnRequest) -> Result<Child, SpawnFailure> {
             .as_ref()
             .map(|user| (user.uid, user.gid, user.groups.as_slice())),
         parent: std::process::id() as i32,
+        procs: -1,
         failure: None,
     };
-    let pid = vfork_child(&mut plan).map_err(|error| SpawnFailure {
+    let pid = enter(&mut plan, cgroup).map_err(|error| SpawnFailure {
         step: SpawnStep::Fork,
         error,
     })?;
@@ -192,7 +220,99 @@ struct Plan<'a> {
     streams: [RawFd; 3],
     user: Option<(u32, u32, &'a [u32])>,
     parent: i32,
+    /// `cgroup.procs` of the cgroup to move to, or -1.
+    procs: RawFd,
     failure: Option<(SpawnStep, c_int)>,
+}
+
+/// Makes the new process in the cgroup. One that can't be had is done without: the tree is then
+/// found as where there are none.
+fn enter(plan: &mut Plan<'_>, cgroup: Option<(&Cgroup, Entry)>) -> io::Result<i32> {
+    let Some((cgroup, entry)) = cgroup else {
+        return vfork_child(plan);
+    };
+    if entry == Entry::Birth
+        && let Ok(pid) = clone_into(plan, cgroup)
+    {
+        return Ok(pid);
+    }
+    // Also where a container's filter does not know clone3.
+    let procs = cgroup.open_procs().ok();
+    plan.procs = procs.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    vfork_child(plan)
+}
+
+/// libc's constant is of a type that is too narrow for it.
+#[cfg(target_arch = "x86_64")]
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The kernel's `clone_args`, as of Linux 5.7.
+#[cfg(target_arch = "x86_64")]
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// As [`vfork_child`], in a cgroup from birth.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // no library wraps clone3 with shared memory
+fn clone_into(plan: &mut Plan<'_>, cgroup: &Cgroup) -> io::Result<i32> {
+    let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / size_of::<u128>());
+    let room = stack.spare_capacity_mut();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    let args = CloneArgs {
+        flags: flags as u64 | CLONE_INTO_CGROUP,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: room.as_mut_ptr() as u64,
+        stack_size: size_of_val(room) as u64,
+        cgroup: cgroup.dir() as u64,
+        ..CloneArgs::default()
+    };
+    let pid: libc::c_long;
+    // SAFETY: as in `vfork_child`: the child runs on `stack` alone, whose end is aligned as the ABI
+    // wants it before a call, and this only thread is suspended until it has released the memory.
+    // The parent's side is a system call and a jump; the child calls `child_main`, which never
+    // returns.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => pid,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") std::ptr::from_mut(plan),
+            in("r13") child_main as extern "C" fn(*mut c_void) -> c_int,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    match i32::try_from(pid) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        Ok(error) => Err(io::Error::from_raw_os_error(-error)),
+        Err(_) => Err(io::ErrorKind::Other.into()),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn clone_into(_: &mut Plan<'_>, _: &Cgroup) -> io::Result<i32> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Runs [`child_main`] in a new process; returns when that has become its program or has exited.
@@ -236,6 +356,10 @@ type Failure = (SpawnStep, c_int);
 
 #[allow(unsafe_code)] // async-signal-safe system calls only, see the head of the file
 fn become_program(plan: &mut Plan<'_>) -> Result<std::convert::Infallible, Failure> {
+    if plan.procs >= 0 {
+        // SAFETY: one byte of a literal. That it can't be moved harms nothing.
+        unsafe { libc::write(plan.procs, c"0".as_ptr().cast(), 1) };
+    }
     // SAFETY: integers only; the child becomes the leader of a new group.
     step(SpawnStep::ProcessGroup, unsafe { libc::setpgid(0, 0) })?;
     become_user(plan)?;

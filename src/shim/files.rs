@@ -22,12 +22,13 @@ use serde::de::DeserializeOwned;
 
 use super::error::AttemptError;
 use super::protocol::VersionProbe;
-use super::records::{Claim, Outcome, PROTOCOL_VERSION, Started};
+use super::records::{Claim, Outcome, PROTOCOL_VERSION, Started, Unkillable};
 
 pub(super) const ATTEMPTS: &str = "attempts";
 pub(super) const CLAIM: &str = "claim";
 pub(super) const STARTED: &str = "started";
 pub(super) const OUTCOME: &str = "outcome";
+pub(super) const UNKILLABLE: &str = "unkillable";
 pub(super) const STDOUT: &str = "stdout";
 pub(super) const STDERR: &str = "stderr";
 
@@ -125,6 +126,12 @@ impl AttemptFiles {
         let file = self.write_new(".started", started)?;
         drop(file);
         self.rename(".started", STARTED)
+    }
+
+    /// Writes `unkillable`. Not synced, as `started`.
+    pub(super) fn write_unkillable(&self, found: &Unkillable) -> Result<(), AttemptError> {
+        drop(self.write_new(".unkillable", found)?);
+        self.rename(".unkillable", UNKILLABLE)
     }
 
     /// Writes `outcome`; it's there to be read when this returns, and durable after

@@ -102,6 +102,12 @@ pub struct ProcessStat {
     pub pid: i32,
     /// State of the first thread.
     pub state: ProcessState,
+    /// The same as the kernel's letter: `R`, `S`, `D` …
+    pub letter: char,
+    /// Whether it is a thread of the kernel.
+    pub kernel: bool,
+    /// CPU time that it and the children it waited for have used, in clock ticks.
+    pub cpu_ticks: u64,
     /// Parent.
     pub parent: i32,
     /// Process group.
@@ -113,6 +119,9 @@ pub struct ProcessStat {
     /// Start in clock ticks since boot.
     pub start_time: u64,
 }
+
+/// `PF_KTHREAD`.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 impl ProcessStat {
     /// Reads the status of `pid`; `None` if there's no such process.
@@ -143,7 +152,8 @@ impl ProcessStat {
             .ok()?;
         let rest = std::str::from_utf8(&bytes[close + 1..]).ok()?;
         let mut fields = rest.split_ascii_whitespace();
-        let state = match fields.next()? {
+        let letter = fields.next()?;
+        let state = match letter {
             "D" => ProcessState::Uninterruptible,
             "T" | "t" => ProcessState::Stopped,
             "Z" | "X" | "x" => ProcessState::Ended,
@@ -152,11 +162,25 @@ impl ProcessStat {
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
-        let threads = fields.nth(13)?.parse().ok()?;
+        let flags: u64 = fields.nth(2)?.parse().ok()?;
+        let mut cpu_ticks: u64 = 0;
+        let times = [
+            fields.nth(4)?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        ];
+        for time in times {
+            cpu_ticks = cpu_ticks.saturating_add(time.parse().ok()?);
+        }
+        let threads = fields.nth(2)?.parse().ok()?;
         let start_time = fields.nth(1)?.parse().ok()?;
         Some(Self {
             pid,
             state,
+            letter: letter.chars().next()?,
+            kernel: flags & KERNEL_THREAD != 0,
+            cpu_ticks,
             parent,
             group,
             session,
@@ -248,6 +272,9 @@ mod tests {
             let wanted = ProcessStat {
                 pid: 5,
                 state: ProcessState::Active,
+                letter: 'S',
+                kernel: false,
+                cpu_ticks: 26,
                 parent: 7,
                 group: 8,
                 session: 9,

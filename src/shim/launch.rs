@@ -15,6 +15,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, recv, setsockopt, socketpair, sockopt,
 };
 
+use super::cgroup::CgroupPlaces;
 use super::error::ReportError;
 use super::files;
 use super::frame;
@@ -38,11 +39,12 @@ pub struct Spawner {
 
 impl Spawner {
     /// Starts a spawner for `data_dir` from the binary `exe` (`/proc/self/exe` survives an
-    /// upgrade of the file) and makes `attempts` below the data directory.
+    /// upgrade of the file) and makes `attempts` below the data directory. Its shims make their
+    /// cgroups in `cgroups`.
     ///
     /// # Errors
     /// When the directory can't be made or the process can't be started.
-    pub fn launch(exe: &Path, data_dir: &Path) -> io::Result<Self> {
+    pub fn launch(exe: &Path, data_dir: &Path, cgroups: &CgroupPlaces) -> io::Result<Self> {
         let data_dir = std::path::absolute(data_dir)?;
         let root = files::open_root(&data_dir).map_err(io::Error::other)?;
         let attempts = data_dir.join(files::ATTEMPTS);
@@ -59,6 +61,7 @@ impl Spawner {
         nix::fcntl::fcntl(&reports, nonblocking)?;
         let child = Command::new(exe)
             .args(spawner::arguments(&data_dir))
+            .arg(serde_json::to_string(cgroups)?)
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(requests_end)))
             .stdout(Stdio::from(reports_end))

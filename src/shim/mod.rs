@@ -40,10 +40,12 @@
 
 mod attempt;
 mod capture;
+mod cgroup;
 mod child;
 mod error;
 mod files;
 mod frame;
+mod guard;
 mod identity;
 mod ladder;
 mod launch;
@@ -54,17 +56,19 @@ mod records;
 mod report;
 mod run;
 pub mod spawner;
+mod standstill;
 mod supervise;
 mod sys;
 mod tree;
 pub mod watch;
 
 pub use attempt::{AttemptDir, ClaimAttempt};
+pub use cgroup::{CgroupBase, CgroupPlaces, CgroupRecord, CgroupVersion, CgroupsSwept};
 pub use error::{AttemptError, IdentityError, ReportError};
 pub use identity::{ProcessIdentity, ProcessStat, ProcessState};
 pub use launch::Spawner;
 pub use protocol::{MAX_REPORT_BYTES, MAX_REQUEST_BYTES, Refusal, Report, RunAs, SpawnRequest};
 pub use records::{
     Claim, Claimant, ExitResult, Ladder, LadderCause, LadderStep, Outcome, PROTOCOL_VERSION,
-    ProtocolVersion, SpawnStep, Started, StreamRecord, TaskId, Usage,
+    ProtocolVersion, SpawnStep, Started, StreamRecord, Survivor, TaskId, Unkillable, Usage,
 };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ReportError;
 use super::identity::ProcessIdentity;
-use super::records::{Claim, PROTOCOL_VERSION, ProtocolVersion, Started, TaskId};
+use super::records::{Claim, PROTOCOL_VERSION, ProtocolVersion, Started, TaskId, Unkillable};
 
 /// Largest request, encoded.
 pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
@@ -45,6 +45,12 @@ pub struct SpawnRequest {
     pub grace_ms: u64,
     /// How many bytes of each output stream are kept.
     pub output_limit: u64,
+    /// How long the whole tree may use no CPU time and write nothing, milliseconds, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_after_ms: Option<u64>,
+    /// How many processes the tree may have at once, at least 1; kept where there's a cgroup for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_processes: Option<u32>,
 }
 
 /// Environment and input may hold secrets: they're counted, never shown.
@@ -96,6 +102,10 @@ impl SpawnRequest {
             Some("cwd is not an absolute path")
         } else if self.max_runtime_ms == 0 {
             Some("max_runtime_ms is 0")
+        } else if self.stall_after_ms == Some(0) {
+            Some("stall_after_ms is 0")
+        } else if self.max_processes == Some(0) {
+            Some("max_processes is 0")
         } else {
             None
         }
@@ -148,16 +158,7 @@ pub enum Report {
     },
     /// Processes of the attempt have outlived SIGKILL (uninterruptible, or of another user). The
     /// shim stays and waits for them; [`Report::Ended`] follows if they ever end.
-    Unkillable {
-        /// The task.
-        task_id: TaskId,
-        /// Which attempt of it.
-        attempt: NonZeroU32,
-        /// The shim.
-        shim: ProcessIdentity,
-        /// The processes, at most 32 of them.
-        survivors: Vec<ProcessIdentity>,
-    },
+    Unkillable(Unkillable),
 }
 
 /// Why nothing was started.
@@ -230,13 +231,15 @@ mod tests {
             max_runtime_ms: 1000,
             grace_ms: 100,
             output_limit: 10,
+            stall_after_ms: None,
+            max_processes: None,
         }
     }
 
     #[test]
     fn impossible_requests_have_a_defect() {
         assert_eq!(request().defect(), None);
-        let breaks: [fn(&mut SpawnRequest); 9] = [
+        let breaks: [fn(&mut SpawnRequest); 11] = [
             |r| r.protocol = ProtocolVersion(2),
             |r| r.argv.clear(),
             |r| r.argv = vec![String::new()],
@@ -246,6 +249,8 @@ mod tests {
             |r| drop(r.env.insert("a".into(), "\0".into())),
             |r| r.cwd = "relative".into(),
             |r| r.max_runtime_ms = 0,
+            |r| r.stall_after_ms = Some(0),
+            |r| r.max_processes = Some(0),
         ];
         for (index, damage) in breaks.into_iter().enumerate() {
             let mut broken = request();

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::CgroupRecord;
 use super::error::AttemptError;
 use super::identity::ProcessIdentity;
 
@@ -100,6 +101,9 @@ pub struct Claim {
     /// Who took it.
     #[serde(flatten)]
     pub by: ProcessIdentity,
+    /// What holds the tree that it starts, if something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<CgroupRecord>,
 }
 
 /// `started`: the child runs; its `exec` has succeeded.
@@ -209,6 +213,8 @@ pub enum LadderCause {
     Cancel,
     /// The child had ended and left descendants behind.
     Leftovers,
+    /// The whole tree did nothing for as long as it may.
+    Stalled,
 }
 
 /// The steps taken to end the tree. A step is listed only if it reached a process.
@@ -232,6 +238,48 @@ pub struct LadderStep {
     pub after_us: u64,
     /// How many processes it was sent to, over all repetitions.
     pub processes: u32,
+}
+
+/// A process that outlives SIGKILL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Who.
+    #[serde(flatten)]
+    pub identity: ProcessIdentity,
+    /// What the kernel says it does, as in `/proc/PID/stat`; `?` if that can't be read.
+    #[serde(default = "unread")]
+    pub state: char,
+}
+
+fn unread() -> char {
+    '?'
+}
+
+/// `unkillable`: something of the tree outlives SIGKILL (it waits uninterruptibly, or is of another
+/// user). The shim stays and waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkillable {
+    /// Version of the record.
+    #[serde(default = "current")]
+    pub protocol: ProtocolVersion,
+    /// The task.
+    pub task_id: TaskId,
+    /// Which attempt of it, from 1.
+    pub attempt: NonZeroU32,
+    /// The shim.
+    pub shim: ProcessIdentity,
+    /// The processes, at most 32 of them.
+    pub survivors: Vec<Survivor>,
+    /// How many there are.
+    #[serde(default)]
+    pub processes: u32,
+    /// What was sent so far.
+    #[serde(default)]
+    pub steps: Vec<LadderStep>,
+}
+
+fn current() -> ProtocolVersion {
+    PROTOCOL_VERSION
 }
 
 /// What the child used, from `wait4`.
@@ -296,6 +344,7 @@ mod tests {
             protocol: PROTOCOL_VERSION,
             kind: Claimant::Node,
             by,
+            cgroup: None,
         };
         let text = r#"{"protocol":1,"kind":"node","pid":5,"start_time":6,"boot_id":"b"}"#;
         assert_eq!(serde_json::to_string(&claim).unwrap(), text);

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::setsid;
+use nix::unistd::{Pid, getppid, setsid};
 
 use super::capture::Capture;
-use super::child::{self, SpawnFailure};
+use super::cgroup::{Cgroup, CgroupPlaces, Slot};
+use super::child::{self, Entry, SpawnFailure};
 use super::error::AttemptError;
 use super::files::{self, AttemptFiles, ClaimResult};
 use super::identity::ProcessIdentity;
@@ -43,6 +44,8 @@ pub(super) struct Context<'a> {
     pub(super) attempts_path: &'a Path,
     /// The report socket.
     pub(super) reports: BorrowedFd<'a>,
+    /// Where cgroups can be made.
+    pub(super) cgroups: &'a CgroupPlaces,
 }
 
 /// How serving a request ended.
@@ -65,6 +68,9 @@ pub(super) struct Shim<'a> {
     identity: Option<ProcessIdentity>,
     /// Of the attempts before, to be used again.
     alarms: Option<Alarms>,
+    /// Made for the first attempt.
+    slot: Option<Slot>,
+    spawner: Pid,
 }
 
 impl<'a> Shim<'a> {
@@ -74,6 +80,8 @@ impl<'a> Shim<'a> {
             context,
             identity: None,
             alarms: None,
+            slot: None,
+            spawner: getppid(),
         }
     }
 
@@ -86,10 +94,12 @@ impl<'a> Shim<'a> {
             alarms.reset();
         }
         let code = match self.prepare(request) {
-            Ok(attempt) => match attempt.perform(&mut self.alarms, &mut reporter) {
-                Ok(()) => 0,
-                Err(_) => 74,
-            },
+            Ok(attempt) => {
+                match attempt.perform(&mut self.alarms, self.slot.as_ref(), &mut reporter) {
+                    Ok(()) => 0,
+                    Err(_) => 74,
+                }
+            }
             Err(report) => {
                 reporter.send(&report);
                 0
@@ -115,6 +125,11 @@ impl<'a> Shim<'a> {
         let shim = self
             .identity()
             .map_err(|error| refuse(Refusal::Resources, error.as_ref()))?;
+        let slot = self
+            .slot
+            .get_or_insert_with(|| Slot::make(self.context.cgroups, &shim));
+        slot.prepare(self.context.cgroups, &shim, request.max_processes);
+        let cgroup = slot.tree().map(Cgroup::record);
         let relative = format!("{}/{}", request.task_id, request.attempt);
         let path = self.context.attempts_path.join(&relative);
         let dir = files::open_beneath(self.context.attempts, &relative, &path)
@@ -124,6 +139,7 @@ impl<'a> Shim<'a> {
             protocol: PROTOCOL_VERSION,
             kind: Claimant::Shim,
             by: shim.clone(),
+            cgroup,
         };
         match files.take_claim(&claim) {
             Ok(ClaimResult::Taken) => Ok(Attempt {
@@ -137,6 +153,13 @@ impl<'a> Shim<'a> {
                 claim: files.read_record(files::CLAIM).ok().flatten(),
             })),
             Err(error) => Err(refuse(Refusal::Directory, &error)),
+        }
+    }
+
+    /// The shim ends: what it has made for itself goes.
+    pub(super) fn retire(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.retire(getppid() != self.spawner);
         }
     }
 
@@ -207,17 +230,20 @@ impl Attempt {
     fn perform(
         self,
         alarms: &mut Option<Alarms>,
+        slot: Option<&Slot>,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), AttemptError> {
         let started_at_us = sys::wall_clock_us();
         let start = sys::since_boot();
+        let birthplace = slot.and_then(Slot::birthplace);
+        let birthplace = birthplace.map(|cgroup| (cgroup, Entry::BEST));
         let alarms = match alarms {
             Some(alarms) => Ok(alarms),
             none => Alarms::new().map(|made| none.insert(made)),
         };
         let spawned = alarms
             .map_err(SpawnFailure::prepare)
-            .and_then(|alarms| Ok((child::start(&self.request)?, alarms)));
+            .and_then(|alarms| Ok((child::start(&self.request, birthplace)?, alarms)));
         let (identity, watched) = match spawned {
             Err(failure) => (None, Ended::not_started(failure)),
             Ok((child, alarms)) => {
@@ -235,6 +261,7 @@ impl Attempt {
                     request,
                     files,
                     shim,
+                    cgroup: slot.and_then(Slot::tree),
                     start,
                 };
                 (

@@ -21,6 +21,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
+use super::cgroup::CgroupPlaces;
 use super::files;
 use super::frame;
 use super::identity::boot_id;
@@ -36,13 +37,15 @@ pub const ARGUMENT: &str = "__spawner";
 /// What comes inherited beyond the standard descriptors was leaked by whoever started the node.
 const FIRST_FOREIGN_FD: i32 = 3;
 
-/// Runs the spawner: requests come on descriptor 0, reports go to descriptor 1, the data directory
-/// is the second argument. Meant to be the whole of `main`.
+/// Runs the spawner: requests come on descriptor 0, reports go to descriptor 1; the data directory
+/// is the second argument, and where to make cgroups the third. Meant to be the whole of `main`.
 pub fn main() -> ExitCode {
     let Some(data_dir) = std::env::args_os().nth(2) else {
         return ExitCode::from(64);
     };
-    match serve(&data_dir) {
+    let cgroups = std::env::args().nth(3);
+    let cgroups = cgroups.and_then(|text| serde_json::from_str(&text).ok());
+    match serve(&data_dir, cgroups.unwrap_or_default()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(70),
     }
@@ -53,11 +56,12 @@ struct Spawner {
     reports: OwnedFd,
     attempts: OwnedFd,
     attempts_path: PathBuf,
+    cgroups: CgroupPlaces,
     pool: Pool,
 }
 
-fn serve(data_dir: &OsStr) -> io::Result<()> {
-    let mut spawner = set_up(Path::new(data_dir))?;
+fn serve(data_dir: &OsStr, cgroups: CgroupPlaces) -> io::Result<()> {
+    let mut spawner = set_up(Path::new(data_dir), cgroups)?;
     let mut request = Vec::new();
     while let Some(released) = spawner.receive(&mut request)? {
         spawner.pool.release(&released);
@@ -70,7 +74,7 @@ fn serve(data_dir: &OsStr) -> io::Result<()> {
     Ok(())
 }
 
-fn set_up(data_dir: &Path) -> io::Result<Spawner> {
+fn set_up(data_dir: &Path, cgroups: CgroupPlaces) -> io::Result<Spawner> {
     sys::close_from(FIRST_FOREIGN_FD);
     let requests = claim_fd(io::stdin().as_fd())?;
     let reports = claim_fd(io::stdout().as_fd())?;
@@ -99,6 +103,7 @@ fn set_up(data_dir: &Path) -> io::Result<Spawner> {
         reports,
         attempts,
         attempts_path,
+        cgroups,
         pool: Pool::default(),
     })
 }
@@ -158,7 +163,14 @@ impl Spawner {
             attempts: self.attempts.as_fd(),
             attempts_path: &self.attempts_path,
             reports: self.reports.as_fd(),
+            cgroups: &self.cgroups,
         });
+        let code = Self::serve_all(&mut shim, request, &mut seat);
+        shim.retire();
+        code
+    }
+
+    fn serve_all(shim: &mut Shim<'_>, request: &[u8], seat: &mut Option<Seat>) -> i32 {
         let mut request = request.to_vec();
         loop {
             let life = std::panic::AssertUnwindSafe(|| shim.serve(&request));

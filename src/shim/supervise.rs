@@ -3,15 +3,15 @@
 //! ```text
 //!  Running ──child ended by itself──> Ended ──no one else left──────────> Reaped, tree gone
 //!     │                                 └─others left─> ladder(Leftovers) ──^
-//!     └──max_runtime, SIGTERM──> ladder(MaxRuntime | Cancel) ───────────────^
+//!     └──max_runtime, SIGTERM, standstill──> ladder(its cause) ─────────────^
 //! ```
 //!
 //! Invariants:
 //! - What the child did comes first: before a ladder of another cause begins, the loop looks
 //!   whether the child has ended already; then there's no such ladder.
 //! - The child stays unreaped while others of its tree live.
-//! - The loop ends when the kernel says that this process has no children; as subreaper it then has
-//!   no descendants either.
+//! - The loop ends when the kernel says that this process has no children (as subreaper it then has
+//!   no descendants either), and that nothing is left in the cgroup, if there's one.
 
 use std::time::Duration;
 
@@ -23,13 +23,15 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use std::os::fd::AsFd;
 
 use super::capture::Capture;
+use super::cgroup::Cgroup;
 use super::child::Child;
 use super::files::{self, AttemptFiles};
 use super::identity::ProcessIdentity;
-use super::ladder::{LadderRun, Target};
+use super::ladder::{LadderRun, Outliving, Target};
 use super::protocol::{Report, SpawnRequest};
-use super::records::{Ladder, LadderCause};
+use super::records::{Ladder, LadderCause, PROTOCOL_VERSION, Unkillable};
 use super::report::Reporter;
+use super::standstill::{Standstill, Trace};
 use super::sys::{self, Children, Reaped};
 use super::tree;
 
@@ -89,6 +91,8 @@ pub(super) struct Scene<'a> {
     pub(super) request: &'a SpawnRequest,
     pub(super) files: &'a AttemptFiles,
     pub(super) shim: &'a ProcessIdentity,
+    /// What holds its tree, if something does.
+    pub(super) cgroup: Option<&'a Cgroup>,
     /// Time since boot when the attempt started.
     pub(super) start: Duration,
 }
@@ -136,11 +140,12 @@ pub(super) fn supervise(
         pid: child.pid,
         leader: Leader::Running,
         ladder: None,
+        standstill: Standstill::of(scene.request),
         stdout: Capture::new(files::STDOUT, limit, Some(child.stdout)),
         stderr: Capture::new(files::STDERR, limit, Some(child.stderr)),
     };
     let mut buffer = vec![0; FIRST_BUFFER_BYTES];
-    alarms.set(Duration::from_millis(scene.request.max_runtime_ms));
+    supervisor.set_alarm();
     loop {
         let wake = supervisor.wait(reporter);
         if wake.room {
@@ -179,6 +184,7 @@ struct Supervisor<'a> {
     pid: i32,
     leader: Leader,
     ladder: Option<LadderRun>,
+    standstill: Option<Standstill>,
     stdout: Capture,
     stderr: Capture,
 }
@@ -218,29 +224,65 @@ impl Supervisor<'_> {
                 let target = target(self.scene, self.pid, &self.leader);
                 let next = ladder.advance(target, now);
                 self.alarms.set(next.pause);
-                if !next.unkillable.is_empty() {
-                    reporter.send(&Report::Unkillable {
-                        task_id: self.scene.request.task_id.clone(),
-                        attempt: self.scene.request.attempt,
-                        shim: self.scene.shim.clone(),
-                        survivors: next.unkillable,
-                    });
+                if let Some(outliving) = next.unkillable {
+                    self.report_unkillable(outliving, reporter);
                 }
             }
             Some(_) => {}
-            None => self.begin_ladder(cancel.then_some(LadderCause::Cancel), wake),
+            None => self.begin_ladder(cancel.then_some(LadderCause::Cancel)),
         }
         Tree::Alive
     }
 
-    fn begin_ladder(&mut self, asked: Option<LadderCause>, wake: &Wake) {
-        let overdue = wake.timer.then_some(LadderCause::MaxRuntime);
+    /// Says on disk and to the node that something outlives SIGKILL.
+    fn report_unkillable(&self, outliving: Outliving, reporter: &mut Reporter<'_>) {
+        let unkillable = Unkillable {
+            protocol: PROTOCOL_VERSION,
+            task_id: self.scene.request.task_id.clone(),
+            attempt: self.scene.request.attempt,
+            shim: self.scene.shim.clone(),
+            survivors: outliving.survivors,
+            processes: outliving.processes,
+            steps: outliving.steps,
+        };
+        // If it can't be kept, whoever listens now hears of it all the same.
+        let _ = self.scene.files.write_unkillable(&unkillable);
+        reporter.send(&Report::Unkillable(unkillable));
+    }
+
+    /// For a child that runs and nothing else: its limits.
+    fn set_alarm(&self) {
+        let limit = Duration::from_millis(self.scene.request.max_runtime_ms);
+        let left = limit.saturating_sub(self.runtime());
+        let look = self.standstill.as_ref().map(Standstill::pause);
+        self.alarms.set(look.map_or(left, |look| left.min(look)));
+    }
+
+    fn runtime(&self) -> Duration {
+        sys::since_boot().saturating_sub(self.scene.start)
+    }
+
+    /// Which limit has been reached.
+    fn overdue(&mut self) -> Option<LadderCause> {
+        if self.runtime() >= Duration::from_millis(self.scene.request.max_runtime_ms) {
+            return Some(LadderCause::MaxRuntime);
+        }
+        let written = self.stdout.total() + self.stderr.total();
+        let standstill = self.standstill.as_mut()?;
+        let trace = Trace::take(self.scene.cgroup, self.scene.shim.pid, written);
+        standstill.is_over(trace).then_some(LadderCause::Stalled)
+    }
+
+    fn begin_ladder(&mut self, asked: Option<LadderCause>) {
         let cause = match self.leader {
-            Leader::Running => asked.or(overdue),
+            Leader::Running => asked.or_else(|| self.overdue()),
             Leader::Ended | Leader::Reaped(_) => Some(LadderCause::Leftovers),
         };
-        let Some(cause) = cause else { return };
-        let now = sys::since_boot().saturating_sub(self.scene.start);
+        let Some(cause) = cause else {
+            self.set_alarm();
+            return;
+        };
+        let now = self.runtime();
         self.ladder = LadderRun::begin(target(self.scene, self.pid, &self.leader), cause, now);
         self.alarms.set(match self.ladder {
             Some(_) => Duration::from_millis(self.scene.request.grace_ms),
@@ -269,7 +311,14 @@ impl Supervisor<'_> {
         }
         loop {
             match sys::peek_children() {
-                Ok(Children::None) => return Tree::Gone,
+                // Who is in the cgroup and no descendant was put there, and goes too.
+                Ok(Children::None) => {
+                    let left = self.scene.cgroup.map(Cgroup::is_populated);
+                    return match left {
+                        Some(Ok(true)) => Tree::Alive,
+                        Some(Ok(false) | Err(_)) | None => Tree::Gone,
+                    };
+                }
                 Ok(Children::Ended(pid)) if sys::reap(pid).is_ok() => {}
                 _ => return Tree::Alive,
             }
@@ -284,10 +333,11 @@ fn add<'a>(fds: &mut Vec<PollFd<'a>>, fd: Option<PollFd<'a>>) -> Option<usize> {
     index
 }
 
-fn target(scene: &Scene<'_>, pid: i32, leader: &Leader) -> Target {
+fn target<'a>(scene: &Scene<'a>, pid: i32, leader: &Leader) -> Target<'a> {
     let certain = matches!(leader, Leader::Running | Leader::Ended);
     Target {
         root: scene.shim.pid,
         group: certain.then_some(pid),
+        cgroup: scene.cgroup,
     }
 }

@@ -163,6 +163,11 @@ pub(super) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// Time since boot in which the machine was not suspended.
+pub(super) fn awake() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Wall clock, microseconds since 1970 UTC.
 pub(super) fn wall_clock_us() -> u64 {
     clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |time| {

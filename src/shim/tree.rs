@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
+use super::error::IdentityError;
+use super::guard;
 use super::identity::{ProcessIdentity, ProcessStat, is_gone, read_small};
 use super::sys;
 
@@ -46,20 +48,32 @@ pub(super) fn all_processes() -> Vec<ProcessStat> {
         .collect()
 }
 
-/// Sends `signal` to this very process. `Ok(false)` if it's gone or somebody else has its pid.
+/// Sends `signal` to this very process. `Ok(false)` if it's gone, somebody else has its pid, or it
+/// is one that may not be signaled.
 pub(super) fn signal(identity: &ProcessIdentity, signal: i32) -> io::Result<bool> {
     if identity.pid <= 1 {
         return Ok(false);
     }
     let sent = sys::pidfd_open(identity.pid).and_then(|pidfd| {
-        if !identity.is_alive_same().map_err(io::Error::other)? {
-            return Ok(false);
+        match held(identity).map_err(io::Error::other)? {
+            true => sys::pidfd_send_signal(pidfd.as_fd(), signal).map(|()| true),
+            false => Ok(false),
         }
-        sys::pidfd_send_signal(pidfd.as_fd(), signal).map(|()| true)
     });
     match sent {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
         other => other,
+    }
+}
+
+/// Whether the process whose pidfd is open is the one that is meant, and may be signaled.
+pub(super) fn held(identity: &ProcessIdentity) -> Result<bool, IdentityError> {
+    if !identity.is_alive_same()? {
+        return Ok(false);
+    }
+    match ProcessStat::of(identity.pid)? {
+        Some(stat) => guard::may_signal(&stat),
+        None => Ok(false),
     }
 }
 
@@ -141,6 +155,9 @@ mod tests {
             pid,
             parent,
             state: ProcessState::Active,
+            letter: 'S',
+            kernel: false,
+            cpu_ticks: 0,
             group: pid,
             session: pid,
             threads: 1,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::signal::Signal;
 
 use super::identity::ProcessIdentity;
-use super::sys;
+use super::{sys, tree};
 
 /// What became of a process that was written down earlier.
 #[derive(Debug)]
@@ -17,7 +17,8 @@ pub enum Attach {
     Gone,
 }
 
-/// Attaches to the very process that `identity` names.
+/// Attaches to the very process that `identity` names. One that may not be signaled is nobody's
+/// shim, and as good as gone.
 ///
 /// The descriptor comes first and the check second: what the descriptor holds can't change any
 /// more, so a check that succeeds is true of it.
@@ -30,7 +31,7 @@ pub fn attach(identity: &ProcessIdentity) -> io::Result<Attach> {
         return Ok(Attach::Gone);
     }
     match sys::pidfd_open(identity.pid) {
-        Ok(pidfd) => match identity.is_alive_same().map_err(io::Error::other)? {
+        Ok(pidfd) => match tree::held(identity).map_err(io::Error::other)? {
             true => Ok(Attach::Alive(pidfd)),
             false => Ok(Attach::Gone),
         },

@@ -13,3 +13,4 @@ mod outage;
 mod parts;
 mod small_disk;
 mod storm;
+mod trees;

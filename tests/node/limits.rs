@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Fifo, Ledger, Logged, exec, identity, is_gone, limited, named, script, session_members, show,
+    text,
 };
 
 /// In milliseconds: enough for a script to say that it runs, also on a machine with much to do.
@@ -149,4 +150,102 @@ async fn what_a_command_leaves_behind_is_ended_with_it() {
         json!({"type": "exited", "code": 0})
     );
     assert_eq!(log.processes_of("tidy")[1].kind, "process.exited");
+}
+
+#[tokio::test]
+async fn one_that_stands_still_is_ended_and_tried_again_like_one_that_ran_too_long() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let cli = |arguments: &[&str]| {
+        let done = ledger.cli(arguments);
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let task = [
+        "exec",
+        "--id",
+        "idle",
+        "--stall-after",
+        "300ms",
+        "--max-attempts",
+        "2",
+    ];
+    let (code, out, error) =
+        cli(&[&task[..], &["--", "sh", "-c", "echo said; exec sleep 600"]].concat());
+    assert_eq!((code, out.as_str()), (Some(124), "said\nsaid\n"), "{error}");
+    assert!(
+        error.contains("task idle did nothing for 300ms and was ended"),
+        "{error}"
+    );
+    let (_, shown, _) = cli(&["task", "show", "idle"]);
+    assert!(shown.contains("may stall    300ms"), "{shown}");
+    assert_eq!(shown.matches("stalled after").count(), 2, "{shown}");
+    let (code, _, error) = cli(&["exec", "--stall-after", "5ms", "--", "true"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(
+        error.contains("stall_after must be between 100ms and 30d"),
+        "{error}"
+    );
+    node.stop_well();
+    let log = ledger.assert_sound();
+    let reaped = log.of_kind("process.reaped");
+    assert!(reaped.iter().all(|e| e.data["cause"] == "stalled"));
+    let timed_out = log.of_kind("task.timed_out");
+    assert_eq!((reaped.len(), timed_out.len()), (2, 2));
+    assert_eq!(timed_out[0].data["stalled_ms"], 300);
+    assert_eq!(
+        log.only("task.submitted").data["terms"]["stall_after_ms"],
+        300
+    );
+    assert_eq!(log.end_of("idle").data["reason"], "timed_out");
+}
+
+#[tokio::test]
+async fn an_attempt_has_no_more_processes_than_it_may() {
+    let ledger = Ledger::configured("[reaper]\nmax_processes = 20\n");
+    let node = ledger.up().await;
+    let info = node.status().await.node.unwrap();
+    if info.warnings.iter().any(|w| w.contains("max_processes")) {
+        return crate::support::host::lacks("a pids controller");
+    }
+    let many = "for n in $(seq 60); do sleep 600 & done; echo all";
+    let view = node
+        .run(named("bomb", limited(60_000, 100, script(many))))
+        .await;
+    assert_eq!(view.exit_code, Some(2), "the shell can't fork");
+    let few = "for n in $(seq 10); do sleep 600 & done; echo all";
+    let view = node
+        .run(named("few", limited(60_000, 100, script(few))))
+        .await;
+    assert_eq!(view.exit_code, Some(0));
+    node.stop_well();
+    let log = ledger.assert_sound();
+    for task in ["bomb", "few"] {
+        assert_eq!(log.processes_of(task)[1].data["cause"], "leftovers");
+    }
+    let sent = log.processes_of("bomb")[1].data["steps"][0]["processes"].as_u64();
+    assert!((15..=20).contains(&sent.unwrap()), "{sent:?}");
+}
+
+#[tokio::test]
+async fn which_way_trees_are_held_is_said_and_can_be_chosen() {
+    let ledger = Ledger::configured("[reaper]\ncgroups = \"off\"\n");
+    let node = ledger.up().await;
+    let info = node.status().await.node.unwrap();
+    assert_eq!(info.cgroups.as_deref(), Some("none"));
+    let left = "sleep 600 & exit 3";
+    let view = node
+        .run(named("plain", limited(60_000, 100, script(left))))
+        .await;
+    assert_eq!(view.exit_code, Some(3));
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.processes_of("plain")[1].data["cause"], "leftovers");
+    ledger.configure("");
+    let node = ledger.up().await;
+    let cgroups = node.status().await.node.unwrap().cgroups.unwrap();
+    assert!(["v2", "v1", "none"].contains(&&*cgroups));
+    if cgroups == "none" {
+        crate::support::host::lacks("cgroups");
+    }
+    node.stop_well();
 }

@@ -226,3 +226,34 @@ fn a_fork_storm_is_ended() {
         Some(KILL)
     );
 }
+
+#[test]
+fn one_that_has_stopped_itself_is_ended_all_the_same() {
+    let mut node = launch();
+    let mut stopped = script("stopped", "kill -STOP $$; exit 3");
+    stopped.max_runtime_ms = 300;
+    stopped.grace_ms = 50;
+    let (outcome, _) = node.run(&stopped);
+    assert_eq!(
+        outcome.result,
+        ExitResult::Signaled {
+            signal: KILL,
+            core: false
+        }
+    );
+    assert_eq!(signals(ladder(&outcome)), [(TERM, 1), (KILL, 1)]);
+}
+
+#[test]
+fn one_that_has_closed_its_output_is_watched_all_the_same() {
+    let mut node = launch();
+    let mut silent = script(
+        "silent",
+        "echo last; exec sleep 600 > /dev/null 2>&1 < /dev/null",
+    );
+    silent.max_runtime_ms = 300;
+    let (outcome, _) = node.run(&silent);
+    assert_eq!(outcome.stdout.tail, "last\n");
+    assert_eq!(ladder(&outcome).cause, LadderCause::MaxRuntime);
+    assert!(outcome.runtime_us >= 300_000);
+}

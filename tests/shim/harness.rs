@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use opsledger::shim::orphans::Orphaned;
 use opsledger::shim::watch::{Attach, attach};
 use opsledger::shim::{
-    AttemptDir, Outcome, PROTOCOL_VERSION, ProcessIdentity, Report, SpawnRequest, Spawner, Started,
-    TaskId,
+    AttemptDir, CgroupPlaces, Outcome, PROTOCOL_VERSION, ProcessIdentity, Report, SpawnRequest,
+    Spawner, Started, TaskId,
 };
 use tempfile::TempDir;
 
@@ -20,15 +21,30 @@ use tempfile::TempDir;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Node {
-    pub(crate) data: TempDir,
     pub(crate) spawner: Spawner,
+    pub(crate) cgroups: CgroupPlaces,
+    pub(crate) data: TempDir,
 }
 
 pub(crate) fn launch() -> Node {
+    launch_with(CgroupPlaces::find)
+}
+
+/// One whose shims have no cgroups, as where none can be made.
+pub(crate) fn launch_without_cgroups() -> Node {
+    launch_with(|_| CgroupPlaces::default())
+}
+
+pub(crate) fn launch_with(places: impl FnOnce(&Path) -> CgroupPlaces) -> Node {
     let data = tempfile::tempdir().unwrap();
     let exe = Path::new(env!("CARGO_BIN_EXE_ledger"));
-    let spawner = Spawner::launch(exe, data.path()).unwrap();
-    Node { data, spawner }
+    let cgroups = places(data.path());
+    let spawner = Spawner::launch(exe, data.path(), &cgroups).unwrap();
+    Node {
+        spawner,
+        cgroups,
+        data,
+    }
 }
 
 /// A request with generous limits.
@@ -45,6 +61,8 @@ pub(crate) fn request(task: &str, argv: &[&str]) -> SpawnRequest {
         max_runtime_ms: 600_000,
         grace_ms: 600_000,
         output_limit: SpawnRequest::DEFAULT_OUTPUT_LIMIT,
+        stall_after_ms: None,
+        max_processes: None,
     }
 }
 
@@ -113,6 +131,12 @@ impl Node {
             .expect("the outcome comes before the report");
         assert_eq!(outcome.child, Some(started.child));
         (outcome, dir)
+    }
+
+    /// What the shim that took an attempt's claim may have left.
+    pub(crate) fn orphaned(&self, dir: &AttemptDir) -> Orphaned {
+        let claim = dir.read_claim().unwrap().unwrap();
+        Orphaned::by(&claim, self.data.path())
     }
 
     pub(crate) fn fifo(&self, name: &str) -> Fifo {

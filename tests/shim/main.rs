@@ -5,9 +5,16 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used)]
 
+mod cgroups;
 mod ending;
 mod harness;
+mod host;
+#[path = "../support/host.rs"]
+mod kit;
 mod outliving;
+mod recycling;
 mod reusing;
 mod running;
+mod standstill;
 mod starting;
+mod unkillable;

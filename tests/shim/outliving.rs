@@ -2,8 +2,9 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use opsledger::shim::orphans::Orphaned;
 use opsledger::shim::watch::{Attach, attach};
-use opsledger::shim::{AttemptDir, ExitResult, LadderCause, ProcessIdentity, Started, orphans};
+use opsledger::shim::{AttemptDir, ExitResult, LadderCause, ProcessIdentity, Started};
 
 use crate::harness::{DEADLINE, Fifo, Node, launch, request, script, wait_gone, wait_until};
 
@@ -57,6 +58,7 @@ fn the_outcome_comes_though_the_node_closed_its_sockets() {
     let Node {
         spawner,
         data: _data,
+        ..
     } = node;
     assert!(spawner.shut_down().unwrap().success());
     assert_outcome_comes(&dir, &started, &go);
@@ -72,6 +74,7 @@ fn time_limits_hold_without_a_node() {
     let Node {
         spawner,
         data: _data,
+        ..
     } = node;
     assert!(spawner.shut_down().unwrap().success());
     wait_gone(&started.shim);
@@ -92,6 +95,7 @@ fn what_was_sent_before_a_shut_down_is_served() {
     let Node {
         spawner,
         data: _data,
+        ..
     } = node;
     assert!(spawner.shut_down().unwrap().success());
     for dir in &dirs {
@@ -120,6 +124,7 @@ fn a_node_that_reads_no_reports_holds_up_nobody() {
     let Node {
         data: _data,
         spawner,
+        ..
     } = node;
     spawner.shut_down().unwrap();
     // The shims have gone too, told or not.
@@ -135,7 +140,7 @@ fn a_killed_shim_takes_its_child_along_and_its_orphans_can_be_ended() {
     let started = node.started();
     let grandchild = ready.process();
     assert_eq!(
-        orphans::of_session(&started.shim).unwrap(),
+        node.orphaned(&dir).find().unwrap(),
         [],
         "none while the shim lives"
     );
@@ -144,15 +149,15 @@ fn a_killed_shim_takes_its_child_along_and_its_orphans_can_be_ended() {
     wait_gone(&started.child);
     assert!(grandchild.is_alive_same().unwrap());
     assert_eq!(
-        orphans::of_session(&started.shim).unwrap(),
+        node.orphaned(&dir).find().unwrap(),
         std::slice::from_ref(&grandchild)
     );
     let stranger = ProcessIdentity {
         boot_id: "of another boot".into(),
         ..started.shim.clone()
     };
-    assert_eq!(orphans::of_session(&stranger).unwrap(), []);
-    let ended = orphans::end(&started.shim, DEADLINE).unwrap();
+    assert_eq!(Orphaned::of_shim(stranger).find().unwrap(), []);
+    let ended = node.orphaned(&dir).end(DEADLINE).unwrap();
     assert_eq!(ended.killed, std::slice::from_ref(&grandchild));
     assert_eq!(ended.survivors, []);
     assert!(!grandchild.is_alive_same().unwrap());

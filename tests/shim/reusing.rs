@@ -154,6 +154,7 @@ fn idle_shims_end_with_the_spawner() {
     let Node {
         data: _data,
         spawner,
+        ..
     } = node;
     assert!(spawner.shut_down().unwrap().success());
     wait_gone(&first);

@@ -75,7 +75,7 @@ fn the_claim_names_the_shim_and_tells_the_node_who_was_first() {
         ClaimAttempt::HeldBy(claim)
     );
     assert_eq!(started.pgid, started.child.pid);
-    opsledger::shim::orphans::end(&started.shim, std::time::Duration::ZERO).unwrap();
+    node.orphaned(&dir).end(std::time::Duration::ZERO).unwrap();
     assert!(
         started.child.is_alive_same().unwrap(),
         "no orphans while the shim lives"

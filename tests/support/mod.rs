@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub)] // each test crate uses its own part
 
 mod fifo;
+pub mod host;
 mod http;
 mod log;
 mod node;

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use opsledger::shim::orphans::Orphaned;
 use opsledger::shim::watch::{Attach, attach, signal_shim};
-use opsledger::shim::{AttemptDir, ProcessIdentity, ProcessStat};
+use opsledger::shim::{AttemptDir, Claimant, ProcessIdentity, ProcessStat};
 
 use super::DEADLINE;
 
@@ -58,7 +59,7 @@ pub fn end(process: &ProcessIdentity) {
     }
 }
 
-/// Ends every shim that still works for a data directory; their children die with them.
+/// Ends every shim that still works for a data directory, and all that it holds.
 pub(super) fn end_all(data_dir: &Path) {
     let names = |dir: &Path| -> Vec<String> {
         std::fs::read_dir(dir)
@@ -77,9 +78,11 @@ pub(super) fn end_all(data_dir: &Path) {
                 .and_then(|dir| dir.read_claim().ok().flatten());
             if let Some(claim) = claim
                 && claim.by.pid != i32::try_from(std::process::id()).unwrap()
-                && let Ok(Attach::Alive(pidfd)) = attach(&claim.by)
+                && claim.kind == Claimant::Shim
             {
-                let _ = signal_shim(&pidfd, Signal::SIGKILL);
+                end(&claim.by);
+                wait_gone(&claim.by);
+                let _ = Orphaned::by(&claim, data_dir).end(DEADLINE);
             }
         }
     }

@@ -33,8 +33,8 @@ pub use ledger::{
 };
 pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped, StopCause};
 pub use process::{
-    LadderCause, LadderStep, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
-    ProcessRegistered, Usage, process_subject,
+    LadderCause, LadderStep, MAX_SURVIVORS, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost,
+    ProcessReaped, ProcessRegistered, ProcessUnkillable, Survivor, Usage, process_subject,
 };
 pub use queue::{QueueEvent, QueuePaused, QueueResumed, queue_subject};
 pub use task::{
@@ -46,7 +46,7 @@ pub use task::{
 pub use terms::{Backoff, RateUse, TaskReprioritized, TaskThrottled, Terms};
 pub use watch::{
     EndSeen, ProcessEnded, ProcessReaping, ProcessSurvived, ProcessTerminated, ProcessUnwatched,
-    ProcessWatched, ReapCause, Survivor, UnwatchReason,
+    ProcessWatched, ReapCause, UnwatchReason,
 };
 
 use crate::envelope::EventRef;

@@ -12,6 +12,9 @@ use super::{Attempt, family};
 use crate::ids::{Entity, Id, IdError};
 use crate::time::{Micros, Millis};
 
+/// Most survivors that an event lists.
+pub const MAX_SURVIVORS: usize = 32;
+
 /// The subject of a process's events.
 ///
 /// # Errors
@@ -89,6 +92,8 @@ pub enum LadderCause {
     Cancel,
     /// The command ended and left descendants behind.
     Leftovers,
+    /// Its whole tree did nothing for as long as it may: no CPU time, no output.
+    Stalled,
 }
 
 /// One step of the ladder.
@@ -115,6 +120,34 @@ pub struct ProcessReaped {
     pub usage: Usage,
 }
 
+/// A process that outlives SIGKILL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+    /// What the kernel says it does: `D` (an uninterruptible wait), as in `/proc/PID/stat`; `?`
+    /// if that could not be read.
+    pub state: char,
+}
+
+/// Part of its tree outlives SIGKILL. Nothing is started in its place: what ended it follows once
+/// it has gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUnkillable {
+    /// The task it runs for.
+    pub task: Id,
+    /// Which run of it.
+    pub attempt: Attempt,
+    /// What was sent so far.
+    pub steps: Vec<LadderStep>,
+    /// Who outlives it, the first [`MAX_SURVIVORS`] of them.
+    pub survivors: Vec<Survivor>,
+    /// How many there are.
+    pub processes: u32,
+}
+
 /// Gone, and nobody can say how: its shim ended without an outcome, or the host was rebooted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessLost {
@@ -135,6 +168,8 @@ family!(
         Reaped(ProcessReaped) = "process.reaped",
         /// Gone without an outcome.
         Lost(ProcessLost) = "process.lost",
+        /// Outlives SIGKILL.
+        Unkillable(ProcessUnkillable) = "process.unkillable",
         /// Of somebody else, and watched.
         Watched(ProcessWatched) = "process.watched",
         /// Watched, and to be ended.

@@ -339,13 +339,16 @@ pub struct TaskFailed {
     pub demoted_to: Option<Priority>,
 }
 
-/// Reaped for running longer than its limit.
+/// Reaped for running longer than its limit, or for doing nothing for longer than it may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskTimedOut {
     /// Which run.
     pub attempt: Attempt,
     /// The limit.
     pub max_runtime_ms: Millis,
+    /// How long it did nothing, if it was reaped for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_ms: Option<Millis>,
     /// How long it ran.
     pub runtime_us: Micros,
     /// What it wrote.

@@ -29,6 +29,10 @@ pub struct Terms {
     /// At most so many tasks of this key run at once as the node allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Id>,
+    /// An attempt is ended once its whole tree has used no CPU time and written nothing for so
+    /// long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_after_ms: Option<Millis>,
 }
 
 impl Default for Terms {
@@ -40,6 +44,7 @@ impl Default for Terms {
             depends_on: Vec::new(),
             rate_key: None,
             concurrency_key: None,
+            stall_after_ms: None,
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::process::LadderStep;
+use super::process::{LadderStep, Survivor};
 use crate::time::{Micros, Millis, Timestamp};
 
 /// A process that somebody else started is watched from here on. Who asked is the event's actor.
@@ -61,18 +61,6 @@ pub struct ProcessReaping {
     /// How long it had not used the CPU, if that is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_us: Option<Micros>,
-}
-
-/// A process that is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Survivor {
-    /// Process id.
-    pub pid: i32,
-    /// Start time in clock ticks since boot.
-    pub start_time: u64,
-    /// What it is doing, as `/proc/PID/stat` says: `D` for an uninterruptible wait; `?` if that could
-    /// not be read.
-    pub state: char,
 }
 
 /// Something of it outlives SIGKILL. It stays watched until that has gone as well.

@@ -71,6 +71,8 @@ pub(super) enum Fact {
         attempt: u32,
     },
     ProcessEnded,
+    /// It outlives SIGKILL, and is open until it ends all the same.
+    ProcessUnkillable,
     /// One that somebody else started is watched.
     ProcessWatched,
     /// Something happens to it that does not end its watch.
@@ -294,6 +296,7 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
             attempt: said.attempt,
         }),
         "process.exited" | "process.reaped" | "process.lost" => Ok(Fact::ProcessEnded),
+        "process.unkillable" => Ok(Fact::ProcessUnkillable),
         "process.watched" => Ok(Fact::ProcessWatched),
         "process.reaping" | "process.survived" => Ok(Fact::ProcessGoesOn),
         "process.terminated" | "process.ended" | "process.unwatched" => Ok(Fact::ProcessLetGo),

@@ -63,6 +63,16 @@ impl Processes {
         }
     }
 
+    /// Something is said of a process that must be open: an attempt's, or one that others started.
+    fn goes_on(is_open: bool, step: &Step, findings: &mut Findings) {
+        if !is_open {
+            let life = Life::Process {
+                process: &*step.subject,
+            };
+            findings.not_open(life, step.seq);
+        }
+    }
+
     fn watched(&mut self, step: &Step, findings: &mut Findings) {
         if let Some(begun) = self.foreign.insert(step.subject.clone(), step.seq) {
             let life = Life::Process {
@@ -120,12 +130,12 @@ impl LifeCycle for Processes {
                 self.registered(step, task, *attempt, findings);
             }
             Fact::ProcessEnded => self.ended(step, findings),
+            Fact::ProcessUnkillable => {
+                Self::goes_on(self.open.contains_key(&step.subject), step, findings);
+            }
             Fact::ProcessWatched => self.watched(step, findings),
-            Fact::ProcessGoesOn if !self.foreign.contains_key(&step.subject) => {
-                let life = Life::Process {
-                    process: &*step.subject,
-                };
-                findings.not_open(life, step.seq);
+            Fact::ProcessGoesOn => {
+                Self::goes_on(self.foreign.contains_key(&step.subject), step, findings);
             }
             Fact::ProcessLetGo => self.let_go(step, findings),
             Fact::TaskCompleted { attempt }

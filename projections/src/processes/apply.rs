@@ -97,6 +97,7 @@ impl Processes {
                         shim_pid: e.shim_pid,
                         shim_start_time: e.shim_start_time,
                         max_runtime_ms: e.max_runtime_ms,
+                        unkillable: None,
                     }),
                 };
                 self.insert(id.into(), process);
@@ -113,6 +114,13 @@ impl Processes {
                 counters.survived += 1;
                 if let Some(Stage::Reaping { survived, .. }) = self.stage_mut(id) {
                     *survived = Some(e.clone());
+                }
+            }
+            ProcessEvent::Unkillable(_) => {
+                counters.survived += 1;
+                let process = self.watched.get_mut(id).map(|process| &mut process.purpose);
+                if let Some(Purpose::Attempt(of)) = process {
+                    of.unkillable = Some(header.seq);
                 }
             }
             ProcessEvent::Exited(_)
@@ -137,14 +145,15 @@ impl Processes {
                 Some(_) => Err(format!("process {id} is watched already")),
                 None => Ok(()),
             },
-            ProcessEvent::Exited(_) | ProcessEvent::Reaped(_) | ProcessEvent::Lost(_) => {
-                match process.map(|process| &process.purpose) {
-                    Some(Purpose::Attempt(_)) => Ok(()),
-                    Some(Purpose::Foreign(_)) | None => {
-                        Err(format!("process {id} runs for no attempt"))
-                    }
+            ProcessEvent::Exited(_)
+            | ProcessEvent::Reaped(_)
+            | ProcessEvent::Lost(_)
+            | ProcessEvent::Unkillable(_) => match process.map(|process| &process.purpose) {
+                Some(Purpose::Attempt(_)) => Ok(()),
+                Some(Purpose::Foreign(_)) | None => {
+                    Err(format!("process {id} runs for no attempt"))
                 }
-            }
+            },
             ProcessEvent::Reaping(_) => match stage {
                 Some(Stage::Watched) => Ok(()),
                 Some(Stage::Reaping { .. }) => Err(format!("process {id} is being ended already")),
@@ -199,7 +208,8 @@ fn count_end(counters: &mut Counters, event: &ProcessEvent) {
         ProcessEvent::Registered(_)
         | ProcessEvent::Watched(_)
         | ProcessEvent::Reaping(_)
-        | ProcessEvent::Survived(_) => return,
+        | ProcessEvent::Survived(_)
+        | ProcessEvent::Unkillable(_) => return,
     };
     *count += 1;
 }

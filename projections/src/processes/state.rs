@@ -63,6 +63,9 @@ pub struct OfAttempt {
     pub shim_start_time: u64,
     /// How long it may run.
     pub max_runtime_ms: Millis,
+    /// The last event that says that part of its tree outlives SIGKILL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkillable: Option<Seq>,
 }
 
 /// Why a process is watched.
@@ -120,9 +123,9 @@ pub struct Counters {
     pub watched: u64,
     /// Of those, the ones that were to be ended.
     pub reaping: u64,
-    /// Of those, the ones that outlived SIGKILL.
+    /// How often one of either kind was found to outlive SIGKILL.
     pub survived: u64,
-    /// Of those, the ones that the reaper ended.
+    /// Of those to be ended, the ones that the reaper ended.
     pub terminated: u64,
     /// Of those watched, the ones that ended by themselves.
     pub ended: u64,

@@ -13,7 +13,7 @@ use ledger_core::time::Micros;
 
 use super::state::{
     LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, PausedQueue, Phase, RecoveryFacts,
-    Status, TermFacts, TermState, level,
+    Status, TermFacts, TermState, UnkillableFacts, level,
 };
 use crate::framework::ApplyError;
 
@@ -284,6 +284,17 @@ impl Status {
                 return Err(format!("process {id} was registered before"));
             }
             ProcessEvent::Registered(_) => {}
+            ProcessEvent::Unkillable(e) => {
+                let Some(process) = self.processes.get_mut(&id) else {
+                    return Err(format!("process {id} outlives SIGKILL and did not run"));
+                };
+                process.unkillable = Some(UnkillableFacts {
+                    since: header.seq,
+                    at: header.recorded_at,
+                    first: e.survivors.first().copied(),
+                    processes: e.processes,
+                });
+            }
             ProcessEvent::Exited(_) | ProcessEvent::Reaped(_) | ProcessEvent::Lost(_) => {
                 if self.processes.remove(&id).is_none() {
                     return Err(format!("process {id} ended and did not run"));
@@ -299,6 +310,7 @@ impl Status {
                     task: e.task.clone(),
                     attempt: e.attempt,
                     since: header.recorded_at,
+                    unkillable: None,
                 };
                 self.processes.insert(id, process);
             }
@@ -307,7 +319,9 @@ impl Status {
                 LadderCause::MaxRuntime => totals.reaped_max_runtime += 1,
                 LadderCause::Cancel => totals.reaped_cancel += 1,
                 LadderCause::Leftovers => totals.reaped_leftovers += 1,
+                LadderCause::Stalled => totals.reaped_stalled += 1,
             },
+            ProcessEvent::Unkillable(_) => totals.unkillable += 1,
             ProcessEvent::Lost(_) => totals.lost += 1,
             ProcessEvent::Watched(_)
             | ProcessEvent::Reaping(_)

@@ -20,7 +20,7 @@ pub use query::{
 pub use state::{
     EventCounts, LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, PausedQueue, Phase,
     ProcessTotals, QueueFigures, RECENT_RUNS, RecoveryFacts, Status, TermFacts, TermState, Totals,
-    UpkeepTotals,
+    UnkillableFacts, UpkeepTotals,
 };
 
 #[cfg(test)]

@@ -50,6 +50,9 @@ pub struct StatusReport {
     pub oldest_waiting: Option<Waiting>,
     /// Processes that run, as far as the log knows.
     pub running_processes: u64,
+    /// Processes of which something outlives SIGKILL, the longest-known first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unkillable: Vec<LiveProcess>,
     /// What has happened to processes since the first event.
     pub processes: ProcessTotals,
     /// Jobs and checkpoints.
@@ -198,6 +201,7 @@ impl Status {
             totals: self.totals.clone(),
             recent: self.recent_runs(),
             running_processes: self.processes.len() as u64,
+            unkillable: self.unkillable(),
             processes: self.process_totals.clone(),
             upkeep: self.upkeep.clone(),
         }
@@ -221,6 +225,17 @@ impl Status {
     /// The term before the latest, and how it ended.
     pub fn term_before(&self) -> Option<&TermFacts> {
         self.term_before.as_ref()
+    }
+
+    fn unkillable(&self) -> Vec<LiveProcess> {
+        let mut all: Vec<_> = self
+            .processes
+            .values()
+            .filter(|process| process.unkillable.is_some())
+            .cloned()
+            .collect();
+        all.sort_by_key(|process| process.unkillable.as_ref().map(|facts| facts.since));
+        all
     }
 
     fn recent_runs(&self) -> RecentRuns {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ledger_core::envelope::Header;
-use ledger_core::event::{Attempt, Priority, StopCause};
+use ledger_core::event::{Attempt, Priority, StopCause, Survivor};
 use ledger_core::ids::{Id, LedgerId, Seq, Term};
 use ledger_core::time::{Micros, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -212,6 +212,20 @@ pub struct ProcessTotals {
     pub reaped_leftovers: u64,
     /// Gone without an outcome.
     pub lost: u64,
+    /// Ended by us because their tree did nothing for longer than it may.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reaped_stalled: u64,
+    /// Found to outlive SIGKILL.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unkillable: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What has happened to jobs and checkpoints since the first event.
@@ -291,6 +305,22 @@ pub struct LiveProcess {
     pub attempt: Attempt,
     /// When it was registered.
     pub since: Timestamp,
+    /// Since when part of its tree is known to outlive SIGKILL, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkillable: Option<UnkillableFacts>,
+}
+
+/// What is known of a process tree that outlives SIGKILL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnkillableFacts {
+    /// The event that says so.
+    pub since: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// Who outlives it: the first, and what it does.
+    pub first: Option<Survivor>,
+    /// How many processes do.
+    pub processes: u32,
 }
 
 /// Nothing is started from a queue, because an operator said so.

@@ -160,10 +160,11 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
         (p.registered, "process.registered"),
         (p.exited, "process.exited"),
         (
-            p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime,
+            p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime + p.reaped_stalled,
             "process.reaped",
         ),
         (p.lost, "process.lost"),
+        (p.unkillable, "process.unkillable"),
         (u.jobs_due, "job.due"),
         (u.jobs_skipped, "job.skipped"),
         (u.checkpoints_created, "checkpoint.created"),
@@ -190,7 +191,8 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
         _ => false,
     });
     assert_eq!((t.demoted, t.boosted), (demoted.count() as u64, 0));
-    let ended = p.exited + p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime + p.lost;
+    let reaped = p.reaped_cancel + p.reaped_leftovers + p.reaped_max_runtime + p.reaped_stalled;
+    let ended = p.exited + reaped + p.lost;
     assert_eq!(report.running_processes, p.registered - ended);
     let runs = events
         .iter()
@@ -440,4 +442,60 @@ fn waiting_has_an_age() {
     let later = history.now().plus(Millis(1500));
     let report = status.report(later);
     assert_eq!(report.oldest_waiting.unwrap().waited_us, Micros(1_500_000));
+}
+
+#[test]
+fn what_outlives_sigkill_is_listed_until_it_ends() {
+    let mut history = History::new();
+    let said = |survivors: u32| {
+        ProcessEvent::Unkillable(ProcessUnkillable {
+            task: Id::new("t").unwrap(),
+            attempt: Attempt(1),
+            steps: Vec::new(),
+            survivors: (0..survivors)
+                .map(|n| Survivor {
+                    pid: 2 + i32::try_from(n).unwrap(),
+                    start_time: 3,
+                    state: 'D',
+                })
+                .collect(),
+            processes: survivors,
+        })
+    };
+    let reason = refused(&mut history, "process/b.1.2", said(1));
+    assert_eq!(reason, "process b.1.2 outlives SIGKILL and did not run");
+    let mut history = History::new();
+    let registered = ProcessEvent::Registered(ProcessRegistered {
+        pid: 1,
+        start_time: 2,
+        boot_id: "b".into(),
+        pgid: 1,
+        shim_pid: 5,
+        shim_start_time: 1,
+        task: Id::new("t").unwrap(),
+        attempt: Attempt(1),
+        max_runtime_ms: Millis(1),
+    });
+    let subject = Entity::new("process/b.1.2").unwrap();
+    history.append(vec![(subject.clone(), registered.into())]);
+    history.append(vec![(subject.clone(), said(3).into())]);
+    let seq = history.head().seq;
+    let listed = at(&history, seq).report(Timestamp(0)).unkillable;
+    let facts = listed[0].unkillable.as_ref().unwrap();
+    assert_eq!(
+        (&*listed[0].task, facts.since, facts.processes),
+        ("t", seq, 3)
+    );
+    assert_eq!(
+        facts.first.map(|first| (first.pid, first.state)),
+        Some((2, 'D'))
+    );
+    let lost = ProcessEvent::Lost(ProcessLost {
+        reason: String::new(),
+        orphans_ended: 0,
+    });
+    history.append(vec![(subject, lost.into())]);
+    let status = at(&history, history.head().seq);
+    assert!(status.report(Timestamp(0)).unkillable.is_empty());
+    assert_eq!(status.report(Timestamp(0)).processes.unkillable, 1);
 }

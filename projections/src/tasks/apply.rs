@@ -10,7 +10,7 @@ use ledger_core::event::{
     Attempt, DeadReason, Event, Failure, Priority, ProcessEvent, QueueEvent, RateUse,
     TaskCancelled, TaskDead, TaskEvent, TaskThrottled,
 };
-use ledger_core::ids::Id;
+use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Timestamp};
 
 use super::index::Promise;
@@ -24,7 +24,9 @@ impl Projection for Tasks {
     const VERSION: u32 = 3;
 
     fn wants(kind: &str) -> bool {
-        kind.starts_with("task.") || kind.starts_with("queue.") || kind == "process.registered"
+        kind.starts_with("task.")
+            || kind.starts_with("queue.")
+            || matches!(kind, "process.registered" | "process.unkillable")
     }
 
     fn apply(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
@@ -37,6 +39,9 @@ impl Projection for Tasks {
             Event::Process(event) => match event {
                 ProcessEvent::Registered(p) => {
                     self.with_task(&p.task, |task| task.registered(p.attempt, p.into()))
+                }
+                ProcessEvent::Unkillable(p) => {
+                    self.with_task(&p.task, |task| task.unkillable(p.attempt, header.seq))
                 }
                 ProcessEvent::Exited(_)
                 | ProcessEvent::Reaped(_)
@@ -282,6 +287,7 @@ impl Task {
                     node: e.node.clone(),
                     boost: e.boost,
                     process: None,
+                    unkillable: None,
                 }));
             }
             TaskEvent::Completed(_)
@@ -335,7 +341,10 @@ impl Task {
                 self.state = TaskState::Undecided;
             }
             TaskEvent::TimedOut(e) => {
-                let closing = Closing::TimedOut;
+                let closing = match e.stalled_ms {
+                    Some(_) => Closing::Stalled,
+                    None => Closing::TimedOut,
+                };
                 self.close(header, e.attempt, closing, e.runtime_us, e.demoted_to)?;
                 self.failed += 1;
                 self.state = TaskState::Undecided;
@@ -523,6 +532,27 @@ impl Task {
             | TaskState::Cancelled { .. }
             | TaskState::Dead { .. } => Err(format!(
                 "task {id}: a process was registered for attempt {attempt} out of turn"
+            )),
+        }
+    }
+
+    fn unkillable(&mut self, attempt: Attempt, seq: Seq) -> Result<(), String> {
+        let id = self.id.clone();
+        match &mut self.state {
+            TaskState::Running(run) | TaskState::Cancelling { run, .. }
+                if run.attempt == attempt && run.process.is_some() =>
+            {
+                run.unkillable = Some(seq);
+                Ok(())
+            }
+            TaskState::Queued { .. }
+            | TaskState::Running(_)
+            | TaskState::Cancelling { .. }
+            | TaskState::Undecided
+            | TaskState::Completed { .. }
+            | TaskState::Cancelled { .. }
+            | TaskState::Dead { .. } => Err(format!(
+                "task {id}: attempt {attempt} has no process that could be unkillable"
             )),
         }
     }

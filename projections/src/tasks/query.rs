@@ -324,7 +324,7 @@ impl Task {
 }
 
 impl super::Closing {
-    /// The exit code that a shell would give: the command's own, 128 + signal, 124 past the
+    /// The exit code that a shell would give: the command's own, 128 + signal, 124 past a
     /// limit, 127 if it could not be found or started, 126 if it was found and can't be run, 143 if
     /// it was cancelled, none if it was lost.
     pub fn exit_code(self) -> Option<i32> {
@@ -334,7 +334,7 @@ impl super::Closing {
             Self::Signal(signal) => Some(128 + signal),
             Self::Spawn => Some(127),
             Self::NotExecutable => Some(126),
-            Self::TimedOut => Some(124),
+            Self::TimedOut | Self::Stalled => Some(124),
             Self::Cancelled => Some(143),
             Self::Lost => None,
         }

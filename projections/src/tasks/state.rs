@@ -61,6 +61,9 @@ pub struct Run {
     pub boost: u8,
     /// Its process, once it is known.
     pub process: Option<ProcessRef>,
+    /// The event that says that part of its tree outlives SIGKILL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkillable: Option<Seq>,
 }
 
 #[expect(
@@ -87,6 +90,8 @@ pub enum Closing {
     NotExecutable,
     /// Ran past its limit.
     TimedOut,
+    /// Its tree did nothing for longer than it may.
+    Stalled,
     /// Gone without an outcome.
     Lost,
     /// Ended at somebody's wish.
@@ -289,6 +294,11 @@ impl Task {
     /// When it is dead if it still waits.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.terms.as_deref()?.expires_at
+    }
+
+    /// How long its tree may do nothing, if that is limited.
+    pub fn stall_after(&self) -> Option<Millis> {
+        self.terms.as_deref()?.stall_after_ms
     }
 
     /// How many attempts may fail before it is dead.

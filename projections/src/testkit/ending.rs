@@ -2,6 +2,7 @@
 
 use ledger_core::event::*;
 use ledger_core::hash::Hash;
+use ledger_core::ids::Id;
 use ledger_core::time::{Micros, Millis};
 
 use super::Open;
@@ -49,6 +50,7 @@ impl Ending {
             Self::TimedOut => TaskEvent::TimedOut(TaskTimedOut {
                 attempt,
                 max_runtime_ms: Millis(30_000),
+                stalled_ms: (attempt.0 == 2).then_some(Millis(500)),
                 runtime_us,
                 outputs,
                 demoted_to,
@@ -66,6 +68,24 @@ impl Ending {
         }
     }
 
+    /// What is said before the process ends, now and then.
+    pub(super) fn outlived(self, task: &Id, open: &Open, pick: u32) -> Option<ProcessEvent> {
+        let reaped = matches!(self, Self::TimedOut | Self::Cancelled);
+        (reaped && pick.is_multiple_of(4)).then(|| {
+            ProcessEvent::Unkillable(ProcessUnkillable {
+                task: task.clone(),
+                attempt: Attempt(open.attempt),
+                steps: Vec::new(),
+                survivors: vec![Survivor {
+                    pid: 9,
+                    start_time: 7,
+                    state: 'D',
+                }],
+                processes: 1,
+            })
+        })
+    }
+
     pub(super) fn process(self, open: &Open) -> ProcessEvent {
         let (end, usage) = (ProcessEnd::Exited { code: 0 }, Usage::default());
         let cause = match self {
@@ -79,6 +99,7 @@ impl Ending {
                     orphans_ended: 0,
                 });
             }
+            Self::TimedOut if open.attempt == 2 => LadderCause::Stalled,
             Self::TimedOut => LadderCause::MaxRuntime,
             Self::Cancelled => LadderCause::Cancel,
         };

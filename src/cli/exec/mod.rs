@@ -130,6 +130,14 @@ async fn conclude(session: &Session, view: &TaskView) -> Result<Exit, Failure> {
             ));
             Ok(Exit(124))
         }
+        (StateName::Dead, Some(Closing::Stalled)) => {
+            let after = view.terms.stall_after_ms.unwrap_or_default();
+            let limit = format_limit(after);
+            note(format_args!(
+                "task {id} did nothing for {limit} and was ended"
+            ));
+            Ok(Exit(124))
+        }
         (StateName::Dead, Some(Closing::Lost)) => {
             note(format_args!(
                 "task {id} was lost: its processes ended without an outcome"

@@ -105,6 +105,9 @@ fn definition(spec: &JobSpec) -> Vec<(&'static str, String)> {
         if terms.max_attempts > 1 {
             lines.push(("attempts", format!("at most {}", terms.max_attempts)));
         }
+        if let Some(after) = terms.stall_after_ms {
+            lines.push(("may stall", format_limit(after)));
+        }
         let keys = [
             ("rate key", &terms.rate_key),
             ("concurrency", &terms.concurrency_key),

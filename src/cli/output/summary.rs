@@ -91,12 +91,17 @@ fn task(event: &TaskEvent) -> String {
                 format_duration(e.runtime_us)
             )
         }
-        TaskEvent::TimedOut(e) => format!(
-            "attempt {}: past {}, {}",
-            e.attempt,
-            format_limit(e.max_runtime_ms),
-            format_duration(e.runtime_us)
-        ),
+        TaskEvent::TimedOut(e) => {
+            let how = match e.stalled_ms {
+                Some(stalled) => format!("did nothing for {}", format_limit(stalled)),
+                None => format!("past {}", format_limit(e.max_runtime_ms)),
+            };
+            format!(
+                "attempt {}: {how}, {}",
+                e.attempt,
+                format_duration(e.runtime_us)
+            )
+        }
         TaskEvent::Lost(e) => format!("attempt {}: {}", e.attempt, e.reason),
         TaskEvent::Requeued(e) => match e.backoff {
             Some(backoff) => {
@@ -142,10 +147,18 @@ fn process(event: &ProcessEvent) -> String {
                 LadderCause::MaxRuntime => "ran too long",
                 LadderCause::Cancel => "cancelled",
                 LadderCause::Leftovers => "left descendants",
+                LadderCause::Stalled => "stalled",
             };
             format!("{why}: {}; {}", signals(&e.steps), end(e.end))
         }
         ProcessEvent::Lost(e) => e.reason.clone(),
+        ProcessEvent::Unkillable(e) => {
+            let first = e.survivors.first();
+            let first = first.map_or_else(String::new, |s| {
+                format!(", pid {} is in state {}", s.pid, s.state)
+            });
+            format!("{} SIGKILL{first}", outlive(e.processes))
+        }
         ProcessEvent::Watched(e) => {
             let limit = format_limit(e.max_runtime_ms);
             format!("pid {} for at most {limit}: {}", e.pid, e.command)
@@ -177,6 +190,14 @@ fn process(event: &ProcessEvent) -> String {
             None => "found to be gone".to_owned(),
         },
         ProcessEvent::Unwatched(e) => json_word(&e.reason),
+    }
+}
+
+/// How many processes outlive what follows.
+pub(crate) fn outlive(processes: u32) -> String {
+    match processes {
+        1 => "1 process outlives".to_owned(),
+        n => format!("{n} processes outlive"),
     }
 }
 

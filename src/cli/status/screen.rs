@@ -3,7 +3,7 @@
 use ledger_core::event::StopCause;
 use ledger_core::ids::Seq;
 use ledger_core::time::Micros;
-use projections::status::{Percentiles, QueueReport, StatusReport, TermState};
+use projections::status::{LiveProcess, Percentiles, QueueReport, StatusReport, TermState};
 
 use super::term_is_open;
 use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
@@ -367,6 +367,27 @@ fn stopped_by_full_disk(status: &Status) -> bool {
     node.is_some_and(|node| node.stop_reason == Some(StopCause::DiskFull))
 }
 
+/// What outlives SIGKILL holds its task: that can't be requeued, and not be reported as ended.
+fn unkillable(process: &LiveProcess) -> Option<String> {
+    let facts = process.unkillable.as_ref()?;
+    let who = match facts.first {
+        Some(first) if facts.processes == 1 => format!("pid {}", first.pid),
+        Some(first) => format!(
+            "pid {} and {} more",
+            first.pid,
+            facts.processes.saturating_sub(1)
+        ),
+        None => format!("{} processes", facts.processes),
+    };
+    let state = facts
+        .first
+        .map_or_else(String::new, |first| format!(" ({})", first.state));
+    Some(format!(
+        "{who}{state} of task {} can't be killed: see `ledger task show {}`",
+        process.task, process.task
+    ))
+}
+
 fn warnings(status: &Status) -> Vec<String> {
     let mut warnings = status
         .node
@@ -379,10 +400,14 @@ fn warnings(status: &Status) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(reaper) = status.reaper.filter(|reaper| reaper.unkillable > 0) {
+    // Those of attempts are told of one by one.
+    let of_attempts = status.report.unkillable.len() as u64;
+    let foreign = status.reaper.map_or(0, |reaper| reaper.unkillable);
+    let foreign = foreign.saturating_sub(of_attempts);
+    if foreign > 0 {
         warnings.push(format!(
             "{} can't be killed: `ledger ps` shows what, and its state letter why",
-            count_of(reaper.unkillable, "process")
+            count_of(foreign, "process")
         ));
     }
     if let Some(failing) = &status.report.backups.failing {
@@ -402,6 +427,7 @@ fn warnings(status: &Status) -> Vec<String> {
                 .to_owned(),
         );
     }
+    warnings.extend(status.report.unkillable.iter().filter_map(unkillable));
     if status.report.tasks.dead > 0 {
         warnings
             .push("tasks are in the dead-letter queue: `ledger task list --state dead`".to_owned());

@@ -153,6 +153,9 @@ fn waiting(out: &Out, view: &TaskView) -> Vec<(&'static str, String)> {
     if let Some(key) = &terms.concurrency_key {
         fields.push(("concurrency", key.to_string()));
     }
+    if let Some(after) = terms.stall_after_ms {
+        fields.push(("may stall", format_limit(after)));
+    }
     if let Some(reason) = view.dead_reason {
         fields.push(("dead", why_dead(reason, view.dead_dependency.as_deref())));
     }
@@ -162,7 +165,7 @@ fn waiting(out: &Out, view: &TaskView) -> Vec<(&'static str, String)> {
 fn why_dead(reason: DeadReason, dependency: Option<&str>) -> String {
     match reason {
         DeadReason::Failed => "its last attempt failed".to_owned(),
-        DeadReason::TimedOut => "its last attempt ran too long".to_owned(),
+        DeadReason::TimedOut => "its last attempt ran too long, or stalled".to_owned(),
         DeadReason::Lost => "it was lost too often".to_owned(),
         DeadReason::Dependency => match dependency {
             Some(task) => format!("task {task}, which it depends on, did not complete"),
@@ -180,6 +183,7 @@ fn attempt(out: &Out, record: &AttemptRecord) -> String {
         Closing::Spawn => out.paint.bad("could not be started"),
         Closing::NotExecutable => out.paint.bad("can't be run"),
         Closing::TimedOut => out.paint.bad("ran too long"),
+        Closing::Stalled => out.paint.bad("stalled"),
         Closing::Lost => out.paint.bad("lost"),
         Closing::Cancelled => out.paint.warn("cancelled"),
     };

@@ -2,9 +2,10 @@
 
 use ledger_core::event::Terms;
 use ledger_core::ids::Id;
-use ledger_core::time::Timestamp;
+use ledger_core::time::{Millis, Timestamp};
 
 use crate::api::wire::{ApiError, ErrorCode};
+use crate::cli::tail::duration;
 use crate::units::parse_duration;
 
 /// What it waits for, and how often it is tried.
@@ -28,6 +29,9 @@ pub(crate) struct TermsArgs {
     /// Run it beside no other task of this key, or as many as `[concurrency.KEY]` allows
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<Id>,
+    /// End an attempt that has used no CPU time and written nothing for so long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    stall_after: Option<Millis>,
 }
 
 impl TermsArgs {
@@ -44,6 +48,7 @@ impl TermsArgs {
             depends_on: self.depends_on,
             rate_key: self.rate_key,
             concurrency_key: self.concurrency_key,
+            stall_after_ms: self.stall_after,
         };
         Ok((terms != Terms::default()).then_some(terms))
     }

@@ -12,7 +12,8 @@ use projections::tasks::Tasks;
 
 use super::{Leash, Report, World};
 use crate::node::processes::Effect;
-use crate::shim::{AttemptDir, Claimant, orphans};
+use crate::shim::orphans::Orphaned;
+use crate::shim::{AttemptDir, Claimant};
 
 /// How long what an attempt has left is kept.
 const KEPT: Millis = Millis(7 * 24 * 3_600_000);
@@ -89,6 +90,11 @@ fn processes(world: &World, report: &mut Report) {
             "attempt {n} of task {task} runs longer than it may; its shim was woken"
         ));
     }
+    let cgroups = sweep.cgroups;
+    report.line(format!(
+        "cgroups: {} empty ones removed, {} processes in others killed, {} left",
+        cgroups.removed, cgroups.killed, cgroups.left
+    ));
 }
 
 /// Names of the directories in a directory, which may be missing; a link is none.
@@ -127,7 +133,8 @@ fn sweep(world: &World, task: &str, attempt: &str, swept: &mut Swept) -> Result<
         && claim.kind != Claimant::Node
         && matches!(dir.read_outcome(), Ok(None))
     {
-        let ended = orphans::end(&claim.by, ORPHAN_PATIENCE).map_err(|e| e.to_string())?;
+        let orphaned = Orphaned::by(&claim, &world.data_dir);
+        let ended = orphaned.end(ORPHAN_PATIENCE).map_err(|e| e.to_string())?;
         swept.orphans += ended.killed.len() as u64;
         if !ended.survivors.is_empty() {
             return Err(format!(
@@ -172,7 +179,7 @@ fn stale_files(dir: &Path) -> Result<u64, String> {
     for entry in fs::read_dir(dir).map_err(|e| e.to_string())?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let temporary = [".claim.", ".started", ".outcome"];
+        let temporary = [".claim.", ".started", ".unkillable", ".outcome"];
         if temporary.iter().any(|prefix| name.starts_with(prefix))
             && fs::remove_file(entry.path()).is_ok()
         {

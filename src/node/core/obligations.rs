@@ -55,6 +55,7 @@ impl Core {
             exec,
             max_runtime: task.max_runtime_ms,
             grace: task.grace_ms,
+            stall_after: task.stall_after(),
         };
         match self.inherited(task) {
             Some(boot) => Output::Recover(order, boot),

@@ -79,6 +79,7 @@ pub(super) fn every_event() -> Vec<TaskEvent> {
         TaskEvent::TimedOut(TaskTimedOut {
             attempt,
             max_runtime_ms: Millis(1),
+            stalled_ms: None,
             runtime_us: Micros(1),
             outputs,
             demoted_to: None,

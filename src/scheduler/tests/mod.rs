@@ -2,6 +2,7 @@
 
 mod impossible;
 mod model;
+mod reaping;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -332,7 +333,7 @@ fn a_process_is_registered_once() {
 
 #[test]
 fn what_follows_from_an_end_depends_on_the_result_and_on_why_we_helped() {
-    use LadderCause::{Cancel, Leftovers, MaxRuntime};
+    use LadderCause::{Cancel, Leftovers, MaxRuntime, Stalled};
     let signaled = EndResult::Ran(ProcessEnd::Signaled { signal: 15 });
     let not_started = EndResult::NotStarted(Failure::Spawn {
         step: "exec".into(),
@@ -356,6 +357,8 @@ fn what_follows_from_an_end_depends_on_the_result_and_on_why_we_helped() {
         (exited(0), Some(MaxRuntime), timed_out),
         (exited(3), Some(MaxRuntime), timed_out),
         (signaled.clone(), Some(MaxRuntime), timed_out),
+        (exited(0), Some(Stalled), timed_out),
+        (signaled.clone(), Some(Stalled), timed_out),
         (exited(0), Some(Cancel), cancelled),
         (exited(3), Some(Cancel), cancelled),
         (signaled, Some(Cancel), cancelled),

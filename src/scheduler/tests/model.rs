@@ -36,6 +36,7 @@ fn submit(world: &mut World, model: &mut Model, queue: Priority, asked: Asked) {
         depends_on: depends_on.map(|on| id(&name(on))).into_iter().collect(),
         rate_key: asked.rated.then(|| id("rate")),
         concurrency_key: asked.concurrency.map(|key| id(&format!("c{key}"))),
+        stall_after_ms: None,
     };
     let broken = |on: usize| matches!(model.tasks[on].stage, Stage::Dead | Stage::Cancelled);
     let early = not_before.is_some_and(|from| expires.is_some_and(|to| from >= to));

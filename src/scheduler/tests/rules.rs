@@ -393,10 +393,20 @@ fn times_and_numbers_that_can_not_be_kept_are_refused() {
         max_attempts,
         ..Terms::default()
     };
+    let stalls = |after| Terms {
+        stall_after_ms: Some(after),
+        ..Terms::default()
+    };
     for (what, terms) in [
         ("max_attempts must be from 1", attempts(0)),
         ("max_attempts must be from 1", attempts(MAX_ATTEMPTS + 1)),
         ("max_attempts must be from 1", attempts(u32::MAX)),
+        ("stall_after must be between", stalls(Millis(99))),
+        ("stall_after must be between", stalls(Millis(0))),
+        (
+            "stall_after must be between",
+            stalls(Millis(MAX_RUNTIME.0 + 1)),
+        ),
         ("it has expired", times(None, Some(now))),
         ("it has expired", times(None, Some(Timestamp(0)))),
         ("would expire", times(at(5), at(5))),

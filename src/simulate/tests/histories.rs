@@ -130,6 +130,7 @@ fn told() -> History {
     told.submit(300, "overdue", None);
     told.start(300, "overdue", 0);
     let timed_out = TaskTimedOut {
+        stalled_ms: None,
         attempt: Attempt::FIRST,
         max_runtime_ms: Millis(1000),
         runtime_us: Micros(1_003_000),

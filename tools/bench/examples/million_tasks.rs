@@ -83,6 +83,7 @@ impl World {
             depends_on: Vec::new(),
             rate_key: Some(Id::new("provider")?),
             concurrency_key: Some(Id::new(format!("customer-{n}"))?),
+            stall_after_ms: None,
         };
         let task = TaskSubmitted {
             priority: Priority::ALL[usize::try_from(n % 3)?],

@@ -46,6 +46,8 @@ pub(crate) enum Figure {
     Tasks,
     /// Short commands through a node
     Exec,
+    /// From the acknowledged cancel of a command to its durable end
+    Reap,
     /// What a node costs that has nothing to do
     Idle,
     /// What it costs to watch a thousand processes of others
@@ -54,13 +56,14 @@ pub(crate) enum Figure {
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Append,
         Self::Scan,
         Self::Store,
         Self::Rebuild,
         Self::Tasks,
         Self::Exec,
+        Self::Reap,
         Self::Idle,
         Self::Watched,
     ];

@@ -16,6 +16,7 @@ mod idle;
 mod machine;
 mod node;
 mod note;
+mod reap;
 mod rebuild;
 mod replay;
 mod rounds;
@@ -93,6 +94,7 @@ fn compare(args: &CompareArgs) -> Result<String, Failure> {
             Figure::Rebuild => rebuild::compare(dir, &settings)?,
             Figure::Tasks => tasks::compare(dir, &settings)?,
             Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
+            Figure::Reap => reap::compare(dir, &ledger()?, &settings)?,
             Figure::Idle => idle::compare(dir, &ledger()?)?,
             Figure::Watched => watched::compare(dir, &ledger()?)?,
         });

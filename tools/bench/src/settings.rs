@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) scan_events: usize,
     /// Events of the ledger that is opened, and whose events are proven.
     pub(crate) store_events: usize,
+    /// Commands that are cancelled.
+    pub(crate) cancels: usize,
     /// Tasks of the ledger that is rebuilt from, five events each.
     pub(crate) rebuild_tasks: u64,
 }
@@ -24,6 +26,7 @@ impl Settings {
         span: Duration::from_millis(1500),
         scan_events: 500_000,
         store_events: 5_000_000,
+        cancels: 200,
         rebuild_tasks: 60_000,
     };
 
@@ -33,6 +36,7 @@ impl Settings {
         span: Duration::from_millis(300),
         scan_events: 50_000,
         store_events: 200_000,
+        cancels: 20,
         rebuild_tasks: 6_000,
     };
 }

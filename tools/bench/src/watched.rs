@@ -77,7 +77,7 @@ async fn watch(node: &Node, sleepers: &Sleepers) -> Result<(), Failure> {
 /// [`Failure`] if it does not run or can't be watched.
 pub(crate) fn compare(dir: &Path, ledger: &Ledger) -> Result<Vec<Comparison>, Failure> {
     let home = tempfile::tempdir_in(dir).context("making a directory for a node")?;
-    let node = Node::start(ledger, home.path(), 4)?;
+    let node = Node::start(ledger, home.path(), 4, "")?;
     note::progress("watched: starting processes and having them watched");
     let sleepers = Sleepers::start()?;
     runtime()?.block_on(watch(&node, &sleepers))?;

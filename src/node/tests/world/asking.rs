@@ -59,6 +59,7 @@ impl World {
             },
             rate_key: key("r"),
             concurrency_key: if n.is_multiple_of(5) { key("c") } else { None },
+            stall_after_ms: None,
         }))
     }
 
