@@ -132,7 +132,7 @@ fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 2] {
             format_count(counters.registered + counters.watched),
             format_count(counters.all_reaped()),
             format_count(counters.recycled),
-            format_count(counters.survived),
+            format_count(counters.all_unkillable()),
             format_count(counters.lost)
         ),
     ]

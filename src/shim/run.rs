@@ -159,7 +159,11 @@ impl<'a> Shim<'a> {
     /// The shim ends: what it has made for itself goes.
     pub(super) fn retire(&mut self) {
         if let Some(slot) = &mut self.slot {
-            slot.retire(getppid() != self.spawner);
+            slot.retire();
+        }
+        // The last that is left of a node takes the ledger's own directories away.
+        if getppid() != self.spawner {
+            self.context.cgroups.remove_unused();
         }
     }
 

@@ -71,6 +71,7 @@ fn serve(data_dir: &OsStr, cgroups: CgroupPlaces) -> io::Result<()> {
         // The next shims inherit this memory, and it may hold secrets.
         request.fill(0);
     }
+    spawner.cgroups.remove_unused();
     Ok(())
 }
 

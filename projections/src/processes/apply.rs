@@ -117,7 +117,7 @@ impl Processes {
                 }
             }
             ProcessEvent::Unkillable(_) => {
-                counters.survived += 1;
+                counters.unkillable += 1;
                 let process = self.watched.get_mut(id).map(|process| &mut process.purpose);
                 if let Some(Purpose::Attempt(of)) = process {
                     of.unkillable = Some(header.seq);

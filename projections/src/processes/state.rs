@@ -119,11 +119,13 @@ pub struct Counters {
     pub reaped: u64,
     /// Of those, the ones that were gone without an outcome.
     pub lost: u64,
+    /// How often one of those was found to outlive SIGKILL.
+    pub unkillable: u64,
     /// Processes of others that were watched.
     pub watched: u64,
     /// Of those, the ones that were to be ended.
     pub reaping: u64,
-    /// How often one of either kind was found to outlive SIGKILL.
+    /// How often one of those to be ended was found to outlive SIGKILL.
     pub survived: u64,
     /// Of those to be ended, the ones that the reaper ended.
     pub terminated: u64,
@@ -140,6 +142,11 @@ impl Counters {
     /// standing still.
     pub const fn all_reaped(&self) -> u64 {
         self.reaped + self.terminated
+    }
+
+    /// How often a process was found to outlive SIGKILL.
+    pub const fn all_unkillable(&self) -> u64 {
+        self.unkillable + self.survived
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger_core::envelope::Header;
 use ledger_core::event::*;
-use ledger_core::ids::{Seq, Term};
+use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use proptest::prelude::*;
 
@@ -101,6 +101,30 @@ fn unwatched(reason: UnwatchReason) -> ProcessEvent {
     ProcessEvent::Unwatched(ProcessUnwatched { reason })
 }
 
+fn registered() -> ProcessEvent {
+    ProcessEvent::Registered(ProcessRegistered {
+        pid: 7,
+        start_time: 11,
+        boot_id: "boot".into(),
+        pgid: 7,
+        shim_pid: 6,
+        shim_start_time: 10,
+        task: Id::new("t").unwrap(),
+        attempt: Attempt::FIRST,
+        max_runtime_ms: Millis(60_000),
+    })
+}
+
+fn unkillable() -> ProcessEvent {
+    ProcessEvent::Unkillable(ProcessUnkillable {
+        task: Id::new("t").unwrap(),
+        attempt: Attempt::FIRST,
+        steps: Vec::new(),
+        survivors: Vec::new(),
+        processes: 1,
+    })
+}
+
 fn exited() -> ProcessEvent {
     ProcessEvent::Exited(ProcessExited {
         end: ProcessEnd::Exited { code: 0 },
@@ -138,6 +162,24 @@ fn a_watch_goes_through_its_stages_and_leaves_with_its_end() {
 }
 
 #[test]
+fn an_attempt_that_outlives_sigkill_is_told_of_until_it_ends() {
+    let mut told = Told::default();
+    assert!(told.tell(unkillable()).is_err());
+    told.tell(registered()).unwrap();
+    told.tell(unkillable()).unwrap();
+    let Some(Purpose::Attempt(of)) = told.processes.get(ID).map(|process| &process.purpose) else {
+        panic!("no attempt");
+    };
+    assert_eq!(of.unkillable, Some(Seq(3)));
+    told.tell(exited()).unwrap();
+    assert_eq!(told.processes.get(ID), None);
+    let c = told.processes.counters();
+    assert_eq!((c.unkillable, c.all_unkillable(), c.exited), (1, 1, 1));
+    told.tell(watched()).unwrap();
+    assert!(told.tell(unkillable()).is_err(), "of somebody else");
+}
+
+#[test]
 fn what_can_not_follow_is_refused_and_changes_nothing() {
     let mut told = Told::default();
     for event in [reaping(), survived(), terminated(), ended(), exited()] {
@@ -163,7 +205,7 @@ fn open(events: &[Recorded]) -> BTreeMap<&str, bool> {
         match e.kind.as_str() {
             "process.registered" => drop(open.insert(e.subject.as_str(), false)),
             "process.watched" => drop(open.insert(e.subject.as_str(), true)),
-            "process.reaping" | "process.survived" => {}
+            "process.reaping" | "process.survived" | "process.unkillable" => {}
             kind if kind.starts_with("process.") => drop(open.remove(e.subject.as_str())),
             _ => {}
         }
@@ -205,6 +247,7 @@ proptest! {
             (c.watched, "process.watched"),
             (c.reaping, "process.reaping"),
             (c.survived, "process.survived"),
+            (c.unkillable, "process.unkillable"),
             (c.terminated, "process.terminated"),
             (c.ended, "process.ended"),
             (c.recycled + c.unwatched, "process.unwatched"),

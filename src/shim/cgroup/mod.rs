@@ -310,20 +310,16 @@ impl Slot {
         self.tree().filter(|tree| tree.version == CgroupVersion::V2)
     }
 
-    /// Removes all of it: the shim ends. With the last shim of a spawner that has gone, the ledger's
-    /// own directory goes too.
-    pub(super) fn retire(&mut self, is_last: bool) {
+    /// Removes all of it: the shim ends.
+    pub(super) fn retire(&mut self) {
         for cgroup in [self.tree.take(), self.limit.take()].into_iter().flatten() {
             if cgroup.version == CgroupVersion::V1
                 && let Some(base) = cgroup.path.parent()
             {
                 let _ = fs::write(base.join("cgroup.procs"), "0");
             }
-            let base = cgroup.path.parent().map(Path::to_owned);
             // If it stays, the node finds it.
             let _ = cgroup.remove();
-            // One that isn't empty stays.
-            let _ = base.filter(|_| is_last).map(fs::remove_dir);
         }
     }
 }
@@ -340,6 +336,15 @@ pub struct CgroupsSwept {
 }
 
 impl CgroupPlaces {
+    /// Removes the ledger's own directories, where nobody is left in them: whoever needs one makes it
+    /// again.
+    pub(super) fn remove_unused(&self) {
+        for base in self.bases() {
+            // One that isn't empty stays.
+            let _ = fs::remove_dir(&base.dir);
+        }
+    }
+
     /// Removes the cgroups of shims that have gone, if nothing is left in them.
     pub fn remove_empty(&self) -> CgroupsSwept {
         let mut swept = CgroupsSwept::default();

@@ -89,11 +89,16 @@ fn one_that_was_killed_is_made_anew_and_a_base_that_is_gone_too() {
     slot.prepare(&places, &shim, None);
     let cgroup = slot.birthplace().unwrap();
     assert!(said(cgroup, Entry::BEST).contains(&leaf_name(&shim)));
-    slot.retire(true);
+    slot.retire();
+    assert!(base.dir.exists());
+    places.remove_unused();
     assert!(!base.dir.exists());
     let mut slot = Slot::make(&places, &shim);
     assert!(slot.tree().is_some());
-    slot.retire(true);
+    places.remove_unused();
+    assert!(base.dir.exists(), "a shim is in it");
+    slot.retire();
+    places.remove_unused();
     assert!(!base.dir.exists());
 }
 
