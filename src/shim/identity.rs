@@ -171,7 +171,9 @@ impl ProcessStat {
             fields.next()?,
         ];
         for time in times {
-            cpu_ticks = cpu_ticks.saturating_add(time.parse().ok()?);
+            // A kernel may count children's time below zero for a moment.
+            let ticks: i64 = time.parse().ok()?;
+            cpu_ticks = cpu_ticks.saturating_add(u64::try_from(ticks).unwrap_or(0));
         }
         let threads = fields.nth(2)?.parse().ok()?;
         let start_time = fields.nth(1)?.parse().ok()?;
