@@ -147,6 +147,9 @@ async fn one_that_ends_by_itself_is_seen_at_once() {
     let node = ledger.up().await;
     let mut stranger = Stranger::run("read x");
     let receipt = watch(&node, &request(stranger.pid(), NEVER)).await;
+    // The reaper answers in turn: it holds the process by now.
+    let sweep = ReapRequest { dry_run: true };
+    node.client.reap(&sweep).await.unwrap();
     drop(stranger.child.stdin.take());
     stranger.child.wait().unwrap();
     let ended = told(&node, "process.ended", &receipt.id).await;
