@@ -134,7 +134,7 @@ fn info(view: ProcessView, boot_id: &str, wall: Timestamp) -> ProcessInfo {
         limit_ms,
         cpu_us: sample.as_ref().map(|sample| micros(sample.cpu())),
         rss_kib: sample.as_ref().map(Sample::rss_kib),
-        state: sample.map(|sample| sample.state),
+        state: sample.map(|sample| sample.stat.letter),
         view,
     }
 }

@@ -100,7 +100,7 @@ impl Candidate {
             node_uid: nix::unistd::geteuid().as_raw(),
             room: room(),
             command,
-            is_kernel_thread: sample.is_kernel_thread,
+            is_kernel_thread: sample.stat.kernel,
             has_ended: !sample.stat.is_alive(),
             kin,
             ancestors,

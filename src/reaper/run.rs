@@ -504,7 +504,7 @@ impl Held {
         if !sample.stat.is_alive() {
             return Sight::Zombie;
         }
-        let ticks = sample.cpu_ticks;
+        let ticks = sample.stat.cpu_ticks;
         let progress = self.progress.filter(|progress| progress.ticks == ticks);
         let since = progress.map_or(now, |progress| progress.since);
         self.progress = Some(Progress { ticks, since });

@@ -10,20 +10,11 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::shim::ProcessStat;
 
-/// Flag of a kernel thread (`PF_KTHREAD` of the kernel's `sched.h`).
-const KERNEL_THREAD: u64 = 0x0020_0000;
-
 /// One reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Who it is and where it belongs.
     pub stat: ProcessStat,
-    /// The kernel's letter for what it does: `R`, `S`, `D`, `Z`, `T` …
-    pub state: char,
-    /// Whether it is a thread of the kernel.
-    pub is_kernel_thread: bool,
-    /// CPU time in clock ticks: its own and that of children that it waited for.
-    pub cpu_ticks: u64,
     /// Resident memory in pages.
     pub rss_pages: u64,
 }
@@ -58,30 +49,17 @@ impl Sample {
         // The name may hold anything, so fields are counted from the last parenthesis.
         let close = bytes.iter().rposition(|&byte| byte == b')')?;
         let rest = std::str::from_utf8(&bytes[close + 1..]).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        let state = fields.next()?.chars().next()?;
-        let flags: u64 = fields.nth(5)?.parse().ok()?;
-        let mut cpu_ticks: u64 = 0;
-        let mut next = fields.nth(4);
-        for _ in 0..4 {
-            // A kernel may count children's time below zero for a moment.
-            let ticks: i64 = next?.parse().ok()?;
-            cpu_ticks = cpu_ticks.saturating_add(u64::try_from(ticks).unwrap_or(0));
-            next = fields.next();
-        }
-        let rss: i64 = fields.nth(5)?.parse().ok()?;
+        // The twenty-fourth field; the third is the first behind the name.
+        let rss: i64 = rest.split_ascii_whitespace().nth(21)?.parse().ok()?;
         Some(Self {
             stat,
-            state,
-            is_kernel_thread: flags & KERNEL_THREAD != 0,
-            cpu_ticks,
             rss_pages: u64::try_from(rss).unwrap_or(0),
         })
     }
 
     /// CPU time.
     pub fn cpu(&self) -> Duration {
-        of_ticks(self.cpu_ticks)
+        of_ticks(self.stat.cpu_ticks)
     }
 
     /// Resident memory in KiB.
@@ -135,10 +113,10 @@ mod tests {
         for name in ["sh", ") S 1 2 3 (", "a b\nc", ""] {
             let sample = Sample::parse(&line(name)).unwrap();
             assert_eq!(
-                (sample.state, sample.cpu_ticks, sample.rss_pages),
+                (sample.stat.letter, sample.stat.cpu_ticks, sample.rss_pages),
                 ('D', 190, 25)
             );
-            assert!(sample.is_kernel_thread);
+            assert!(sample.stat.kernel);
             assert_eq!((sample.stat.pid, sample.stat.start_time), (7, 4242));
         }
     }
@@ -155,7 +133,7 @@ mod tests {
     fn this_process_runs_since_a_moment() {
         let me = i32::try_from(std::process::id()).unwrap();
         let sample = Sample::of(me).unwrap().unwrap();
-        assert!(!sample.is_kernel_thread && sample.rss_kib() > 0);
+        assert!(!sample.stat.kernel && sample.rss_kib() > 0);
         assert!(of_ticks(sample.stat.start_time) <= since_boot());
         assert_eq!(Sample::of(0).unwrap(), None);
         assert_eq!(Sample::of(i32::MAX).unwrap(), None);

@@ -91,7 +91,7 @@ impl Spared {
     fn spares(&self, sample: &Sample) -> bool {
         let stat = &sample.stat;
         stat.pid <= 1
-            || sample.is_kernel_thread
+            || sample.stat.kernel
             || self.own.contains(&stat.pid)
             || self.attended.contains(&(stat.pid, stat.start_time))
     }
@@ -253,7 +253,7 @@ impl Tree {
             state: Sample::of(*pid)
                 .ok()
                 .flatten()
-                .map_or('?', |sample| sample.state),
+                .map_or('?', |sample| sample.stat.letter),
         });
         survivors.collect()
     }
