@@ -9,11 +9,13 @@
 //! Every failure is an [`ApiError`]: the node's own, or one made here when it can't be reached.
 
 mod address;
+mod checkpoints;
 mod connection;
+pub mod nodes;
 mod stream;
 mod upload;
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use crate::api::wire::{
 };
 use address::Address;
 use connection::{Patience, Pool};
+pub use nodes::LEADERLESS;
 pub use stream::{BlockStream, ByteStream, JsonLines, SnapshotStream};
 
 /// Longest answer that is read as a whole, in bytes.
@@ -69,42 +72,6 @@ impl Client {
             .await
             .map_err(|e| unreachable_node(socket, &e))?;
         Ok(Self { pool })
-    }
-
-    /// Connects to the node that leads the ledger in a data directory: `None` if no socket in
-    /// its `run` directory has a listener. If none of several nodes leads, any of them.
-    ///
-    /// # Errors
-    /// [`ApiError`] if the `run` directory can't be read.
-    pub async fn discover(data_dir: &Path) -> Result<Option<Self>, ApiError> {
-        let sockets = address::sockets(&data_dir.join("run")).map_err(|e| {
-            ApiError::new(ErrorCode::Failed, "the node's socket can't be looked for").because(e)
-        })?;
-        let mut nodes = Vec::new();
-        let mut busy = None;
-        for address in sockets {
-            match Pool::open(address).await {
-                Ok(pool) => nodes.push(Self { pool }),
-                // Somebody listens, and more wait to be let in than the system takes.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => busy = Some(error),
-                Err(_) => {}
-            }
-        }
-        if let (Some(error), true) = (busy, nodes.is_empty()) {
-            return Err(ApiError::new(ErrorCode::Refused, "the node is busy")
-                .because(format!("too many clients wait to be let in ({error})"))
-                .hint(
-                    "try again in a moment; api.max_connections says how many it lets in at once",
-                ));
-        }
-        if nodes.len() > 1 {
-            for i in 0..nodes.len() {
-                if nodes[i].head().await.is_ok() {
-                    return Ok(Some(nodes.swap_remove(i)));
-                }
-            }
-        }
-        Ok(nodes.pop())
     }
 
     /// Where the node's durable ledger ends.
@@ -499,8 +466,8 @@ impl Client {
             return Err(ApiError::new(ErrorCode::Usage, "the request is too large")
                 .because(format!("it has {size}, at most 1 MiB is taken")));
         }
-        let answer = self.pool.send(Method::POST, path, body, patience).await?;
-        decode(path, &answer)
+        let answer = self.pool.send(Method::POST, path, body, patience).await;
+        decode(path, &answer.map_err(unanswered)?)
     }
 
     async fn open(
@@ -512,6 +479,16 @@ impl Client {
         self.pool
             .open_stream(&with_query(path, query), patience)
             .await
+    }
+}
+
+/// What was to be changed may be changed, if the answer is lost.
+fn unanswered(error: ApiError) -> ApiError {
+    match error.code {
+        ErrorCode::Lost => error.hint(
+            "what was asked may or may not be done: see which node leads now (`ledger lease status`) and look",
+        ),
+        _ => error,
     }
 }
 

@@ -5,8 +5,11 @@
 
 mod apply;
 mod backup;
+mod checkpoint;
+mod lease;
 mod reaper;
 mod scheduler;
+mod snapshots;
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
@@ -19,8 +22,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use self::backup::{BACKUP_DIR, BackupConfig};
+pub use self::checkpoint::CheckpointConfig;
+pub use self::lease::LeaseConfig;
 pub use self::reaper::{CgroupUse, ReaperConfig};
 pub use self::scheduler::SchedulerConfig;
+pub use self::snapshots::{SnapshotConfig, SnapshotSets};
 use crate::units::{parse_duration, parse_size};
 
 pub mod jobs;
@@ -49,12 +55,18 @@ pub struct Config {
     pub api: ApiConfig,
     /// `[backup]`.
     pub backup: BackupConfig,
+    /// `[checkpoint]`.
+    pub checkpoint: CheckpointConfig,
+    /// `[snapshots.SET]`.
+    pub snapshots: SnapshotSets,
     /// `[disk]`.
     pub disk: DiskConfig,
     /// `[blobs]`.
     pub blobs: BlobsConfig,
     /// `[reaper]`.
     pub reaper: ReaperConfig,
+    /// `[lease]`.
+    pub lease: LeaseConfig,
     /// `[jobs]` and `[[job]]`.
     pub jobs: JobsConfig,
 }
@@ -277,7 +289,12 @@ impl Config {
                 config.section(name, value)?;
             }
         }
-        config.jobs = jobs::read(table.get_ref(), &config.tasks)?;
+        if let Err((key, fault)) = config.lease.timing() {
+            // In order by default, so the section is there.
+            let section = table.get_ref().get("lease").map_or(0..0, Spanned::span);
+            return Err(Located::value(section, key, fault.to_string()));
+        }
+        config.jobs = jobs::read(table.get_ref(), &config.tasks, &config.checkpoint)?;
         Ok(config)
     }
 }
@@ -366,7 +383,7 @@ struct Section {
 }
 
 /// Every section and key there is: what is not here is refused.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 13] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
@@ -431,6 +448,11 @@ const SECTIONS: [Section; 10] = [
         tables: None,
     },
     Section {
+        name: "lease",
+        keys: lease::KEYS,
+        tables: None,
+    },
+    Section {
         name: "reaper",
         keys: reaper::KEYS,
         tables: None,
@@ -461,6 +483,16 @@ const SECTIONS: [Section; 10] = [
             }),
         ],
         tables: None,
+    },
+    Section {
+        name: "checkpoint",
+        keys: checkpoint::KEYS,
+        tables: None,
+    },
+    Section {
+        name: "snapshots",
+        keys: &[],
+        tables: Some(snapshots::set),
     },
     Section {
         name: "disk",

@@ -1,6 +1,6 @@
 //! Opsledger: what acts and what faces people.
 //!
-//! Domains ([`scheduler`], [`jobs`], [`reaper`], [`lease`], [`audit`]) decide and never import each other; they meet in
+//! Domains ([`scheduler`], [`jobs`], [`reaper`], [`lease`], [`audit`], [`snapshots`]) never import each other; they meet in
 //! events. [`node`] wires them, [`simulate`] does in virtual time, [`api`] and the command line translate.
 
 pub mod api;
@@ -19,4 +19,5 @@ pub mod redact;
 pub mod scheduler;
 pub mod shim;
 pub mod simulate;
+pub mod snapshots;
 pub mod units;

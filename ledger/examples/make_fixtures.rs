@@ -165,6 +165,7 @@ fn lease_and_node() -> Outcome<Vec<Draft>> {
     let acquired = LeaseAcquired {
         holder: holder.clone(),
         pid: 4242,
+        start_time: None,
         boot_id: "2b1c3d4e-0000-4000-8000-00805f9b34fb".into(),
         incarnation: "k3v9".into(),
     };
@@ -180,6 +181,7 @@ fn lease_and_node() -> Outcome<Vec<Draft>> {
         software: "0.1.0".into(),
         host: "host-ä".into(),
         max_running: 8,
+        clock: None,
     };
     let recovered = NodeRecovered {
         replayed: Seq(1),
@@ -430,9 +432,18 @@ fn jobs_and_checkpoints() -> Outcome<Vec<Draft>> {
         hash: Hash::of(b"the chain at 9"),
         sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
         bytes: 4096,
+        term: None,
+        cause: None,
+        made_at: None,
+        took_us: None,
+        system: None,
+        parts: Vec::new(),
+        tasks: [].into(),
+        extra: None,
     };
     let rejected = CheckpointRejected {
         reason: "its SHA-256 differs".into(),
+        seq: None,
     };
     Ok(vec![
         ours(JobEvent::Due(due), job)?,

@@ -98,6 +98,7 @@ fn acquired() -> Outcome<(String, Event)> {
     let acquired = LeaseAcquired {
         holder: Id::new("alpha")?,
         pid: 7,
+        start_time: None,
         boot_id: "3f6f2c1e-0000-4000-8000-000000000000".into(),
         incarnation: "0a".into(),
     };
@@ -136,7 +137,13 @@ fn nightly() -> TaskSubmitted {
 fn definitions() -> Outcome<Vec<(String, Event)>> {
     let from = Timestamp(BEGUN);
     let mut told = Vec::new();
-    for builtin_job in BuiltinJob::ALL {
+    // Those that there were when these were written.
+    let own = [
+        BuiltinJob::ZombieCleanup,
+        BuiltinJob::HealthCheck,
+        BuiltinJob::OpsRefresh,
+    ];
+    for builtin_job in own {
         let spec = JobSpec {
             schedule: Schedule::Every {
                 every_ms: Millis(300_000),

@@ -123,6 +123,7 @@ fn acquired(holder: &str) -> Outcome<(&'static str, Event)> {
     let acquired = LeaseEvent::Acquired(LeaseAcquired {
         holder: Id::new(holder)?,
         pid: 4242,
+        start_time: None,
         boot_id: "2b1c3d4e-0000-4000-8000-00805f9b34fb".into(),
         incarnation: "k3v9".into(),
     });

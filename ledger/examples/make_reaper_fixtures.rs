@@ -6,62 +6,21 @@
 //!
 //! The file must not exist yet: fixtures of a released format are never written again.
 
-use std::error::Error;
-use std::fs::File;
-use std::io::Write;
-use std::ops::ControlFlow;
+mod golden;
 
-use ledger_core::chain::{BatchBuilder, ChainKey, Head};
-use ledger_core::envelope::{Draft, Origin};
 use ledger_core::event::{
     Attempt, Event, Exec, LadderCause, LadderStep, Outputs, Payload, Priority, ProcessEnd,
     ProcessEvent, ProcessReaped, ProcessUnkillable, StreamDigest, Survivor, TaskEvent,
     TaskSubmitted, TaskTimedOut, Terms, Usage, process_subject,
 };
 use ledger_core::hash::Hash;
-use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term, task_subject};
-use ledger_core::store::memory::MemoryStore;
-use ledger_core::store::{LogWriter, for_each_event};
-use ledger_core::time::{Micros, Millis, Timestamp};
-use uuid::Uuid;
+use ledger_core::ids::{Entity, Id, task_subject};
+use ledger_core::time::{Micros, Millis};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-const LEDGER: u128 = 0x0198_7654_3210_7abc_8def_0123_4567_89ab;
-const BEGUN: u64 = 1_767_225_600_000_000;
+use golden::Outcome;
 
 fn main() -> Outcome<()> {
-    let path = std::env::args().nth(1).ok_or("give the file to write")?;
-    let id = LedgerId(Uuid::from_u128(LEDGER));
-    let mut builder = BatchBuilder::new(ChainKey::new(id), Head::EMPTY, Term(1));
-    for (subject, event) in events()? {
-        let seq = builder.head().seq.0;
-        let at = Timestamp(BEGUN + seq * 1_234_567);
-        let mut random = [0x7D; 10];
-        random[9] = u8::try_from(seq)?;
-        let (kind, data) = event.kind_and_data().ok_or("an event of our own")?;
-        let draft = Draft {
-            event_id: ledger_core::clock::event_id(at, random),
-            kind: kind.parse()?,
-            version: 1,
-            subject,
-            origin: Origin::of("node/alpha".parse()?),
-            idempotency_key: None,
-            data,
-        };
-        builder.push(&[draft], at)?;
-    }
-    let mut store = MemoryStore::new(id);
-    store.append(&builder.take())?;
-    let mut file = File::create_new(path)?;
-    let walk = for_each_event(&store, Seq::FIRST, |event| {
-        match serde_json::to_string(&event).map(|line| writeln!(file, "{line}")) {
-            Ok(Ok(())) => ControlFlow::Continue(()),
-            Ok(Err(error)) => ControlFlow::Break::<Box<dyn Error>>(error.into()),
-            Err(error) => ControlFlow::Break(error.into()),
-        }
-    })?;
-    walk.break_value().map_or(Ok(()), Err)
+    golden::write(0x7D, events()?)
 }
 
 fn events() -> Outcome<Vec<(Entity, Event)>> {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::ids::{EventId, LedgerId};
+use crate::ids::{EventId, Id, LedgerId};
 use crate::time::Timestamp;
 
 /// The wall clock, in microseconds of UTC; 0 if it stands before 1970.
@@ -21,6 +21,11 @@ pub fn now() -> Timestamp {
 /// A new random ledger id (UUIDv7: sorts by when it was made).
 pub fn new_ledger_id() -> LedgerId {
     LedgerId(Uuid::now_v7())
+}
+
+/// A new idempotency key, for a request that is to be sent again if its answer is lost.
+pub fn new_idempotency_key() -> Id {
+    Id::new(format!("auto-{}", Uuid::now_v7())).expect("letters, digits and dashes make an id")
 }
 
 /// Builds a UUIDv7 event id from a time and 80 random bits drawn elsewhere, so that whoever

@@ -80,8 +80,13 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
         "portable/export.jsonl",
         SCHEDULER,
         REAPER,
+        RECOVERY,
         "jobs.jsonl",
+        "lease.jsonl",
         WATCH,
+        CLOCK,
+        FORK,
+        SNAPSHOT,
     ]
     .map(|file| fs::read_to_string(repo("fixtures/v1").join(file)).unwrap());
     for line in later.iter().flat_map(|text| text.lines()) {
@@ -98,15 +103,23 @@ fn the_blocks_hold_every_kind_and_every_field_in_both_states() {
 
 /// The scheduler's later kinds, and the later fields of its earlier ones.
 const SCHEDULER: &str = "scheduler.jsonl";
+/// Clocks that were set.
+const CLOCK: &str = "clock.jsonl";
+/// Snapshots of files.
+const SNAPSHOT: &str = "snapshot.jsonl";
+/// Made from the beginning of a ledger.
+const FORK: &str = "fork.jsonl";
 /// Processes that others started.
 const WATCH: &str = "watch.jsonl";
 
 /// The reaper's later kinds, and the later fields of its earlier ones.
 const REAPER: &str = "reaper.jsonl";
+/// Checkpoints' later kinds and fields, and recoveries.
+const RECOVERY: &str = "recovery.jsonl";
 
 #[test]
 fn later_events_are_read_and_written_again() {
-    for file in [SCHEDULER, REAPER, WATCH] {
+    for file in [SCHEDULER, REAPER, RECOVERY, WATCH, CLOCK, FORK, SNAPSHOT] {
         read_and_written_again(file);
     }
 }

@@ -20,6 +20,9 @@ use ledger_core::store::{LogReader, for_each_event};
 
 const HEAD: &str = "ba3f0b8719d4ef02c33fa3865e46b2326902cc55777be8fc82ddfd7fcd12ffe8";
 
+/// Kinds of the family that came after the export was frozen; `golden.rs` reads them.
+const LATER: [&str; 1] = ["ledger.forked"];
+
 fn golden() -> String {
     fs::read_to_string(repo("fixtures/v1/portable/export.jsonl")).unwrap()
 }
@@ -46,8 +49,13 @@ fn the_golden_export_is_imported_and_exported_again() {
         ControlFlow::<()>::Continue(())
     });
     assert!(walked.unwrap().is_continue());
-    let all = LedgerEvent::KINDS.iter().copied();
-    assert!(all.clone().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    let missing = |kind: &&str| !kinds.contains(*kind) && !LATER.contains(kind);
+    let missing: Vec<_> = LedgerEvent::KINDS
+        .iter()
+        .copied()
+        .filter(|k| missing(k))
+        .collect();
+    assert_eq!(missing, [""; 0]);
     let head = reader.head().unwrap();
     assert_eq!(head.hash.to_string(), HEAD);
     let note = golden().lines().last().map(|line| {

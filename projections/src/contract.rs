@@ -6,6 +6,7 @@ use ledger_core::event::Event;
 use ledger_core::ids::Seq;
 use proptest::prelude::*;
 
+use crate::checkpoints::Checkpoints;
 use crate::framework::{
     DecodedBlock, Fold, Position, Projection, View, catch_up, hash_at, rebuild, unwatched,
 };
@@ -87,6 +88,7 @@ proptest! {
         let cut = Seq(cut.index(history.events().len() + 1) as u64);
         check_all_ways::<Status>(&history, cut);
         check_all_ways::<Tasks>(&history, cut);
+        check_all_ways::<Checkpoints>(&history, cut);
         check_all_ways::<Idempotency>(&history, cut);
         check_all_ways::<Jobs>(&history, cut);
         check_all_ways::<Leases>(&history, cut);

@@ -3,6 +3,7 @@
 //! A projection is a fold over events and nothing else: no clock, no randomness, no appending. What
 //! a reader is shown can therefore always be made again from the log, and compared.
 
+pub mod checkpoints;
 pub mod framework;
 pub mod idempotency;
 pub mod jobs;

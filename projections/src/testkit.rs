@@ -321,6 +321,14 @@ impl History {
                     hash: self.head().hash,
                     sha256: "0".repeat(64),
                     bytes: 1,
+                    term: Some(self.head().term),
+                    cause: Some(CheckpointCause::Events),
+                    made_at: Some(self.head().recorded_at),
+                    took_us: None,
+                    system: None,
+                    parts: Vec::new(),
+                    tasks: [].into(),
+                    extra: None,
                 });
                 let name = entity("checkpoint", &format!("c{}", self.head().seq));
                 self.checkpoint = Some(name.clone());
@@ -536,6 +544,7 @@ impl History {
         let acquired = LeaseEvent::Acquired(LeaseAcquired {
             holder: id("a"),
             pid: 1,
+            start_time: None,
             boot_id: "boot".into(),
             incarnation: format!("i{before}"),
         });
@@ -543,6 +552,7 @@ impl History {
             software: "0".into(),
             host: "h".into(),
             max_running: 4,
+            clock: None,
         });
         let mut events = vec![(lease.clone(), acquired.into())];
         if !released && before > Term::ZERO {
@@ -554,14 +564,34 @@ impl History {
         }
         events.push((entity("node", "a"), started.into()));
         self.append(events);
-        let recovered = NodeEvent::Recovered(NodeRecovered {
-            replayed: self.head().seq,
-            replay_us: Micros(1),
-            reattached: u32::try_from(self.running.len()).expect("histories are short"),
-            closed: 0,
-            lost: 0,
-            unstarted: 0,
-        });
-        self.append(vec![(entity("node", "a"), recovered.into())]);
+        let reattached = u32::try_from(self.running.len()).expect("histories are short");
+        // As it is told now, and as it was before.
+        let recovered = if self.head().term.0.is_multiple_of(2) {
+            Event::from(RecoveryEvent::Completed(RecoveryCompleted {
+                checkpoint: None,
+                rejected: 0,
+                upto: self.head().seq,
+                replayed: self.head().seq.0,
+                open_us: Micros(1),
+                restore_us: Micros(0),
+                replay_us: Micros(1),
+                reconcile_us: Micros(1),
+                reattached,
+                closed: 0,
+                lost: 0,
+                requeued: 0,
+                unstarted: 0,
+            }))
+        } else {
+            Event::from(NodeEvent::Recovered(NodeRecovered {
+                replayed: self.head().seq,
+                replay_us: Micros(1),
+                reattached,
+                closed: 0,
+                lost: 0,
+                unstarted: 0,
+            }))
+        };
+        self.append(vec![(entity("node", "a"), recovered)]);
     }
 }

@@ -3,6 +3,7 @@
 //! Decision state that nobody looks at (`leases`, `idempotency`) is folded by the sequencer and is
 //! not here. Adding a view is adding a line to [`all`].
 
+use crate::checkpoints::Checkpoints;
 use crate::framework::{Fold, Position, View, ViewWorker};
 use crate::jobs::Jobs;
 use crate::processes::Processes;
@@ -12,6 +13,7 @@ use crate::tasks::Tasks;
 /// Every view, before the first event, sorted by name.
 pub fn all() -> Vec<Box<dyn View>> {
     vec![
+        Box::<Fold<Checkpoints>>::default(),
         Box::<Fold<Jobs>>::default(),
         Box::<Fold<Processes>>::default(),
         Box::<Fold<Status>>::default(),
@@ -29,6 +31,12 @@ impl ViewWorker {
     /// without them. They stand still while `read` runs: be brief.
     pub fn with_tasks<R>(&self, read: impl FnOnce(&Tasks, Position) -> R) -> Option<R> {
         self.with::<Tasks, R>(|fold| read(fold.state(), fold.position()))
+    }
+
+    /// Reads the checkpoints and the position that they stand at; `None` if the worker was started
+    /// without them. They stand still while `read` runs: be brief.
+    pub fn with_checkpoints<R>(&self, read: impl FnOnce(&Checkpoints, Position) -> R) -> Option<R> {
+        self.with::<Checkpoints, R>(|fold| read(fold.state(), fold.position()))
     }
 
     /// Reads the jobs and the position that they stand at; `None` if the worker was started

@@ -96,11 +96,10 @@ pub(super) fn wanted(body: &Bytes, origin: Origin) -> Result<(Origin, Wanted), A
         traceparent,
         ..origin
     };
-    let events = request
-        .events
-        .into_iter()
-        .map(app_event)
-        .collect::<Result<_, _>>()?;
+    let all = request.events.len();
+    let numbered = (1..).zip(request.events);
+    let events = numbered.map(|(n, event)| app_event(event).map_err(|e| of_batch(e, n, all)));
+    let events = events.collect::<Result<_, _>>()?;
     let wanted = Wanted {
         events,
         key: request.idempotency_key,
@@ -131,6 +130,14 @@ async fn ask(
     asked
         .await
         .map_err(|e| failed("the request was abandoned", e))?
+}
+
+/// A fault of one event of many names which.
+fn of_batch(mut error: ApiError, n: usize, all: usize) -> ApiError {
+    if all > 1 {
+        error.message = format!("event {n} of {all}: {}", error.message);
+    }
+    error
 }
 
 fn app_event(event: super::wire::AppendEvent) -> Result<AppEvent, ApiError> {

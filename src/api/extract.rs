@@ -14,7 +14,7 @@ use ledger_core::ids::Id;
 use ledger_core::time::Millis;
 use serde::de::DeserializeOwned;
 
-use super::connections::{closing, duration};
+use super::connections::{Limits, closing, duration};
 use super::error::{answer, usage};
 use super::server::Api;
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
@@ -23,16 +23,28 @@ use crate::units::format_limit;
 /// A whole body, at most [`MAX_BODY`](super::wire::MAX_BODY) bytes, come in time.
 pub(super) struct Content(pub(super) Bytes);
 
-impl FromRequest<Arc<Api>> for Content {
+/// What knows how long a body may take.
+pub(super) trait Limited: Send + Sync {
+    /// How long.
+    fn limits(&self) -> Limits;
+}
+
+impl Limited for Api {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+impl<S: Limited> FromRequest<Arc<S>> for Content {
     type Rejection = Response;
 
-    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Response> {
+    async fn from_request(request: Request, served: &Arc<S>) -> Result<Self, Response> {
         // One that announces too much is not read at all.
         if request.body().size_hint().lower() > MAX_BODY as u64 {
             return Err(too_large());
         }
-        let limit = api.limits.body_timeout;
-        let whole = Bytes::from_request(request, api);
+        let limit = served.limits().body_timeout;
+        let whole = Bytes::from_request(request, served);
         let Ok(whole) = tokio::time::timeout(duration(limit), whole).await else {
             return Err(late(limit));
         };

@@ -4,6 +4,7 @@
 //! answer becomes JSON. Who asks is taken from the socket's peer, never from the request.
 
 mod blobs;
+mod checkpoints;
 mod connections;
 mod error;
 mod events;
@@ -11,6 +12,7 @@ mod extract;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod jobs;
+mod lease;
 mod output;
 mod processes;
 mod server;
@@ -21,8 +23,10 @@ mod upkeep;
 mod views;
 pub mod wire;
 
+pub(crate) use checkpoints::listed as listed_checkpoints;
 pub use connections::Limits;
 pub(crate) use jobs::{listed, shown};
+pub use lease::{Leading, Standby, serve_standby};
 pub(crate) use processes::{reaper_info, sampled, what};
-pub use server::{Api, Defaults, bind, serve};
+pub use server::{Api, BindError, Defaults, Socket, serve};
 pub(crate) use views::{disk_info, next_runs};

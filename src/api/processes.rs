@@ -128,8 +128,13 @@ fn info(view: ProcessView, boot_id: &str, wall: Timestamp) -> ProcessInfo {
         true => micros(now.saturating_sub(rules.started)),
         false => wall.since(process.since),
     };
+    let verdict = match sight {
+        // It is kept for as long as something of its tree is there.
+        Sight::Zombie if rules.survived => Verdict::Unkillable,
+        sight => rules.verdict(sight, now),
+    };
     ProcessInfo {
-        verdict: rules.verdict(sight, now),
+        verdict,
         age_us,
         limit_ms,
         cpu_us: sample.as_ref().map(|sample| micros(sample.cpu())),

@@ -23,9 +23,13 @@ use tokio::sync::{oneshot, watch};
 
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
+use super::lease::Leading;
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
-use super::{blobs, events, jobs, output, processes, tasks, tree, upkeep, views};
+use super::{
+    blobs, checkpoints, events, jobs, lease, output, processes, tasks, tree, upkeep, views,
+};
 use crate::node::blobs::Blobs;
+use crate::node::checkpoints::Checkpointer;
 use crate::node::command::{Command, Reply};
 use crate::node::jobs::Faults;
 use crate::node::reaper::Reach;
@@ -65,10 +69,14 @@ pub struct Api {
     pub(crate) blobs: Arc<Blobs>,
     /// What can't be used of the definitions of jobs.
     pub(crate) job_faults: Arc<Faults>,
+    /// What makes checkpoints.
+    pub(crate) checkpointer: Arc<Checkpointer>,
     /// The reaper of processes that others started.
     pub(crate) reaper: Reach,
     /// Free bytes of the file system below which the status warns.
     pub(crate) warn_below: u64,
+    /// The lease that this node holds.
+    pub(crate) lease: Leading,
 }
 
 impl Api {
@@ -139,37 +147,121 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Binds a node's socket, 0600 from its first moment, in `run/` (0700) below the data directory.
-/// A socket left behind by a dead node is removed: the caller holds the directory's lock.
-///
-/// # Errors
-/// The system's.
-pub fn bind(data_dir: &Path, node: &Id) -> std::io::Result<UnixListener> {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-    let run = data_dir.join("run");
-    match std::fs::DirBuilder::new().mode(0o700).create(&run) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o700))?;
+/// Why a node's socket was not bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error("a node named {0} runs already")]
+    Taken(Id),
+    /// The system's.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// The `run` directory, held open: a socket's path has at most 108 bytes, and through a descriptor
+/// it is always short, however deep the data directory lies.
+struct RunDir(std::fs::File);
+
+impl RunDir {
+    fn open(data_dir: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let dir = std::fs::File::options()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+            .open(data_dir.join("run"))?;
+        Ok(Self(dir))
+    }
+
+    fn path(&self, node: &Id) -> PathBuf {
+        use std::os::fd::AsRawFd;
+        PathBuf::from(format!("/proc/self/fd/{}/{node}.sock", self.0.as_raw_fd()))
+    }
+
+    /// Whether somebody listens on a node's socket, also if he is too busy to let anyone in.
+    fn has_listener(&self, node: &Id) -> bool {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+        use std::os::fd::AsRawFd;
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let connected = socket(AddressFamily::Unix, SockType::Stream, flags, None)
+            .and_then(|socket| connect(socket.as_raw_fd(), &UnixAddr::new(&self.path(node))?));
+        matches!(connected, Ok(()) | Err(nix::errno::Errno::EAGAIN))
+    }
+}
+
+/// A node's socket: its name for as long as this lives. Dropping the one that bound it removes it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: std::os::unix::net::UnixListener,
+    /// Of the one that bound it.
+    path: Option<PathBuf>,
+}
+
+impl Socket {
+    /// Binds a node's socket, 0600 from its first moment, in `run/` (0700) below the data directory.
+    /// One left behind by a dead node is removed; of two nodes of one name that come at once, one is
+    /// told that it is taken.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(data_dir: &Path, node: &Id) -> Result<Self, BindError> {
+        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        let run = data_dir.join("run");
+        match std::fs::DirBuilder::new().mode(0o700).create(&run) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o700))?;
+            }
+            Err(e) => return Err(e.into()),
         }
-        Err(e) => return Err(e),
+        let dir = RunDir::open(data_dir)?;
+        // One at a time looks, removes and binds.
+        let alone = dir.0.try_clone()?;
+        let _alone = nix::fcntl::Flock::lock(alone, nix::fcntl::FlockArg::LockExclusive)
+            .map_err(|(_, errno)| std::io::Error::from(errno))?;
+        if dir.has_listener(node) {
+            return Err(BindError::Taken(node.clone()));
+        }
+        let named = run.join(format!("{node}.sock"));
+        match std::fs::remove_file(&named) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            Ok(()) | Err(_) => {}
+        }
+        let path = dir.path(node);
+        let listener = std::os::unix::net::UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            listener,
+            path: Some(named),
+        })
     }
-    let name = format!("{node}.sock");
-    match std::fs::remove_file(run.join(&name)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        Ok(()) | Err(_) => {}
+
+    /// The same socket for another thread.
+    ///
+    /// # Errors
+    /// If the process has too many files open.
+    pub fn share(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            path: None,
+        })
     }
-    // A socket's path has at most 108 bytes; a data directory may be deeper. Through its own
-    // descriptor the path is always short.
-    let dir = std::fs::File::options()
-        .read(true)
-        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-        .open(&run)?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+
+    /// To accept with. Must be called in a runtime.
+    ///
+    /// # Errors
+    /// If the process has too many files open.
+    pub fn listener(&self) -> std::io::Result<UnixListener> {
+        UnixListener::from_std(self.listener.try_clone()?)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Serves until `stop` resolves; requests under way are finished, streams are ended by
@@ -181,6 +273,10 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>, stop: impl Future<Outp
 
 fn routes(api: Arc<Api>) -> Router {
     Router::new()
+        .route("/v1/node", get(lease::node))
+        .route("/v1/lease", get(lease::status))
+        .route("/v1/lease/step-down", post(lease::step_down))
+        .route("/v1/lease/acquire", post(lease::acquire))
         .route("/v1/status", get(views::status))
         .route("/v1/head", get(events::head))
         .route("/v1/tree/head", get(tree::head))
@@ -203,6 +299,11 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/v1/tasks/{id}/report", post(tasks::report))
         .route("/v1/queues/{name}/pause", post(tasks::pause_queue))
         .route("/v1/queues/{name}/resume", post(tasks::resume_queue))
+        .route(
+            "/v1/checkpoints",
+            get(checkpoints::list).post(checkpoints::create),
+        )
+        .route("/v1/checkpoints/prune", post(checkpoints::prune))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{name}", get(jobs::show))
         .route("/v1/jobs/{name}/run", post(jobs::run))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ledger_core::event::LedgerEvent;
+use ledger_core::event::{LedgerEvent, SnapshotEvent};
 use ledger_core::hash::Hash;
 use ledger_core::ids::Seq;
 
@@ -13,7 +13,7 @@ use super::events::event_at;
 use super::extract::Content;
 use super::server::{Api, Caller, blocking, json};
 use super::tasks::recorded;
-use super::wire::{ApiError, ErrorCode, NoteRequest, Receipt, ResumeRequest};
+use super::wire::{ApiError, ErrorCode, NoteRequest, Receipt, ResumeRequest, SnapshotNote};
 use crate::node::command::Command;
 use crate::redact;
 
@@ -31,7 +31,7 @@ pub(super) async fn resume(
     recorded(api.ask(origin, Command::Resume { reason }).await?)
 }
 
-/// Records a backup or an export that a client has made. What it says of the history must be so.
+/// Records a backup, an export or a snapshot that a client has made. What it says of the history must be so.
 pub(super) async fn note(
     State(api): State<Arc<Api>>,
     Caller(origin): Caller,
@@ -54,8 +54,30 @@ pub(super) async fn note(
             }
             LedgerEvent::Exported(note)
         }
+        NoteRequest::Snapshot { set, did } => {
+            let event = snapshot(did)?;
+            return recorded(
+                api.ask(origin, Command::NoteSnapshot { set, event })
+                    .await?,
+            );
+        }
     };
     recorded(api.ask(origin, Command::Note { event }).await?)
+}
+
+fn snapshot(did: SnapshotNote) -> Result<SnapshotEvent, ApiError> {
+    Ok(match did {
+        SnapshotNote::Created(note) => SnapshotEvent::Created(note),
+        SnapshotNote::Failed(mut note) => {
+            note.reason = text(&note.reason)?;
+            SnapshotEvent::Failed(note)
+        }
+        SnapshotNote::Pruned(note) => SnapshotEvent::Pruned(note),
+        SnapshotNote::Restored(mut note) => {
+            note.into = text(&note.into)?;
+            SnapshotEvent::Restored(note)
+        }
+    })
 }
 
 /// A text that may stand in the log.

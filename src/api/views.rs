@@ -15,8 +15,10 @@ use projections::framework::{Fold, Health, Projection, View, WorkerError, rebuil
 use projections::jobs::Jobs;
 use projections::status::{Status as StatusView, StatusReport};
 
+use super::checkpoints::listed as listed_checkpoints;
 use super::error::{failed, usage};
 use super::extract::{Asked, Name};
+use super::lease::lease_info;
 use super::processes::{reaper_info, swept};
 use super::server::{Api, blocking};
 use super::tasks::{At, with_tasks};
@@ -64,6 +66,14 @@ pub(super) async fn status(
     warnings.extend(api.job_faults.now());
     warnings.extend(unscheduled);
     let shared = Arc::clone(&api);
+    let checkpoints = blocking(move || {
+        let seen = shared
+            .views
+            .with_checkpoints(|all, _| listed_checkpoints(all));
+        seen.map(|list| list.warnings()).unwrap_or_default()
+    });
+    warnings.extend(checkpoints.await?);
+    let shared = Arc::clone(&api);
     let reaper = blocking(move || {
         let views = &shared.views;
         views.with_processes(|processes, _| reaper_info(processes, Some(swept(&shared))))
@@ -77,6 +87,7 @@ pub(super) async fn status(
         started_at: api.started_at,
         warnings,
         cgroups: Some(api.cgroups.to_owned()),
+        lease: Some(lease_info(&api).await?),
     };
     Ok(Json(Status {
         node: Some(node),

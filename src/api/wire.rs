@@ -22,6 +22,9 @@
 //! | `POST /v1/jobs/{name}/resume` | | [`Receipt`], `replayed` if it was not paused |
 //! | `GET /v1/processes` | `?at=` | [`ProcessList`] |
 //! | `POST /v1/processes` | [`WatchRequest`] | [`WatchReceipt`] |
+//! | `GET /v1/checkpoints` | | [`CheckpointList`] |
+//! | `POST /v1/checkpoints` | [`CheckpointRequest`] | [`CheckpointReceipt`]; it is verified and recorded |
+//! | `POST /v1/checkpoints/prune` | [`PruneRequest`] | [`PruneReport`] |
 //! | `POST /v1/processes/{id}/unwatch` | | [`Receipt`]; `id` is a pid or `BOOT.PID.START` |
 //! | `POST /v1/reap` | [`ReapRequest`] | [`SweepReport`] |
 //! | `POST /v1/events` | [`AppendRequest`] | [`Receipt`] |
@@ -48,11 +51,14 @@
 //! endpoint does not take, 408 for a body that does not arrive in time, 413 for one that is too
 //! large, 414 for a path and 431 for a head that is too long, 503 for a connection too many.
 
+mod checkpoints;
 mod error;
+mod lease;
 mod processes;
 
 use ledger_core::event::{
-    Attempt, LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority, Terms,
+    Attempt, LedgerBackedUp, LedgerBackupsPruned, LedgerExported, Payload, Priority,
+    SnapshotCreated, SnapshotFailed, SnapshotPruned, SnapshotRestored, Terms,
 };
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
@@ -61,7 +67,13 @@ use projections::jobs::JobView;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+pub use checkpoints::{
+    CheckpointList, CheckpointReceipt, CheckpointRequest, PruneReport, PruneRequest,
+};
 pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use lease::{
+    AcquireRequest, Acquired, LeaseInfo, Neighbor, NodeStanding, Role, StepDownRequest,
+};
 pub use processes::{
     ProcessInfo, ProcessList, ReapRequest, ReaperInfo, SweepReport, Swept, SweptProcess,
     WatchReceipt, WatchRequest,
@@ -262,6 +274,27 @@ pub enum NoteRequest {
     BackupsPruned(LedgerBackupsPruned),
     /// It exported.
     Exported(LedgerExported),
+    /// It did something with snapshots of files.
+    Snapshot {
+        /// The set.
+        set: Id,
+        /// What.
+        did: SnapshotNote,
+    },
+}
+
+/// What a client has done with snapshots of files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotNote {
+    /// It made one.
+    Created(SnapshotCreated),
+    /// It could make none.
+    Failed(SnapshotFailed),
+    /// It removed some.
+    Pruned(SnapshotPruned),
+    /// It brought files back.
+    Restored(SnapshotRestored),
 }
 
 /// An application's own events, appended all or none.
@@ -414,6 +447,9 @@ pub struct NodeInfo {
     pub started_at: Timestamp,
     /// Things an operator should know.
     pub warnings: Vec<String>,
+    /// The lease that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseInfo>,
     /// How it holds the process trees of attempts: in cgroups, `v2` or `v1`, or `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroups: Option<String>,

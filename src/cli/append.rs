@@ -120,7 +120,10 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         Some(node) => node,
         None => Node::require(&data_dir)?,
     };
-    let receipt = node.wait(node.client().append(&request))?;
+    let receipt = node.wait(async {
+        let appended = node.client().append(&request).await;
+        appended.map_err(|error| unanswered(error, &request))
+    })?;
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
         out.json(&receipt)?;
@@ -133,6 +136,29 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     }
     out.finish()?;
     Ok(Exit::OK)
+}
+
+/// What there is to know after an answer that did not come: nothing.
+fn unanswered(error: ApiError, request: &AppendRequest) -> ApiError {
+    match error.code {
+        ErrorCode::Lost | ErrorCode::Timeout | ErrorCode::NotLeader => {}
+        _ => return error,
+    }
+    let hint = match &request.idempotency_key {
+        Some(key) => format!(
+            "repeat it with the same --idempotency-key {key}: that is safe, it is recorded once"
+        ),
+        None => "look whether it is there (`ledger query`) before you repeat it; \
+                 with --idempotency-key KEY repeating is always safe"
+            .to_owned(),
+    };
+    let (code, cause) = (error.code, error.to_string());
+    ApiError::new(
+        code,
+        "the append may or may not be recorded: its answer is lost",
+    )
+    .because(cause)
+    .hint(hint)
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> ApiError {

@@ -9,6 +9,7 @@ mod append;
 mod backup;
 mod blob;
 mod check_proof;
+mod checkpoint;
 mod completions;
 mod demo;
 mod error;
@@ -19,6 +20,7 @@ mod globals;
 mod head;
 mod init;
 mod job;
+mod lease;
 mod man;
 mod output;
 mod projections;
@@ -28,11 +30,14 @@ mod query;
 mod queue;
 mod reap;
 mod rebuild;
+mod recover;
 mod restore;
 mod resume;
 mod salvage;
+mod session;
 mod show;
 mod simulate;
+mod snapshot;
 mod source;
 mod status;
 mod tail;
@@ -122,6 +127,9 @@ enum Command {
     /// List, show, run, pause and resume what runs by the clock
     #[command(subcommand)]
     Job(job::Command),
+    /// Show who leads and who stands by; hand the lease over
+    #[command(subcommand)]
+    Lease(lease::Command),
     /// See what a workload, or the past, would look like under other rules
     Simulate(simulate::Args),
     /// Show every watched process: age, limit, CPU, memory, how it stands
@@ -134,8 +142,16 @@ enum Command {
     Import(restore::ImportArgs),
     /// Make, list, verify and remove backups
     Backup(backup::Args),
-    /// Make a data directory from a backup
+    /// Make, list, show, verify and remove checkpoints
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
+    /// See what a node that starts now would do before it serves
+    Recover(recover::Args),
+    /// Make a data directory from a backup, or from the ledger as it was
     Restore(restore::RestoreArgs),
+    /// Copy sets of files, list, verify and restore the copies
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Start what waits, in a ledger that was restored or imported
     Resume(resume::Args),
     /// Fold projections anew, or check them against a new fold
@@ -211,13 +227,17 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Task(command) => task::run(globals, command),
         Command::Queue(command) => queue::run(globals, &command),
         Command::Job(command) => job::run(globals, command),
+        Command::Lease(command) => lease::run(globals, &command),
         Command::Simulate(args) => simulate::run(globals, &args),
         Command::Ps(args) => ps::run(globals, &args),
         Command::Reap(args) => reap::run(globals, &args),
         Command::Export(args) => export::run(globals, &args),
         Command::Import(args) => restore::run_import(globals, &args),
         Command::Backup(args) => backup::run(globals, &args),
+        Command::Checkpoint(command) => checkpoint::run(globals, command),
+        Command::Recover(args) => recover::run(globals, &args),
         Command::Restore(args) => restore::run_restore(globals, &args),
+        Command::Snapshot(command) => snapshot::run(globals, command),
         Command::Resume(args) => resume::run(globals, &args),
         Command::Rebuild(args) => rebuild::run(globals, &args),
         Command::Projections(command) => projections::run(globals, command),

@@ -4,15 +4,18 @@
 //! Through a node the new fold is made here from its raw blocks, so that what the node shows is
 //! checked by somebody else.
 
+use std::borrow::Cow;
+
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::LogReader;
 use projections::framework::{
-    FirstDifference, Health, SnapshotError, View, ViewDir, catch_up, first_difference,
+    FirstDifference, Fold, Health, SnapshotError, View, ViewDir, catch_up, first_difference,
 };
 use projections::views;
 use serde::Serialize;
 
+use super::checkpoint::checkpoints;
 use super::error::{Exit, Failure};
 use super::filter_args::AtArg;
 use super::globals::Globals;
@@ -24,6 +27,8 @@ use super::source::{Node, Source};
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::config::nearest;
 use crate::lease::lock::DirLock;
+use crate::node::checkpoints::{path_of, verify};
+use crate::node::decision::Decision;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -41,7 +46,7 @@ pub(crate) struct Args {
 /// What came of one projection, for programs and people.
 #[derive(Debug, Serialize)]
 struct Outcome {
-    name: &'static str,
+    name: Cow<'static, str>,
     version: u32,
     seq: Seq,
     /// Digest of the new fold.
@@ -75,6 +80,9 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             (Source::Node(node), None, false) => rebuild_in_node(node, view)?,
             (Source::Files(files), None, false) => rebuild_files(&**files, &data_dir, view)?,
         });
+    }
+    if args.check && args.name.is_none() {
+        outcomes.extend(check_checkpoints(&source, &data_dir)?);
     }
     let mut out = globals.out(Paging::Never, Buffering::Full);
     let printed = print(&mut out, globals, &outcomes).and_then(|()| out.finish());
@@ -124,7 +132,7 @@ fn fold(
 
 fn outcome(view: &dyn View) -> Outcome {
     Outcome {
-        name: view.name(),
+        name: view.name().into(),
         version: view.version(),
         seq: view.position().seq,
         rebuilt: view.digest(),
@@ -265,6 +273,52 @@ fn compare(reader: &dyn LogReader, view: Box<dyn View>, live: Content) -> Result
     Ok(outcome)
 }
 
+/// Holds every checkpoint that is kept against a fold from the first event: one fold for all of them,
+/// which stops where each stands.
+fn check_checkpoints(source: &Source, data_dir: &std::path::Path) -> Result<Vec<Outcome>, Failure> {
+    let reader = source.reader();
+    let list = checkpoints(source)?;
+    let mut all = Fold::<Decision>::default();
+    let mut outcomes = Vec::new();
+    // One that a recovery has passed over is known to be no good, and is used by nobody.
+    for one in list.checkpoints.iter().filter(|one| one.rejected.is_none()) {
+        let (seq, path) = (one.facts.seq, path_of(data_dir, one.facts.seq, &one.name));
+        let bar = Progress::events("decision", seq.0);
+        catch_up(&mut all, reader, Some(seq), &mut |seq| {
+            bar.at(seq.0);
+            std::ops::ControlFlow::Continue(())
+        })?;
+        drop(bar);
+        let mut outcome = Outcome {
+            name: format!("checkpoint {}", one.name).into(),
+            ..outcome(&all)
+        };
+        match verify(&path, reader.ledger_id(), &one.facts) {
+            Ok(verified) => {
+                let rows = |fold: &Fold<Decision>| {
+                    let mut rows = Vec::new();
+                    View::rows(fold, &mut |k, v| rows.push((k.to_owned(), v.to_owned())));
+                    rows
+                };
+                let live = verified.fold.digest();
+                outcome.live = Some(live);
+                if live != outcome.rebuilt {
+                    let (live, rebuilt) = (rows(&verified.fold), rows(&all));
+                    outcome.difference = first_difference(live.into_iter(), rebuilt.into_iter());
+                }
+                let same = live == outcome.rebuilt && all.position() == verified.fold.position();
+                outcome.same = Some(same);
+            }
+            Err(error) => {
+                outcome.same = Some(false);
+                outcome.remark = Some(error.to_string());
+            }
+        }
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
 fn rebuild_in_node(node: &Node, view: Box<dyn View>) -> Result<Outcome, Failure> {
     let info = node.wait(node.client().rebuild(view.name()))?;
     let missing = || ApiError::new(ErrorCode::Failed, "the node did not name the digest");
@@ -303,7 +357,7 @@ fn print(out: &mut Out, globals: &Globals, outcomes: &[Outcome]) -> Result<(), F
         };
         out.line(format_args!(
             "{} version {}: {word} at seq {}",
-            out.paint.strong(outcome.name),
+            out.paint.strong(&outcome.name),
             outcome.version,
             outcome.seq
         ))?;

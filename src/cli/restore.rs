@@ -1,6 +1,8 @@
-//! `ledger restore` and `ledger import`: a data directory from a backup or an export. What they
-//! make is paused. If blobs that its events name could not be had, it is made, each is named, and the
+//! `ledger restore` and `ledger import`: a data directory from a backup or an export, or (`at`) from
+//! the beginning of a ledger. What they make is paused. If blobs that its events name could not be had, it is made, each is named, and the
 //! exit code is 5.
+
+mod at;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -30,8 +32,12 @@ use crate::units::count_of;
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
     /// Which: a name, `latest`, or the path of a backup
-    #[arg(value_name = "BACKUP")]
-    backup: String,
+    #[arg(value_name = "BACKUP", required_unless_present = "at")]
+    backup: Option<String>,
+    /// From the ledger itself, which is only read: as of this position or time, such as 120, 15m
+    /// (ago), 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "SEQ|TIME", requires = "into", conflicts_with_all = ["backup", "dir"])]
+    at: Option<String>,
     /// The data directory to make [default: the one that all commands use]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
@@ -69,11 +75,16 @@ struct Shown {
 }
 
 pub(crate) fn run_restore(globals: &Globals, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let backup = if args.backup.contains('/') {
-        PathBuf::from(&args.backup)
+    // One of the two is there, and --into with the other.
+    let Some(backup) = &args.backup else {
+        let into = target(globals, args.into.as_deref())?;
+        return at::run(globals, args.at.clone(), &into);
+    };
+    let backup = if backup.contains('/') {
+        PathBuf::from(backup)
     } else {
         let (catalog, _) = args.dir.catalog(globals, &globals.data_dir()?)?;
-        catalog.find(&args.backup)?.path
+        catalog.find(backup)?.path
     };
     let into = target(globals, args.into.as_deref())?;
     let bar = Progress::events("restoring", 0);
@@ -146,6 +157,22 @@ fn target(globals: &Globals, into: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Names the blobs that could not be had.
+fn lost(blobs: &BlobReport) -> Exit {
+    for blob in &blobs.findings {
+        note(format_args!("lost: {}", escape(&blob.to_string())));
+    }
+    if blobs.is_intact() {
+        return Exit::OK;
+    }
+    let lost = count_of(blobs.found, "blob");
+    note(format_args!(
+        "{lost} that events name could not be had: `ledger verify` says so too, until the same \
+         content is stored with `ledger blob put`"
+    ));
+    Exit::INCOMPLETE
+}
+
 fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failure> {
     let Founded {
         ledger_id,
@@ -154,19 +181,7 @@ fn show(globals: &Globals, into: &Path, founded: Founded) -> Result<Exit, Failur
         incarnation,
         blobs,
     } = founded;
-    for blob in &blobs.findings {
-        note(format_args!("lost: {}", escape(&blob.to_string())));
-    }
-    let exit = if blobs.is_intact() {
-        Exit::OK
-    } else {
-        let lost = count_of(blobs.found, "blob");
-        note(format_args!(
-            "{lost} that events name could not be had: `ledger verify` says so too, until the same \
-             content is stored with `ledger blob put`"
-        ));
-        Exit::INCOMPLETE
-    };
+    let exit = lost(&blobs);
     let data_dir = into.display().to_string();
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
@@ -217,6 +232,9 @@ pub(crate) fn of_found(error: FoundError) -> Failure {
         FoundError::Manifest(error) => of_manifest(message, &error),
         FoundError::Backup(_) => ApiError::new(ErrorCode::Tampered, message)
             .hint("`ledger backup verify` says what is wrong; another backup may be good"),
+        FoundError::Source(error) => return error.into(),
+        FoundError::NotItsBeginning(_) => ApiError::new(ErrorCode::Tampered, message)
+            .hint("`ledger verify` says what is wrong with the ledger"),
         FoundError::Import(_) => ApiError::new(ErrorCode::Tampered, message)
             .hint("export it again, or bring the file back as it was exported"),
         FoundError::Boot(error) => return of_boot(error),

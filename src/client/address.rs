@@ -20,6 +20,11 @@ pub(super) struct Address {
 }
 
 impl Address {
+    /// The file's name, if it is text.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.to_str()
+    }
+
     /// The address of a socket's path.
     pub(super) fn of(socket: &Path) -> io::Result<Self> {
         let name = socket

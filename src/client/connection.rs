@@ -134,9 +134,8 @@ impl Pool {
             let is_kept = kept.is_some();
             let mut sender = match kept {
                 Some(sender) => sender,
-                None => connect(&self.address)
-                    .await
-                    .map_err(|e| gone().because(e))?,
+                // Nothing was sent yet.
+                None => connect(&self.address).await.map_err(|e| unreachable(&e))?,
             };
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((sender, response)),
@@ -230,7 +229,15 @@ pub(super) fn failure(status: u16, body: &[u8]) -> ApiError {
     }
 }
 
+/// The answer did not come, or not all of it.
 pub(super) fn gone() -> ApiError {
-    ApiError::new(ErrorCode::Failed, "the connection to the node is lost")
-        .hint("see whether the node still runs: `ledger status`")
+    ApiError::new(ErrorCode::Lost, "the connection to the node is lost")
+        .hint("see which node leads now: `ledger lease status`")
+}
+
+/// Nobody listens any more.
+fn unreachable(error: &io::Error) -> ApiError {
+    ApiError::new(ErrorCode::NotLeader, "the node has gone")
+        .because(error)
+        .hint("see which node leads now: `ledger lease status`")
 }

@@ -41,7 +41,7 @@ impl ByteStream {
     /// The next bytes; `None` at the end. May be dropped while it waits without losing any.
     ///
     /// # Errors
-    /// [`ErrorCode::Failed`] if the connection was lost before the end.
+    /// [`ErrorCode::Lost`] if the connection was before the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         while let Some(frame) = self.body.frame().await {
             let frame = frame.map_err(|e| gone().because(e))?;
@@ -111,7 +111,7 @@ impl BlockStream {
     /// without losing any.
     ///
     /// # Errors
-    /// [`ErrorCode::Failed`] if the connection was lost, also in the middle of a block.
+    /// [`ErrorCode::Lost`] if the connection was, also in the middle of a block.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ApiError> {
         loop {
             let rest = self.0.rest();
@@ -189,7 +189,7 @@ impl<T: DeserializeOwned> JsonLines<T> {
     /// The next one; `None` at the end.
     ///
     /// # Errors
-    /// [`ErrorCode::Failed`] if the connection was lost or a line is not what it should be.
+    /// [`ErrorCode::Lost`] if the connection was; [`ErrorCode::Failed`] if a line is not what it should be.
     pub async fn next(&mut self) -> Result<Option<T>, ApiError> {
         self.lines.next().await
     }
@@ -232,7 +232,7 @@ impl SnapshotStream {
     /// The next row, its key and its value's exact bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`ErrorCode::Failed`] if the connection was lost or a line is not a row.
+    /// [`ErrorCode::Lost`] if the connection was; [`ErrorCode::Failed`] if a line is not a row.
     pub async fn row(&mut self) -> Result<Option<(String, Box<RawValue>)>, ApiError> {
         self.lines.next().await
     }

@@ -24,12 +24,18 @@ const HEAD: &str = r#"{"ledger_id":"00000000-0000-7000-8000-000000000001","seq":
     "hash":"0000000000000000000000000000000000000000000000000000000000000000","term":2,
     "recorded_at":"2026-01-31T08:00:00Z"}"#;
 
+const LEADER: &str = r#"{"node":"b","pid":1,"role":"leader","software":"0","seq":9,"term":2,
+    "started_at":"2026-01-31T08:00:00Z"}"#;
+const STANDBY: &str = r#"{"node":"a","pid":1,"role":"standby","software":"0","seq":9,"term":2,
+    "started_at":"2026-01-31T08:00:00Z"}"#;
+
 /// Serves on `run/primary.sock` of a new directory.
 async fn serve(router: Router) -> (tempfile::TempDir, Client) {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
     std::fs::create_dir(&run).unwrap();
     let listener = UnixListener::bind(run.join("primary.sock")).unwrap();
+    let router = router.route("/v1/node", get(|| async { LEADER }));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let client = Client::discover(dir.path()).await.unwrap().unwrap();
     (dir, client)
@@ -234,8 +240,14 @@ async fn a_deep_directory_and_stale_sockets_are_no_hindrance() {
     let fd = std::os::fd::AsRawFd::as_raw_fd(&here);
     drop(UnixListener::bind(format!("/proc/self/fd/{fd}/a.sock")).unwrap());
     assert!(Client::discover(&deep).await.unwrap().is_none());
+    // One that stands by.
+    let listener = UnixListener::bind(format!("/proc/self/fd/{fd}/aa.sock")).unwrap();
+    let router = Router::new().route("/v1/node", get(|| async { STANDBY }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
     let listener = UnixListener::bind(format!("/proc/self/fd/{fd}/b.sock")).unwrap();
-    let router = Router::new().route("/v1/head", get(|| async { HEAD }));
+    let router = Router::new()
+        .route("/v1/node", get(|| async { LEADER }))
+        .route("/v1/head", get(|| async { HEAD }));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let client = Client::discover(&deep).await.unwrap().unwrap();
     assert_eq!(client.head().await.unwrap().seq, Seq(9));

@@ -17,7 +17,10 @@ use ledger_core::time::Millis;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigError, Fault, Located, TasksConfig, duration, located, text, unknown, whole};
+use super::{
+    CheckpointConfig, ConfigError, Fault, Located, TasksConfig, duration, located, text, unknown,
+    whole,
+};
 use crate::jobs::decide::{MADE_UP, MAX_MADE_UP, check};
 use crate::scheduler::terms::MAX_ATTEMPTS;
 use crate::{redact, scheduler};
@@ -28,6 +31,8 @@ pub const JOBS_DIR: &str = "jobs.d";
 pub const BUILT_IN: &str = "built in";
 /// How long a job of the node's own may take.
 const BUILTIN_RUNTIME: Millis = Millis(120_000);
+/// How long a checkpoint may take: a state of millions of tasks is written, read and compared.
+const CHECKPOINT_RUNTIME: Millis = Millis(600_000);
 /// The zone of a cron expression that names none.
 const DEFAULT_ZONE: &str = "UTC";
 /// Every key of a job's table.
@@ -82,6 +87,11 @@ fn own_spec(job: BuiltinJob) -> JobSpec {
     let (minutes, priority) = match job {
         BuiltinJob::ZombieCleanup | BuiltinJob::HealthCheck => (5, Priority::Interactive),
         BuiltinJob::OpsRefresh => (15, Priority::Standard),
+        BuiltinJob::StateCheckpoint => (120, Priority::Background),
+    };
+    let runtime = match job {
+        BuiltinJob::StateCheckpoint => CHECKPOINT_RUNTIME,
+        _ => BUILTIN_RUNTIME,
     };
     JobSpec {
         schedule: Schedule::Every {
@@ -92,7 +102,7 @@ fn own_spec(job: BuiltinJob) -> JobSpec {
         task: TaskSubmitted {
             priority,
             payload: Payload::Builtin(Builtin { job }),
-            max_runtime_ms: BUILTIN_RUNTIME,
+            max_runtime_ms: runtime,
             grace_ms: TasksConfig::default().grace,
             terms: None,
         },
@@ -142,8 +152,21 @@ pub fn parse_file(
 }
 
 /// Reads `[jobs…]` and `[[job]]` of the configuration; `tasks` is what holds for tasks.
-pub(super) fn read(table: &DeTable<'_>, tasks: &TasksConfig) -> Result<JobsConfig, Located> {
+pub(super) fn read(
+    table: &DeTable<'_>,
+    tasks: &TasksConfig,
+    checkpoint: &CheckpointConfig,
+) -> Result<JobsConfig, Located> {
     let mut config = JobsConfig::default();
+    let own = own_name(BuiltinJob::StateCheckpoint);
+    if let Some(spec) = config.defined.get_mut(&own) {
+        spec.schedule = Schedule::Every {
+            every_ms: checkpoint.every,
+        };
+    }
+    if !checkpoint.enabled {
+        config.defined.remove(&own);
+    }
     let source = super::FILE_NAME;
     let reader = Reader { source, tasks };
     let mut written = Vec::new();
@@ -399,7 +422,7 @@ impl Draft {
     }
 }
 
-fn flag(value: &DeValue<'_>) -> Result<bool, String> {
+pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
     value
         .as_bool()
         .ok_or_else(|| "must be true or false".to_owned())
@@ -419,7 +442,7 @@ fn shared_key(value: &DeValue<'_>) -> Result<Id, String> {
     Id::new(text(value)?).map_err(|e| format!("is not a key: {e}"))
 }
 
-fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let list = value
         .as_array()
         .ok_or_else(|| "must be a list of texts".to_owned())?;

@@ -64,12 +64,12 @@ impl Config {
     }
 }
 
-type Key<'t> = Spanned<Cow<'t, str>>;
+pub(super) type Key<'t> = Spanned<Cow<'t, str>>;
 /// A key of a table of `T`, and how it is set.
-type Setters<T> = [(&'static str, fn(&mut T, &DeValue<'_>) -> Result<(), String>)];
+pub(super) type Setters<T> = [(&'static str, fn(&mut T, &DeValue<'_>) -> Result<(), String>)];
 
 /// Sets what a table says; `path` is its name.
-fn set_all<T>(
+pub(super) fn set_all<T>(
     into: &mut T,
     path: &str,
     table: &DeTable<'_>,
@@ -174,7 +174,7 @@ pub(super) fn concurrency(
     Ok(())
 }
 
-fn key_name(key: &Key<'_>, path: &str) -> Result<Id, Located> {
+pub(super) fn key_name(key: &Key<'_>, path: &str) -> Result<Id, Located> {
     let name = Id::new(key.get_ref().as_ref());
     name.map_err(|e| Located::value(key.span(), path, format!("is not a name: {e}")))
 }

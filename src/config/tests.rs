@@ -64,6 +64,18 @@ fn faults_name_the_line_and_what_was_meant() {
         ),
         ("[tasks]\nzzz = 1", "ledger.toml:2: there is no key `zzz`"),
         (
+            "[lease]\nttl = \"2s\"",
+            "ledger.toml:1: `lease.ttl` is not above lease.renew_deadline",
+        ),
+        (
+            "[lease]\nheartbeat = \"2s\"",
+            "ledger.toml:1: `lease.renew_deadline` is not above lease.heartbeat",
+        ),
+        (
+            "[lease]\nheartbeat = \"1ms\"",
+            "ledger.toml:2: `lease.heartbeat` must be from 10ms to 24h",
+        ),
+        (
             "[reaper]\ncgroups = \"on\"",
             "ledger.toml:2: `reaper.cgroups` is `auto` or `off`",
         ),
@@ -137,7 +149,12 @@ fn the_nodes_own_jobs_are_there_unless_they_are_turned_off() {
         let jobs = parse(text).unwrap().jobs.defined;
         jobs.keys().map(ToString::to_string).collect()
     };
-    let own = ["health-check", "ops-refresh", "zombie-cleanup"];
+    let own = [
+        "health-check",
+        "ops-refresh",
+        "state-checkpoint",
+        "zombie-cleanup",
+    ];
     assert_eq!(names(""), own);
     assert!(names("[jobs]\nbuiltin = false").is_empty());
     assert_eq!(names("[jobs.health-check]\nenabled = false"), own[1..]);
@@ -222,7 +239,7 @@ fn faults_of_jobs_name_the_line_and_what_was_meant() {
         ),
         (
             "[jobs.j]\nbuiltin = \"x\"\nevery = \"1m\"",
-            "ledger.toml:2: `jobs.j.builtin` is wrong: there is no built-in job \"x\"; there are zombie-cleanup, health-check and ops-refresh",
+            "ledger.toml:2: `jobs.j.builtin` is wrong: there is no built-in job \"x\"; there are zombie-cleanup, health-check, ops-refresh and state-checkpoint",
         ),
         (
             "[jobs.j]\nevery = \"1m\"\ncommand = [\"x\"]\n[[job]]\nname = \"j\"\nevery = \"1m\"\ncommand = [\"x\"]",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::ids::{Id, Seq};
-use ledger_core::time::Timestamp;
+use ledger_core::time::{Micros, Timestamp};
 use projections::jobs::{Job, JobState, Jobs};
 
 use super::timetable::Timetable;
@@ -17,11 +17,38 @@ struct Entry {
     next: Option<Timestamp>,
 }
 
+/// The two times that jobs go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// What clocks on walls show: for what is due by the calendar.
+    pub wall: Timestamp,
+    /// What no clock on a wall can change: for intervals.
+    pub log: Timestamp,
+}
+
+impl Times {
+    /// Where both agree.
+    pub fn same(at: Timestamp) -> Self {
+        Self { wall: at, log: at }
+    }
+
+    /// The one that a timetable goes by.
+    pub fn of(self, timetable: &Timetable) -> Timestamp {
+        match timetable {
+            Timetable::Every(_) => self.log,
+            Timetable::Cron(..) => self.wall,
+        }
+    }
+}
+
 /// When jobs are due.
 #[derive(Default)]
 pub struct Agenda {
     entries: BTreeMap<Id, Entry>,
-    order: BTreeSet<(Timestamp, Id)>,
+    /// Those of the calendar.
+    dates: BTreeSet<(Timestamp, Id)>,
+    /// Those of intervals.
+    intervals: BTreeSet<(Timestamp, Id)>,
 }
 
 impl Agenda {
@@ -43,7 +70,10 @@ impl Agenda {
         let before = self.entries.remove(&job.name);
         let known = before.and_then(|entry| {
             if let Some(next) = entry.next {
-                self.order.remove(&(next, job.name.clone()));
+                let place = (next, job.name.clone());
+                if !self.dates.remove(&place) {
+                    self.intervals.remove(&place);
+                }
             }
             entry.timetable.filter(|_| entry.basis.0 == told)
         });
@@ -52,8 +82,12 @@ impl Agenda {
         let active = job.state() == JobState::Active;
         let next = timetable.as_ref().filter(|_| active);
         let next = next.and_then(|timetable| timetable.after(job.decided));
-        if let Some(next) = next {
-            self.order.insert((next, job.name.clone()));
+        if let (Some(next), Some(timetable)) = (next, &timetable) {
+            let order = match timetable {
+                Timetable::Every(_) => &mut self.intervals,
+                Timetable::Cron(..) => &mut self.dates,
+            };
+            order.insert((next, job.name.clone()));
         }
         let entry = Entry {
             basis,
@@ -63,14 +97,18 @@ impl Agenda {
         self.entries.insert(job.name.clone(), entry);
     }
 
-    /// When something is due next.
-    pub fn next(&self) -> Option<Timestamp> {
-        self.order.first().map(|(next, _)| *next)
+    /// How long until something is due.
+    pub fn next(&self, now: Times) -> Option<Micros> {
+        let date = self.dates.first().map(|(next, _)| next.since(now.wall));
+        let interval = self.intervals.first().map(|(next, _)| next.since(now.log));
+        date.into_iter().chain(interval).min()
     }
 
     /// A job that is due by now, and its timetable.
-    pub fn due(&self, now: Timestamp) -> Option<(&Id, &Timetable)> {
-        let (_, name) = self.order.first().filter(|(next, _)| *next <= now)?;
+    pub fn due(&self, now: Times) -> Option<(&Id, &Timetable)> {
+        let date = self.dates.first().filter(|(next, _)| *next <= now.wall);
+        let interval = self.intervals.first().filter(|(next, _)| *next <= now.log);
+        let (_, name) = date.into_iter().chain(interval).min()?;
         let timetable = self.entries.get(name)?.timetable.as_ref()?;
         Some((name, timetable))
     }

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 
 use ledger_core::event::{
     JobChanged, JobDefined, JobEvent, JobPaused, JobRemoved, JobResumed, JobSkipped, JobSpec,
-    Missed, Overlap, SkipReason, job_subject,
+    Missed, Overlap, SkipReason, TaskSubmitted, job_subject,
 };
 use ledger_core::ids::Id;
 use ledger_core::time::Timestamp;
 use projections::jobs::{Job, JobState, Jobs};
 
+use super::agenda::Times;
 use super::timetable::{Backlog, ScheduleError, Timetable};
 use crate::decided::Decided;
 
@@ -68,7 +69,7 @@ pub fn check(name: &Id, spec: &JobSpec) -> Result<(), String> {
 pub fn define(
     jobs: &Jobs,
     wanted: &BTreeMap<Id, JobSpec>,
-    now: Timestamp,
+    now: Times,
 ) -> Result<Vec<Decided>, Refusal> {
     let mut decided = Vec::new();
     for (name, spec) in wanted {
@@ -81,8 +82,8 @@ pub fn define(
             reason,
         };
         check(name, spec).map_err(invalid)?;
-        let timetable = Timetable::new(&spec.schedule);
-        let from = timetable.map_err(|e| invalid(e.to_string()))?.anchor(now);
+        let timetable = Timetable::new(&spec.schedule).map_err(|e| invalid(e.to_string()))?;
+        let from = timetable.anchor(now.of(&timetable));
         let spec = spec.clone();
         let event = match before {
             None => JobEvent::Defined(JobDefined { spec, from }),
@@ -170,6 +171,18 @@ fn skip(due_at: Timestamp, last: Option<Timestamp>, reason: SkipReason) -> Step 
     })
 }
 
+/// What is submitted for a run. The runs of a job that queue share a key unless they have one already,
+/// so that each waits for the one before.
+pub fn task_of(job: &Id, spec: &JobSpec) -> TaskSubmitted {
+    let mut task = spec.task.clone();
+    if spec.overlap == Overlap::Queue {
+        let terms = task.terms.get_or_insert_default();
+        let key = || Id::new(format!("job.{job}")).expect("a job's name is a short id");
+        terms.concurrency_key.get_or_insert_with(key);
+    }
+    task
+}
+
 /// The id of the task that a run is: the job's name and when it was due.
 pub fn due_task(job: &Id, due_at: Timestamp) -> Id {
     task_id(&format!("{job}-{}", stamp(due_at)))
@@ -208,7 +221,7 @@ pub fn pause(jobs: &Jobs, name: &Id, reason: Option<String>) -> Result<Option<De
 ///
 /// # Errors
 /// [`Refusal::Unknown`].
-pub fn resume(jobs: &Jobs, name: &Id, now: Timestamp) -> Result<Vec<Decided>, Refusal> {
+pub fn resume(jobs: &Jobs, name: &Id, now: Times) -> Result<Vec<Decided>, Refusal> {
     let job = defined(jobs, name)?;
     if job.state() != JobState::Paused {
         return Ok(Vec::new());
@@ -217,6 +230,7 @@ pub fn resume(jobs: &Jobs, name: &Id, now: Timestamp) -> Result<Vec<Decided>, Re
     let timetable = job.spec().map(|spec| Timetable::new(&spec.schedule));
     let mut from = None;
     if let Some(Ok(timetable)) = timetable {
+        let now = now.of(&timetable);
         from = Some(timetable.anchor(now));
         if let Some(backlog) = timetable.backlog(job.decided, now, 1) {
             let last = backlog.latest.last().copied();

@@ -18,7 +18,7 @@ mod agenda;
 pub mod decide;
 mod timetable;
 
-pub use agenda::Agenda;
+pub use agenda::{Agenda, Times};
 pub use timetable::{Backlog, ScheduleError, Timetable};
 
 #[cfg(test)]

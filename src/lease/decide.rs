@@ -1,6 +1,8 @@
 //! What a node writes when it takes the lease and when it gives it back.
 
-use ledger_core::event::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
+use ledger_core::event::{
+    LeaseAcquired, LeaseEvent, LeaseFenced, LeaseLost, LeaseReleased, ReleaseReason,
+};
 use ledger_core::ids::{Entity, Id};
 use projections::leases::Leases;
 
@@ -11,16 +13,38 @@ fn subject() -> Entity {
     Entity::new("lease/main").expect("the constant follows the rule of entities")
 }
 
-/// Takes the lease for the term that follows, and records the term before as lost if its holder
-/// never gave it back.
-pub fn acquire(leases: &Leases, acquired: LeaseAcquired) -> Vec<Decided> {
+/// A holder that this node has ended before it took the lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Which of its lives.
+    pub incarnation: String,
+    /// Its process.
+    pub pid: i32,
+    /// Start of that, in clock ticks since boot.
+    pub start_time: u64,
+    /// Why.
+    pub cause: ledger_core::event::FenceCause,
+}
+
+/// Takes the lease for the term that follows, and records how the term before ended if its holder
+/// never gave it back: ended by this node, or lost.
+pub fn acquire(leases: &Leases, acquired: LeaseAcquired, ended: Option<&Ended>) -> Vec<Decided> {
     let mut decided = vec![Decided::new(subject(), LeaseEvent::Acquired(acquired))];
     decided.extend(leases.open().map(|before| {
-        let lost = LeaseLost {
-            holder: before.holder.clone(),
-            term: before.term,
+        let (holder, term) = (before.holder.clone(), before.term);
+        // Whoever was ended before it had a term of its own left the term before open.
+        let ended = ended.filter(|ended| ended.incarnation == before.incarnation);
+        let event = match ended {
+            Some(ended) => LeaseEvent::Fenced(LeaseFenced {
+                holder,
+                term,
+                pid: ended.pid,
+                start_time: ended.start_time,
+                cause: ended.cause.clone(),
+            }),
+            None => LeaseEvent::Lost(LeaseLost { holder, term }),
         };
-        Decided::new(subject(), LeaseEvent::Lost(lost))
+        Decided::new(subject(), event)
     }));
     decided
 }

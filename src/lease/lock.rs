@@ -5,6 +5,7 @@
 //! lock proves that its holder is gone; pids mislead across namespaces.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,19 @@ impl DirLock {
     /// [`LockError`].
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         Self::lock(dir, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// Waits until nobody else holds the lock, and takes it: at once when its holder ends.
+    ///
+    /// # Errors
+    /// [`LockError::Io`].
+    pub fn wait(dir: &Path) -> Result<Self, LockError> {
+        loop {
+            match Self::lock(dir, FlockArg::LockExclusive) {
+                Err(LockError::Io { error, .. }) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
     }
 
     fn lock(dir: &Path, how: FlockArg) -> Result<Self, LockError> {
@@ -84,6 +98,20 @@ pub fn is_private(dir: &Path) -> std::io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_gets_it_when_it_is_freed() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DirLock::take(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| DirLock::wait(dir.path()));
+            assert!(!waiter.is_finished());
+            drop(held);
+            let taken = waiter.join().unwrap().unwrap();
+            assert!(DirLock::is_held(dir.path()).unwrap());
+            drop(taken);
+        });
+    }
 
     #[test]
     fn one_holder_at_a_time_even_in_one_process() {

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 
 use super::blobs::Blobs;
 use super::boot::software;
+use super::checkpoints::CHECKPOINT_DIR;
 use super::command::Command;
 use super::core::node_subject;
 use super::threads::Mail;
@@ -222,7 +223,16 @@ pub(crate) fn check_place(data_dir: &Path, dir: &Path) -> Result<(), BackupError
 }
 
 /// The directories of a ledger that are no place for anything else.
-const OWN_DIRS: [&str; 6] = [BLOBS_DIR, JOURNAL_DIR, KEY_DIR, "attempts", "views", "run"];
+const OWN_DIRS: [&str; 8] = [
+    BLOBS_DIR,
+    JOURNAL_DIR,
+    KEY_DIR,
+    CHECKPOINT_DIR,
+    "attempts",
+    "views",
+    "run",
+    "snapshots",
+];
 
 /// Half of what there is: the work of the node comes first.
 fn threads() -> NonZeroUsize {

@@ -6,6 +6,7 @@
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ledger_core::chain::{BatchBuilder, ChainKey, Head};
 use ledger_core::clock;
@@ -14,20 +15,25 @@ use ledger_core::event::{
     Event, LEDGER_FORMAT, LeaseAcquired, LedgerCreated, LedgerEvent, NodeStarted,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Term};
-use ledger_core::store::durable::{DurableStore, OfflineReader, check_vacant};
-use ledger_core::store::{LogReader, Offline, OpenError, for_each_event};
+use ledger_core::store::durable::{DurableStore, Settings, Structure, check_vacant};
+use ledger_core::store::{LogReader, OpenError, for_each_event};
+use ledger_core::time::Micros;
 use ledger_core::tree_head::{KeyFileError, SignerKey, VerifierKey};
-use projections::framework::{Fold, Health, rebuild, unwatched};
+use projections::framework::{Fold, Health, catch_up, unwatched};
 
-use super::command::Now;
-use super::core::{Core, CoreConfig, ledger_subject};
+use super::checkpoints::{CheckpointDir, PassedOver, Recovered, Report, fold_state};
+use super::core::{Core, CoreConfig, Restored, ledger_subject};
 use super::decision::Decision;
-use super::ports::{SeededRandom, Stopwatch};
+use super::ports::{self, SeededRandom, Stopwatch};
+use super::pulse::Pulse;
 use super::reserve;
 use super::room::Wanted;
 use crate::config::{Config, RESERVE};
 use crate::keys;
+use crate::lease;
+use crate::lease::file::RecordFile;
 use crate::lease::lock::{DirLock, LockError};
+use crate::lease::record::{MAX_RECORD, Record};
 use crate::shim::ProcessIdentity;
 
 /// Why a node does not come up, or a ledger is not made.
@@ -142,16 +148,18 @@ pub fn create_ledger(dir: &Path, name: &Id, key: Option<&SignerKey>) -> Result<C
 
 /// Makes the reserve as long as it is to be.
 fn make_reserve(dir: &Path, bytes: u64) -> Result<(), BootError> {
-    reserve::ensure(dir, bytes).map_err(|error| match error.kind() {
+    let path = dir.join(reserve::RESERVE_FILE);
+    reserve::ensure(dir, bytes).map_err(|e| no_room(e, "the reserve", Wanted { bytes, dir }, path))
+}
+
+/// Why a file was not made, with how much room there is if that is why.
+fn no_room(error: std::io::Error, what: &str, wanted: Wanted<'_>, path: PathBuf) -> BootError {
+    match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            let wanted = Wanted { bytes, dir };
-            BootError::Full(format!("{error}; the reserve: {wanted}"))
+            BootError::Full(format!("{error}; {what}: {wanted}"))
         }
-        _ => BootError::Io {
-            path: dir.join(reserve::RESERVE_FILE),
-            error,
-        },
-    })
+        _ => BootError::Io { path, error },
+    }
 }
 
 /// The user that this process runs as, as an actor.
@@ -171,63 +179,156 @@ pub(super) struct Booted {
     pub(super) store: DurableStore,
     pub(super) core: Core,
     pub(super) first: Vec<super::command::Output>,
+    /// Checkpoints that can't be used.
+    pub(super) passed_over: Vec<PassedOver>,
+    /// Says that this process lives, until whoever works says so himself.
+    pub(super) pulse: Pulse,
 }
 
-/// Locks, opens, folds and takes the lease.
-pub(super) fn boot(dir: &Path, node: &Id, config: &Config) -> Result<Booted, BootError> {
-    if !dir.is_dir() {
-        return Err(OpenError::Missing(dir.to_owned()).into());
+/// The lock, and what is known already by whoever waited for it.
+pub(super) struct Turn {
+    pub(super) lock: DirLock,
+    /// What a standby has folded; it may stand anywhere in the history, or in another one.
+    pub(super) warm: Option<Fold<Decision>>,
+    /// The holder before, if this node has ended it.
+    pub(super) ended: Option<lease::decide::Ended>,
+}
+
+impl Turn {
+    /// The turn of a node that did not have to wait.
+    pub(super) fn cold(lock: DirLock) -> Self {
+        Self {
+            lock,
+            warm: None,
+            ended: None,
+        }
     }
+}
+
+/// Opens, folds and takes the lease.
+pub(super) fn boot(
+    dir: &Path,
+    node: &Id,
+    config: &Config,
+    Turn { lock, warm, ended }: Turn,
+) -> Result<Booted, BootError> {
     let max_running = config.scheduler.max_running;
-    let lock = DirLock::take(dir)?;
-    // A writer trusts redb's record of free pages; were that damaged, it would overwrite events.
-    // Looking first costs about a third of a second for a million events.
-    OfflineReader::open(dir)?
-        .check_structure()
-        .map_err(OpenError::from)?;
-    make_reserve(dir, config.disk.reserve)?;
-    let store = DurableStore::open(dir)?;
-    let begun = Stopwatch::start();
-    let reader = store.reader();
-    let fold: Fold<Decision> =
-        rebuild(&reader, None, &mut unwatched).map_err(|e| BootError::Replay(e.to_string()))?;
-    refuse_unknown(&reader, &fold)?;
-    let replay = begun.elapsed();
     let io = |error| BootError::Io {
         path: dir.to_owned(),
         error,
     };
     let me = ProcessIdentity::current().map_err(|e| BootError::Identity(e.to_string()))?;
     let mut random = SeededRandom::from_system().map_err(io)?;
+    let incarnation: String = random.draw().iter().map(|b| format!("{b:02x}")).collect();
+    let timing = config.lease.timing().unwrap_or_default();
+    // Not before the directory is known to be a ledger: nothing is made in any other.
+    let record = Record::new(
+        node.clone(),
+        me.clone(),
+        incarnation.clone(),
+        None,
+        timing.ttl(),
+    );
+    let (bytes, path) = (MAX_RECORD as u64, dir.join("run"));
+    let record = RecordFile::create(dir, record)
+        .map_err(|e| no_room(e, "the lease's record", Wanted { bytes, dir }, path))?;
+    let pulse = Pulse::start(record, timing).map_err(io)?;
+    make_reserve(dir, config.disk.reserve)?;
+    let opening = Stopwatch::start();
+    let settings = Settings {
+        structure: Structure::CheckedFirst,
+        ..Settings::default()
+    };
+    let store = patiently(|| DurableStore::open_with(dir, settings))?;
+    let open = opening.elapsed();
+    let reader = store.reader();
+    let Recovered { fold, report } = fold(dir, &reader, warm)?;
+    refuse_unknown(&reader, &fold)?;
+    let restored = Restored {
+        checkpoint: report.checkpoint,
+        rejected: u32::try_from(report.passed_over.len()).unwrap_or(u32::MAX),
+        replayed: report.replayed,
+        open,
+        restore: report.restore,
+        replay: report.replay,
+    };
     let policy = config.policy();
     let config = CoreConfig {
         ledger: reader.ledger_id(),
         head: reader
             .head()
             .map_err(|e| BootError::Replay(e.to_string()))?,
-        state: fold.state().clone(),
-        replay,
+        state: fold.into_state(),
+        restored,
         policy,
         tenure: LeaseAcquired {
             holder: node.clone(),
             pid: me.pid,
+            start_time: Some(me.start_time),
             boot_id: me.boot_id,
-            incarnation: random.draw().iter().map(|b| format!("{b:02x}")).collect(),
+            incarnation,
         },
+        ended,
         started: NodeStarted {
             software: software(),
             host: host_name(),
             max_running,
+            clock: None,
         },
         random: Box::new(random),
     };
-    let (core, first) = Core::start(Now { wall: clock::now() }, config);
+    let (core, first) = Core::start(ports::now(), config);
     Ok(Booted {
         lock,
         store,
         core,
         first,
+        passed_over: report.passed_over,
+        pulse,
     })
+}
+
+/// How long who had the lock may take to let go of the store: a process that ends closes one file
+/// after the other.
+const LETTING_GO: Micros = Micros(5_000_000);
+
+/// Opens something of the store as soon as nobody else has it open any more. The lock is ours, so that
+/// is soon.
+fn patiently<T>(open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let begun = Stopwatch::start();
+    loop {
+        match open() {
+            Err(OpenError::InUse) if begun.elapsed() < LETTING_GO => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// All of the log, folded: from where a standby stands, if that is in this history; else from the newest
+/// checkpoint that holds.
+fn fold(
+    dir: &Path,
+    reader: &dyn LogReader,
+    warm: Option<Fold<Decision>>,
+) -> Result<Recovered, BootError> {
+    if let Some(mut fold) = warm {
+        let (begun, from) = (Stopwatch::start(), fold.position().seq);
+        match catch_up(&mut fold, reader, None, &mut unwatched) {
+            Ok(()) => {
+                let report = Report {
+                    replayed: fold.position().seq.0.saturating_sub(from.0),
+                    replay: begun.elapsed(),
+                    ..Report::default()
+                };
+                return Ok(Recovered { fold, report });
+            }
+            // The files are what counts, whatever was heard of them.
+            Err(error) => tracing::warn!(%error, "what was followed does not continue; replaying"),
+        }
+    }
+    fold_state(&CheckpointDir::new(dir), reader).map_err(|e| BootError::Replay(e.to_string()))
 }
 
 /// Whoever decides must have understood everything that was decided before.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use ledger_core::chain::{Batch, Head};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    Attempt, BuiltinJob, Exec, JobSpec, LedgerEvent, Priority, TaskSubmitted,
+    Attempt, BuiltinJob, CheckpointEvent, Exec, JobSpec, LedgerEvent, Priority, SnapshotEvent,
+    TaskSubmitted,
 };
 use ledger_core::ids::{Entity, Id, Kind, Seq};
-use ledger_core::time::{Millis, Timestamp};
+use ledger_core::time::{Micros, Millis, Timestamp};
 use projections::subjects::Version;
 use projections::tasks::{ProcessRef, TaskView};
 
@@ -18,6 +19,7 @@ use crate::reaper::candidate::Candidate;
 use crate::reaper::decide::{Report, Terms};
 use crate::reaper::run::{ReapOrder, WatchOrder};
 use crate::scheduler::decide::{Ended, Refusal, Unkillable};
+use crate::units::format_duration;
 
 /// Ties a request to its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +98,20 @@ pub enum Command {
         /// What.
         event: LedgerEvent,
     },
+    /// Record what has become of a checkpoint.
+    NoteCheckpoint {
+        /// Its name.
+        name: Id,
+        /// What.
+        event: Box<CheckpointEvent>,
+    },
+    /// Record what has become of snapshots of files.
+    NoteSnapshot {
+        /// The set.
+        set: Id,
+        /// What.
+        event: SnapshotEvent,
+    },
     /// Make the jobs there are into those that are wanted.
     DefineJobs {
         /// All of them.
@@ -130,6 +146,8 @@ pub enum Command {
         /// Its pid, or `BOOT.PID.START`.
         target: String,
     },
+    /// Stop leading, so that another node does.
+    StepDown,
     /// Answer once the task has ended and that is durable.
     AwaitEnd {
         /// Which.
@@ -249,6 +267,8 @@ fn version_differs(subject: &Entity, expected: Version, actual: Version) -> Stri
 pub struct Now {
     /// The wall clock.
     pub wall: Timestamp,
+    /// Time since the host was booted, suspend included: what nobody can set.
+    pub boot: Micros,
 }
 
 /// Names an attempt of a task.
@@ -320,6 +340,11 @@ pub enum Input {
     /// More is about to arrive: keep the batch that is being built until the next turn, which
     /// follows soon.
     Hold,
+    /// The lease could not be renewed in time: stop leading at once, and write nothing more.
+    LeaseExpired {
+        /// How long ago the last renewal was.
+        since: Micros,
+    },
     /// Stop leading in good order.
     Shutdown,
 }
@@ -339,6 +364,7 @@ impl Input {
             | Self::Durable(_)
             | Self::AppendFailed(_)
             | Self::Hold
+            | Self::LeaseExpired { .. }
             | Self::Shutdown => false,
         }
     }
@@ -356,6 +382,9 @@ pub enum AppendFailure {
     /// The disk failed.
     #[error("{0}")]
     Io(String),
+    /// What is written already is not what it should be, and nothing is written over it.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
 }
 
 /// A process to start.
@@ -380,6 +409,8 @@ pub struct BuiltinOrder {
     pub attempt: AttemptId,
     /// What to do.
     pub job: BuiltinJob,
+    /// What time it is, by the clock that the node goes by.
+    pub at: Timestamp,
     /// How long it may take.
     pub max_runtime: Millis,
 }
@@ -414,6 +445,8 @@ pub enum Output {
     Recover(StartOrder, BootOfOrder),
     /// End an attempt's process tree; the request to do so is durable.
     Cancel(AttemptId),
+    /// What followed from an attempt's outcome is durable: nobody needs its files to know it.
+    Settled(AttemptId),
     /// Watch a process that somebody else started; the wish to do so is durable.
     Watch(WatchOrder),
     /// Watch it no more.
@@ -430,6 +463,15 @@ pub enum StopReason {
     /// It was asked to.
     #[error("shut down in good order")]
     Shutdown,
+    /// It was asked to let another node lead.
+    #[error("it stepped down in good order")]
+    SteppedDown,
+    /// It could not renew its lease.
+    #[error("its lease was not renewed for {}", format_duration(*.since))]
+    LeaseExpired {
+        /// How long ago the last renewal was.
+        since: Micros,
+    },
     /// An append failed; state that was ahead of the disk is dropped.
     #[error("the ledger could not be written: {0}")]
     AppendFailed(#[from] AppendFailure),

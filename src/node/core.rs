@@ -12,21 +12,23 @@
 //! Idea: decide, append, apply, act (event sourcing); obligations as in Omicron's background
 //! tasks and Kubernetes' reconcilers.
 
+mod clock;
 mod jobs;
 mod obligations;
+mod recovery;
 mod requests;
 mod watches;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ledger_core::chain::Head;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    LeaseAcquired, NodeEvent, NodeRecovered, NodeStarted, NodeStopped, Priority, ReleaseReason,
+    LeaseAcquired, NodeEvent, NodeStarted, NodeStopped, Priority, ReleaseReason,
 };
 use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
-use ledger_core::time::{Micros, Timestamp};
+use ledger_core::time::Micros;
 use projections::tasks::{Task, TaskState};
 
 use super::command::{AttemptId, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
@@ -34,9 +36,12 @@ use super::decision::Decision;
 use super::ports::Random;
 use super::sequencer::{Entry, RecordError, Sequencer};
 use crate::decided::Decided;
-use crate::jobs::Agenda;
+use crate::jobs::{Agenda, Times};
 use crate::scheduler::policy::Policy;
 use crate::{lease, scheduler};
+use clock::Clock;
+use recovery::Recovery;
+pub use recovery::Restored;
 
 /// Most tasks that perish in one turn.
 const MAX_PERISHED: usize = 1000;
@@ -49,26 +54,18 @@ pub struct CoreConfig {
     pub head: Head,
     /// All of it, folded.
     pub state: Decision,
-    /// How long the fold took.
-    pub replay: Micros,
+    /// How that was come by.
+    pub restored: Restored,
     /// By what rules it dispatches.
     pub policy: Policy,
     /// This node's tenure.
     pub tenure: LeaseAcquired,
+    /// The holder before, if this node has ended it.
+    pub ended: Option<lease::decide::Ended>,
     /// What this node says of itself.
     pub started: NodeStarted,
     /// Where it draws ids from.
     pub random: Box<dyn Random>,
-}
-
-/// What the world said about the attempts that were open when this node took over.
-#[derive(Debug, Default)]
-struct Recovery {
-    waiting: BTreeSet<AttemptId>,
-    reattached: u32,
-    closed: u32,
-    lost: u32,
-    unstarted: u32,
 }
 
 enum Stage {
@@ -77,7 +74,7 @@ enum Stage {
     /// Dispatching.
     Leading,
     /// Asked to stop; waits until everything is on disk.
-    Stopping,
+    Stopping(StopReason),
     /// Done; ignores everything.
     Stopped(StopReason),
 }
@@ -85,6 +82,7 @@ enum Stage {
 /// One leading node's brain.
 pub struct Core {
     ledger: LedgerId,
+    clock: Clock,
     sequencer: Sequencer,
     stage: Stage,
     node: Id,
@@ -94,9 +92,13 @@ pub struct Core {
     handed: BTreeSet<AttemptId>,
     /// Attempts whose end was asked of the process port in this life.
     cancelled: BTreeSet<AttemptId>,
+    /// Attempts whose outcome was heard, with what must be durable for it not to be needed again.
+    settling: VecDeque<(Seq, AttemptId)>,
     /// Who waits for the end of a task.
     waiting: BTreeMap<Id, Vec<RequestId>>,
-    replay: Micros,
+    restored: Restored,
+    /// When this core began, since the host was booted: nobody sets that.
+    begun: Micros,
     replayed: Seq,
     /// Whether what was open in the history that this directory was made from was given up.
     forsaken: bool,
@@ -108,13 +110,13 @@ pub struct Core {
     /// Which job is due next.
     agenda: Agenda,
     /// Since when this node submits what is due: all that fell due before was missed.
-    watching: Option<Timestamp>,
+    watching: Option<Times>,
     outputs: Vec<Output>,
 }
 
 impl Core {
     /// A node that takes the lease: the first turn's outputs contain the batch that says so.
-    pub fn start(now: Now, config: CoreConfig) -> (Self, Vec<Output>) {
+    pub fn start(now: Now, mut config: CoreConfig) -> (Self, Vec<Output>) {
         let term = config.state.leases.next_term().max(config.head.term.next());
         let node = config.tenure.holder.clone();
         let actor = node_subject(&node);
@@ -122,8 +124,16 @@ impl Core {
         let open = config.state.tasks.open();
         let open = open.filter(|task| !is_inherited(task, inherited));
         let open: BTreeSet<AttemptId> = open.filter_map(attempt_of).collect();
+        let clock = Clock::new(
+            now,
+            config.tenure.boot_id.clone(),
+            config.state.standing.clock(),
+            config.head.recorded_at,
+        );
+        config.started.clock = Some(clock.host_clock());
         let mut core = Self {
             ledger: config.ledger,
+            clock,
             forsaken: false,
             replayed: config.head.seq,
             sequencer: Sequencer::new(
@@ -142,21 +152,25 @@ impl Core {
             policy: Arc::new(config.policy),
             handed: BTreeSet::new(),
             cancelled: BTreeSet::new(),
+            settling: VecDeque::new(),
             waiting: BTreeMap::new(),
-            replay: config.replay,
+            restored: config.restored,
+            begun: now.boot,
             obliged: false,
             told: watches::Told::default(),
             agenda: Agenda::default(),
             watching: None,
             outputs: Vec::new(),
         };
-        let mut decided = lease::decide::acquire(&core.sequencer.state.leases, config.tenure);
+        let leases = &core.sequencer.state.leases;
+        let mut decided = lease::decide::acquire(leases, config.tenure, config.ended.as_ref());
         decided.push(Decided::new(
             core.actor.clone(),
             NodeEvent::Started(config.started),
         ));
         let origin = core.own_origin();
         core.record_own(now, &origin, decided);
+        core.look_at_clock(now);
         core.lose_builtins(now);
         core.agenda.refresh(&core.sequencer.state.jobs);
         core.settle(now);
@@ -166,6 +180,7 @@ impl Core {
 
     /// One turn: everything that has arrived, then what follows from it.
     pub fn step(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {
+        self.look_at_clock(now);
         for input in inputs {
             if let Stage::Stopped(reason) = &self.stage {
                 // Late requests are answered, late reports are not needed: the next life of this
@@ -195,7 +210,7 @@ impl Core {
     fn take(&mut self, now: Now, input: Input) {
         // A term's release is its last event. What is reported after it, the next life of this node
         // finds in the world.
-        if matches!(self.stage, Stage::Stopping) && input.is_report() {
+        if matches!(self.stage, Stage::Stopping(_)) && input.is_report() {
             return;
         }
         match input {
@@ -226,6 +241,8 @@ impl Core {
                     scheduler::decide::ended(task, run, &outcome, &policy, at, draw)
                 });
                 self.recovered(&attempt, |r| &mut r.closed);
+                self.settling
+                    .push_back((self.sequencer.head().seq, attempt));
             }
             Input::Lost {
                 attempt,
@@ -235,7 +252,7 @@ impl Core {
                 self.attempt_event(now, &attempt, |task, run| {
                     scheduler::decide::lost(task, run, &reason, orphans_ended)
                 });
-                self.recovered(&attempt, |r| &mut r.lost);
+                self.recovered_lost(&attempt);
             }
             // The attempt is looked after as before: for recovery, that is all there is to know.
             Input::Unkillable { attempt, found } => {
@@ -246,7 +263,10 @@ impl Core {
             }
             Input::Seen { id, report } => self.seen(now, &id, &report),
             Input::Hold => self.sequencer.hold(),
-            Input::Shutdown => self.shut_down(now),
+            Input::LeaseExpired { since } => self.stop(StopReason::LeaseExpired { since }),
+            Input::Shutdown => {
+                self.shut_down(now, ReleaseReason::Shutdown, StopReason::Shutdown);
+            }
         }
     }
 
@@ -257,7 +277,8 @@ impl Core {
         key: Option<&Id>,
         entries: Vec<Entry>,
     ) -> Result<Reply, Rejected> {
-        match self.sequencer.record(now.wall, origin, key, entries) {
+        let at = self.decided_at(now);
+        match self.sequencer.record(at, origin, key, entries) {
             Ok(head) => Ok(Reply::Recorded(head)),
             Err(RecordError::Encode(e)) => Err(Rejected::TooLarge(e.to_string())),
             Err(RecordError::Fold(reason)) => {
@@ -325,14 +346,6 @@ impl Core {
         self.tell_waiting(&id.task);
     }
 
-    fn recovered(&mut self, id: &AttemptId, count: impl FnOnce(&mut Recovery) -> &mut u32) {
-        if let Stage::Recovering(recovery) = &mut self.stage
-            && recovery.waiting.remove(id)
-        {
-            *count(recovery) += 1;
-        }
-    }
-
     /// What follows from all inputs of a turn: recovery's end, dispatch, obligations, the disk.
     fn settle(&mut self, now: Now) {
         if matches!(self.stage, Stage::Recovering(_)) {
@@ -346,39 +359,18 @@ impl Core {
         }
         if matches!(self.stage, Stage::Recovering(_) | Stage::Leading) && self.obliged {
             self.obliged = false;
-            self.reconcile();
+            self.settle_attempts();
+            self.reconcile(now);
             self.reconcile_watches();
         }
         if !matches!(self.stage, Stage::Stopped(_)) {
             self.sequencer.flush(&mut self.outputs);
         }
-        if matches!(self.stage, Stage::Stopping) && self.sequencer.is_settled() {
-            self.stop(StopReason::Shutdown);
+        if let Stage::Stopping(reason) = &self.stage
+            && self.sequencer.is_settled()
+        {
+            self.stop(reason.clone());
         }
-    }
-
-    fn finish_recovery(&mut self, now: Now) {
-        let Stage::Recovering(recovery) = &self.stage else {
-            return;
-        };
-        if !recovery.waiting.is_empty() {
-            return;
-        }
-        let recovered = NodeRecovered {
-            replayed: self.replayed,
-            replay_us: self.replay,
-            reattached: recovery.reattached,
-            closed: recovery.closed,
-            lost: recovery.lost,
-            unstarted: recovery.unstarted,
-        };
-        self.stage = Stage::Leading;
-        let decided = vec![Decided::new(
-            self.actor.clone(),
-            NodeEvent::Recovered(recovered),
-        )];
-        let origin = self.own_origin();
-        self.record_own(now, &origin, decided);
     }
 
     /// Gives up the attempts that were open in the history that this directory was made from: they
@@ -403,7 +395,7 @@ impl Core {
     /// Ends tasks that wait for what will never be. Many may do so at once; what is left over is due
     /// at once, and others get their turn between.
     fn perish(&mut self, now: Now) {
-        let at = self.decided_at(now);
+        let at = self.clock.wall(now);
         for _ in 0..MAX_PERISHED {
             let Some(decided) = scheduler::dispatch::perish(self.tasks(), at) else {
                 return;
@@ -420,22 +412,23 @@ impl Core {
         }
     }
 
-    /// When this core has something to decide even if nothing arrives before.
-    pub fn next_due(&self, now: Now) -> Option<Timestamp> {
+    /// How long until this core has something to decide even if nothing arrives before.
+    pub fn next_due(&self, now: Now) -> Option<Micros> {
         let leads = matches!(self.stage, Stage::Leading);
+        let looks_again = self.clock.looks_again(now);
         if !leads || self.state().standing.paused().is_some() {
-            return None;
+            return looks_again;
         }
-        let at = self.decided_at(now);
-        let of_tasks = scheduler::dispatch::next_due(self.tasks(), &self.policy, at);
-        of_tasks.into_iter().chain(self.agenda.next()).min()
-    }
-
-    /// The time as decisions see it. Where the clock was set back, what was recorded already is the
-    /// present: otherwise whatever was queued just before would not be due until the clock has
-    /// caught up.
-    fn decided_at(&self, now: Now) -> Timestamp {
-        now.wall.max(self.sequencer.head().recorded_at)
+        let times = self.times(now);
+        let start = scheduler::dispatch::next_start(self.tasks(), &self.policy, times.log);
+        let start = start.map(|due| due.since(times.log));
+        let expiry = self.tasks().next_expiry();
+        let expiry = expiry.map(|due| due.since(times.wall));
+        let of_jobs = self.agenda.next(times);
+        [start, expiry, of_jobs, looks_again]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn dispatch(&mut self, now: Now) {
@@ -466,7 +459,8 @@ impl Core {
         }
     }
 
-    fn shut_down(&mut self, now: Now) {
+    /// Gives the lease back, if this node leads.
+    fn shut_down(&mut self, now: Now, release: ReleaseReason, reason: StopReason) {
         if !matches!(self.stage, Stage::Recovering(_) | Stage::Leading) {
             return;
         }
@@ -481,12 +475,12 @@ impl Core {
         };
         let decided = vec![
             Decided::new(self.actor.clone(), NodeEvent::Stopped(stopped)),
-            lease::decide::release(&self.node, ReleaseReason::Shutdown),
+            lease::decide::release(&self.node, release),
         ];
         let origin = self.own_origin();
         self.record_own(now, &origin, decided);
         if !matches!(self.stage, Stage::Stopped(_)) {
-            self.stage = Stage::Stopping;
+            self.stage = Stage::Stopping(reason);
         }
     }
 
@@ -546,6 +540,11 @@ fn is_inherited(task: &Task, inherited: Seq) -> bool {
 /// The subject of events about a ledger as a whole.
 pub fn ledger_subject(ledger: LedgerId) -> Entity {
     Entity::of("ledger", &ledger.to_string()).expect("a UUID is an id")
+}
+
+/// The subject of a checkpoint's events.
+pub fn checkpoint_subject(name: &Id) -> Entity {
+    Entity::of("checkpoint", name).expect("a checkpoint's name is an id")
 }
 
 /// The subject of a node's events, and its actor.

@@ -2,9 +2,11 @@
 //! that comes up folds the log once for all of it.
 
 use ledger_core::envelope::Header;
-use ledger_core::event::Event;
+use ledger_core::event::{Event, PartDigest};
 use ledger_core::ids::Seq;
-use projections::framework::{ApplyError, Projection, RestoreError};
+use projections::framework::{
+    ApplyError, Projection, RestoreError, digest, pack_rows, unpack_rows,
+};
 use projections::idempotency::Idempotency;
 use projections::jobs::Jobs;
 use projections::leases::Leases;
@@ -49,6 +51,84 @@ impl Decision {
         self.unknown
             .as_ref()
             .map(|u| (u.seq, u.kind.as_str(), u.version))
+    }
+}
+
+/// Calls a macro with each part and its type, in the order in which they are packed.
+macro_rules! each_part {
+    ($call:ident) => {
+        $call!(jobs: Jobs, keys: Idempotency, leases: Leases, processes: Processes,
+            standing: Standing, subjects: Subjects);
+    };
+}
+
+fn digest_of<P: Projection>(part: &P) -> PartDigest {
+    PartDigest {
+        name: P::NAME.to_owned(),
+        version: P::VERSION,
+        digest: digest(P::NAME, P::VERSION, |emit| part.rows(emit)),
+    }
+}
+
+/// Takes a part's digest and its packed bytes.
+pub type Take<'t, E> = dyn FnMut(PartDigest, &[u8]) -> Result<(), E> + 't;
+
+/// A part's version and bytes by its name, as they were found.
+type Found<'a> = dyn Fn(&str) -> Option<(u32, &'a [u8])> + 'a;
+
+fn part<'a, P: Projection>(found: &Found<'a>) -> Result<&'a [u8], RestoreError> {
+    let wrong = |reason: String| RestoreError::row(P::NAME, reason);
+    match found(P::NAME) {
+        None => Err(wrong("the part is missing".into())),
+        Some((version, bytes)) if version == P::VERSION => Ok(bytes),
+        Some((version, _)) => Err(wrong(format!(
+            "the part has version {version}, this binary has version {}",
+            P::VERSION
+        ))),
+    }
+}
+
+impl Decision {
+    /// Hands out each part as packed bytes, one at a time, with its digest. State over events that this
+    /// binary does not know is not to be packed: a later binary would take them for folded.
+    ///
+    /// # Errors
+    /// The first error of `take`.
+    pub fn pack<E>(&self, take: &mut Take<'_, E>) -> Result<(), E> {
+        macro_rules! pack {
+            ($($field:ident: $part:ty),+) => {
+                $(take(digest_of(&self.$field), &pack_rows(&self.$field))?;)+
+            };
+        }
+        each_part!(pack);
+        take(digest_of(&self.tasks), &self.tasks.pack())
+    }
+
+    /// The state that [`Decision::pack`] handed out. The bytes must be known to be those.
+    ///
+    /// # Errors
+    /// [`RestoreError`], also for parts of other versions.
+    pub fn unpack(found: &Found<'_>) -> Result<Self, RestoreError> {
+        let mut state = Self::default();
+        macro_rules! unpack {
+            ($($field:ident: $part:ty),+) => {
+                $(state.$field = unpack_rows(part::<$part>(found)?)?;)+
+            };
+        }
+        each_part!(unpack);
+        state.tasks = Tasks::unpack(part::<Tasks>(found)?)?;
+        Ok(state)
+    }
+
+    /// The digests of all parts, in the order in which they are packed.
+    pub fn part_digests(&self) -> Vec<PartDigest> {
+        let mut digests = Vec::new();
+        macro_rules! add {
+            ($($field:ident: $part:ty),+) => { $(digests.push(digest_of(&self.$field));)+ };
+        }
+        each_part!(add);
+        digests.push(digest_of(&self.tasks));
+        digests
     }
 }
 

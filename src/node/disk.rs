@@ -5,6 +5,7 @@
 //! that made it, because handing it over and being woken again would take as long as the sync
 //! itself; a large one by a thread beside it, so that the next is made meanwhile.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -65,6 +66,9 @@ impl Disk {
                     AppendFailure::Full(format!("{e}; {wanted}"))
                 }
                 fenced @ AppendError::Fenced { .. } => AppendFailure::Fenced(fenced.to_string()),
+                AppendError::Io(e) if e.kind() == ErrorKind::InvalidData => {
+                    AppendFailure::Damaged(e.to_string())
+                }
                 other => AppendFailure::Io(other.to_string()),
             }),
         }

@@ -1,4 +1,5 @@
 //! A data directory from a backup or an export: the same history, and what says where it came from.
+//! (From the beginning of a ledger: `fork`.)
 //!
 //! ```text
 //! .NAME.new-PID/   build ──> append lease.acquired, ledger.restored, lease.released ──> verify
@@ -78,6 +79,12 @@ pub enum FoundError {
     /// The backup can't be read, or is damaged.
     #[error("the backup is damaged: {0}")]
     Backup(String),
+    /// The ledger that it is made from can't be read, or is damaged.
+    #[error("the ledger can't be copied: {0}")]
+    Source(#[source] ReadError),
+    /// The ledger's own tree does not begin with what was copied from it.
+    #[error("what was copied is not the beginning of the ledger's tree: {0}")]
+    NotItsBeginning(String),
     /// The export was not taken.
     #[error("the export is refused: {0}")]
     Import(#[from] ImportError),
@@ -155,21 +162,21 @@ pub fn restore(
 }
 
 /// What a new directory was built of.
-struct Built<E> {
-    store: DurableStore,
+pub(super) struct Built<E> {
+    pub(super) store: DurableStore,
     /// Who built it.
-    who: &'static str,
+    pub(super) who: &'static str,
     /// The event that says where it came from.
-    event: E,
+    pub(super) event: E,
     /// What is wrong with the blobs that were not taken.
-    lost: Lost,
+    pub(super) lost: Lost,
 }
 
 /// Why blobs could not be had where they should have been.
-type Lost = BTreeMap<Hash, BlobFault>;
+pub(super) type Lost = BTreeMap<Hash, BlobFault>;
 
 /// What is copied must not grow while it is, and what is kept must stay what it was.
-fn check_outside(into: &Path, from: &Path) -> Result<(), FoundError> {
+pub(super) fn check_outside(into: &Path, from: &Path) -> Result<(), FoundError> {
     if files::lies_in(into, from).map_err(at(into))? {
         return Err(FoundError::Inside {
             into: into.to_owned(),
@@ -181,7 +188,7 @@ fn check_outside(into: &Path, from: &Path) -> Result<(), FoundError> {
 
 /// Copies blobs that are whole, and says of the others what is wrong with them: here they are missing.
 /// Those who need them most have nothing but this one copy: what is left of it is worth having.
-fn carry(
+pub(super) fn carry(
     from: &BlobDir,
     digests: impl Iterator<Item = Hash>,
     dir: &Path,
@@ -246,7 +253,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> FoundError + '_ {
 }
 
 /// Builds beside `into`, says where it came from, verifies, and renames.
-fn found<E: FnOnce(String) -> LedgerEvent>(
+pub(super) fn found<E: FnOnce(String) -> LedgerEvent>(
     into: &Path,
     build: impl FnOnce(&Path) -> Result<Built<E>, FoundError>,
 ) -> Result<Founded, FoundError> {
@@ -361,11 +368,12 @@ pub(super) fn settle(
     let tenure = LeaseAcquired {
         holder: holder.clone(),
         pid: me.pid,
+        start_time: Some(me.start_time),
         boot_id: me.boot_id,
         incarnation: incarnation.clone(),
     };
     let leases = &fold.state().leases;
-    let mut decided = lease::decide::acquire(leases, tenure);
+    let mut decided = lease::decide::acquire(leases, tenure, None);
     decided.push(Decided::new(
         ledger_subject(ledger_id),
         event(incarnation.clone()),
@@ -406,7 +414,7 @@ pub(super) fn settle(
 }
 
 /// What was written a moment ago.
-fn unread(error: ReadError) -> FoundError {
+pub(super) fn unread(error: ReadError) -> FoundError {
     FoundError::NotGood(error.to_string())
 }
 

@@ -1,12 +1,33 @@
 //! What the core is connected to. The disk, processes and replies are inputs and outputs of
 //! [`super::core::Core::step`]; randomness is the one thing it draws while it decides.
 
+use std::time::Duration;
+
+use ledger_core::clock;
 use ledger_core::time::Micros;
+use nix::time::{ClockId, clock_gettime};
+
+use super::command::Now;
+use crate::lease::uptime::Uptime;
+
+/// What the host's clocks say.
+pub fn now() -> Now {
+    Now {
+        wall: clock::now(),
+        boot: uptime().0,
+    }
+}
 
 /// Randomness as an input: the same seed gives the same draws.
 pub trait Random: Send {
     /// The next ten bytes.
     fn bytes(&mut self) -> [u8; 10];
+}
+
+/// The time since the host's boot, suspend included.
+pub fn uptime() -> Uptime {
+    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+    Uptime(Micros(u64::try_from(boot.as_micros()).unwrap_or(u64::MAX)))
 }
 
 /// Measures how long something takes, for reports; nothing is decided by it.

@@ -1,15 +1,19 @@
 //! The process port for real: starts attempts through the spawner, watches their shims, collects
 //! outcomes, and finds out what became of attempts that an earlier life of the node ordered.
 //!
-//! What counts is in the attempt's directory; reports only say when to look. So the same look
-//! ([`Port::look`]) serves a report, a shim that died, a spawner that died and recovery.
+//! What counts is in the attempt's directory; reports only say when to look, or what would be seen.
+//! So the same look ([`Port::look`]) serves a report, a shim that died, a spawner that died and
+//! recovery.
+//!
+//! A shim is released when the end of its attempt is durable, which the core says with the next order:
+//! until then the shim answers for its outcome.
 
 mod sweep;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -21,19 +25,23 @@ use tokio::time::MissedTickBehavior;
 
 use super::command::{AttemptId, BootOfOrder, Input, StartOrder};
 use super::outcome;
-use super::ports::Stopwatch;
+use super::ports::{Stopwatch, uptime};
 use super::spawning::{Launching, Relaunched, Spawning};
 use super::threads::Mail;
+use crate::lease::holding::Authority;
 use crate::scheduler::decide::Ended;
 use crate::shim::{
-    AttemptDir, AttemptError, CgroupPlaces, ClaimAttempt, Claimant, Outcome, PROTOCOL_VERSION,
-    ProcessIdentity, Report, SpawnRequest, TaskId, Unkillable,
+    AttemptDir, AttemptError, Attempts, CgroupPlaces, ClaimAttempt, Claimant, Outcome,
+    PROTOCOL_VERSION, ProcessIdentity, Report, SpawnRequest, TaskId, Unkillable, Workplace,
 };
 use sweep::PortSweep;
 use watching::{OrphansLook, Watch, Watched};
 
 /// How long an attempt may stay unheard of after it was asked for before it is looked into.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long a process runs before the log says so: short commands are told of once, when they have
+/// ended. Far below what a person who looks would notice.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
 /// Variables of the node that every task inherits.
 const BASE_ENV: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"];
 /// What a task finds programs by if the node has no `PATH` itself.
@@ -42,7 +50,8 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What the core wants done in the world.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Start(StartOrder),
+    /// Start this; the outcomes of those attempts are durable.
+    Start(StartOrder, Vec<AttemptId>),
     Recover(StartOrder, BootOfOrder),
     Cancel(AttemptId),
     /// Look after what should have ended, and say what was found.
@@ -104,6 +113,8 @@ pub(super) struct PortConfig {
     pub(super) max_processes: Option<u32>,
     /// How much longer than it may an attempt runs before something is done about its shim.
     pub(super) overdue_after: Millis,
+    /// Until when this node leads.
+    pub(super) authority: Authority,
     pub(super) inbox: Sender<Mail>,
 }
 
@@ -155,7 +166,16 @@ impl Port {
         loop {
             tokio::select! {
                 effect = effects.recv() => match effect {
-                    Some(Effect::Start(order)) => self.start(order),
+                    // Whoever leads next finds what was ordered in the log.
+                    Some(Effect::Start(..) | Effect::Recover(..) | Effect::Cancel(_))
+                        if !self.config.authority.holds(uptime()) =>
+                    {
+                        tracing::warn!("an order came too late: this node leads no more");
+                    }
+                    Some(Effect::Start(order, settled)) => {
+                        self.spawning.settled(&settled);
+                        self.start(order);
+                    }
                     Some(Effect::Recover(order, boot)) => self.recover(order, boot),
                     Some(Effect::Cancel(attempt)) => self.cancel(&attempt),
                     Some(Effect::Sweep(reply)) => drop(reply.send(self.sweep_all())),
@@ -191,7 +211,15 @@ impl Port {
         let Some(tracked) = self.tracked.get(id) else {
             return;
         };
-        let made = self.dir(id).and_then(|dir| dir.create().map(|()| dir));
+        let work = match tracked.order.exec.cwd {
+            Some(_) => Workplace::None,
+            None => Workplace::Own,
+        };
+        let made = self.dir(id).and_then(|dir| {
+            // Opened anew each time: whoever moves it away must not have his copy written to.
+            Attempts::open(&self.config.data_dir)?.make(&dir, work)?;
+            Ok(dir)
+        });
         let request = match made {
             Ok(dir) => self.spawn_request(&tracked.order, &dir),
             Err(error) => {
@@ -226,7 +254,7 @@ impl Port {
         env.extend(order.exec.env.clone());
         let cwd = match &order.exec.cwd {
             Some(cwd) => PathBuf::from(cwd),
-            None => work_dir(&dir.path())?,
+            None => dir.work(),
         };
         let invalid = |e: AttemptError| std::io::Error::other(e.to_string());
         Ok(SpawnRequest {
@@ -243,6 +271,7 @@ impl Port {
             output_limit: self.config.output_limit,
             stall_after_ms: order.stall_after.map(|after| after.0),
             max_processes: self.config.max_processes,
+            announce_after_ms: ANNOUNCE_AFTER.as_millis() as u64,
         })
     }
 
@@ -274,13 +303,19 @@ impl Port {
                 task_id,
                 attempt,
                 shim,
+                outcome,
             } => {
                 let id = attempt_id(&task_id, attempt)?;
                 if let Some(tracked) = self.tracked.get_mut(&id) {
                     tracked.shim.get_or_insert_with(|| shim.clone());
-                    self.ended(&id);
+                    match outcome {
+                        Some(outcome) if outcome.is_of(&task_id, attempt) => {
+                            self.close(&id, *outcome);
+                        }
+                        Some(_) | None => self.ended(&id),
+                    }
                     if !self.tracked.contains_key(&id) {
-                        self.spawning.release(&shim);
+                        self.spawning.ended(id, &shim);
                     }
                 }
             }
@@ -380,7 +415,7 @@ impl Port {
             self.look(&id);
             return;
         }
-        // Outcomes are synced, so one that is there is true. Claims are not.
+        // Outcomes are synced or were made events of, and one that was cut off shows. Claims are not.
         match self.dir(&id).and_then(|dir| dir.read_outcome()) {
             Ok(Some(outcome)) => self.close(&id, outcome),
             Ok(None) => self.lose(&id, "the host was rebooted while it ran", 0),
@@ -478,15 +513,4 @@ fn attempt_id(task: &TaskId, attempt: NonZeroU32) -> Option<AttemptId> {
         task,
         attempt: Attempt(attempt.get()),
     })
-}
-
-/// The attempt's own place to work in, beside its records.
-fn work_dir(attempt: &Path) -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let path = attempt.join("work");
-    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-        Ok(()) => Ok(path),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(path),
-        Err(e) => Err(e),
-    }
 }

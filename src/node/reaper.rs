@@ -11,7 +11,9 @@ use tokio::sync::mpsc::{
 };
 
 use super::command::Input;
+use super::ports::uptime;
 use super::threads::Mail;
+use crate::lease::holding::Authority;
 use crate::reaper::run::{Effect, Metrics, Reaper};
 
 /// What the reaper is started with, and how the core reaches it.
@@ -46,13 +48,15 @@ pub(super) fn line() -> (Line, Reach) {
     (line, reach)
 }
 
-/// Starts it, and returns where orders go; it works for as long as somebody can order something.
+/// Starts it, and returns where orders go; it works for as long as somebody can order something, and
+/// signals nothing once the authority is over.
 ///
 /// # Errors
 /// If the system has no room, or `/proc` can't be read.
 pub(super) fn spawn(
     line: Line,
     inbox: Sender<Mail>,
+    authority: Authority,
 ) -> io::Result<(JoinHandle<()>, UnboundedSender<Effect>)> {
     let Line {
         orders,
@@ -64,7 +68,8 @@ pub(super) fn spawn(
         // The core's thread may have stopped; the next life of the node looks again.
         let _ = inbox.send(Mail::Tell(Input::Seen { id, report }));
     };
-    let reaper = Reaper::new(metrics, Box::new(tell))?;
+    let may = move || authority.holds(uptime());
+    let reaper = Reaper::new(metrics, Box::new(tell), Box::new(may))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -1,7 +1,6 @@
 //! A node from its start to its end: boot, threads, sockets, signals, shutdown.
 
 use std::io::PipeWriter;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,67 +8,33 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
-use ledger_core::ids::Id;
-use ledger_core::store::LogReader;
-use ledger_core::store::durable::{DurableReader, DurableStore};
+use ledger_core::store::durable::{DurableReader, DurableStore, check_vacant};
+use ledger_core::store::{LogReader, OpenError};
 use projections::framework::{ViewDir, ViewWorker};
 use projections::views;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backups::Schedule;
 use super::blobs::{self, Blobs};
-use super::boot::{BootError, Booted, boot};
+use super::boot::{BootError, Turn, boot};
 use super::builtins::{Builtins, World};
+use super::checkpoints::{Checkpointer, PassedOver};
 use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
 use super::disk::Disk;
 use super::farewell;
 use super::jobs::{Definitions, Faults, Keeper};
+use super::life::{NodeError, NodeOptions, Said, Signals};
 use super::processes::{Port, PortConfig};
+use super::pulse::Tenure;
 use super::reaper;
+use super::serving::{Shared, look_around};
+use super::snapshots;
+use super::standby;
 use super::threads::{Mail, Outlets, turn};
-use crate::api::{self, Api, Defaults, Limits};
-use crate::config::{ApiConfig, CgroupUse, Config, TasksConfig};
-use crate::keys::{self, NoKey};
+use crate::api::{self, Api, Socket};
+use crate::lease::lock::{DirLock, LockError};
 use crate::shim::CgroupPlaces;
-
-/// How a node is to run.
-#[derive(Debug, Clone)]
-pub struct NodeOptions {
-    /// The data directory, absolute.
-    pub data_dir: PathBuf,
-    /// The node's name.
-    pub node: Id,
-    /// Everything else.
-    pub config: Config,
-    /// The file that it was read from, if not `ledger.toml` in the data directory.
-    pub config_path: Option<PathBuf>,
-    /// This program, started again as the spawner.
-    pub exe: PathBuf,
-}
-
-/// Why a node did not run, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// It did not come up.
-    #[error(transparent)]
-    Boot(#[from] BootError),
-    /// Something it needs failed.
-    #[error("{what}: {error}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// Why it failed.
-        error: std::io::Error,
-    },
-    /// Its views could not be folded.
-    #[error("the views can't be folded: {0}")]
-    Views(String),
-    /// It stopped leading.
-    #[error("the node stepped down: {0}")]
-    SteppedDown(StopReason),
-}
 
 /// How long requests under way may take to end when the node stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -78,101 +43,179 @@ fn io(what: &'static str) -> impl Fn(std::io::Error) -> NodeError {
     move |error| NodeError::Io { what, error }
 }
 
-/// What a node says once it serves.
-#[derive(Debug, Clone)]
-pub struct Ready {
-    /// Its socket.
-    pub socket: PathBuf,
-    /// Its term's first durable head.
-    pub head: Head,
-}
-
-/// Runs a node until it is told to stop (SIGINT, SIGTERM) or can't lead any more. `ready` is
-/// called once it leads and serves.
+/// Runs a node until it is told to stop (SIGINT, SIGTERM) or can't lead any more: stands by while
+/// another one leads, and leads when its turn comes. `said` is told of both.
 ///
 /// # Errors
-/// [`NodeError`]; [`NodeError::SteppedDown`] if it led and had to stop.
-pub fn run(options: &NodeOptions, ready: impl FnOnce(&Ready)) -> Result<(), NodeError> {
+/// [`NodeError`]; [`NodeError::SteppedDown`] if it led and had to stop, or was asked to let another
+/// node lead.
+pub fn run(options: &NodeOptions, mut said: impl FnMut(&Said)) -> Result<(), NodeError> {
+    let dir = &options.data_dir;
+    if !dir.is_dir() {
+        return Err(BootError::from(OpenError::Missing(dir.to_owned())).into());
+    }
+    // Nothing is made in a directory that holds no ledger.
+    match check_vacant(dir) {
+        Err(OpenError::Exists(_)) => {}
+        Err(other) => return Err(BootError::from(other).into()),
+        Ok(()) => return Err(BootError::from(OpenError::Missing(dir.to_owned())).into()),
+    }
+    let socket = Socket::bind(dir, &options.node).map_err(NodeError::of_bind)?;
+    let free = match options.gives_way {
+        true => None,
+        false => match DirLock::take(dir) {
+            Ok(lock) => Some(Turn::cold(lock)),
+            Err(LockError::Held(_)) => None,
+            Err(error) => return Err(BootError::from(error).into()),
+        },
+    };
+    if let Some(turn) = free {
+        return lead(options, turn, &socket, None, said);
+    }
+    // Caught once, so that one that comes while it takes over is not missed.
+    let signals = Signals::catch().map_err(io("catching signals"))?;
+    match standby::stand_by(options, &socket, &signals, &mut said)? {
+        Some(turn) => lead(options, turn, &socket, Some(signals), said),
+        None => Ok(()),
+    }
+}
+
+/// Leads until told to stop or unable to go on.
+fn lead(
+    options: &NodeOptions,
+    turn: Turn,
+    socket: &Socket,
+    signals: Option<Signals>,
+    said: impl FnMut(&Said),
+) -> Result<(), NodeError> {
     let started_at = clock::now();
-    let Booted {
-        lock,
-        store,
-        core,
-        first,
-    } = boot(&options.data_dir, &options.node, &options.config)?;
-    let durable = store.reader();
+    let booted = boot(&options.data_dir, &options.node, &options.config, turn)?;
+    let durable = booted.store.reader();
     let base = head_of(&durable)?;
     let reader: Arc<dyn LogReader> = Arc::new(durable.clone());
     let (cgroups, way, warnings) = look_around(options, reader.as_ref());
     let views = Arc::new(start_views(options, &reader)?);
     let blobs = Blobs::open(&options.data_dir, &options.config.blobs).map_err(io("the blobs"))?;
-
     let (inbox, mail) = unbounded();
+    let checkpointer = checkpointer(options, &reader, &views, &inbox);
     // The first that is asked of the core, so that jobs are there before anyone looks for them.
-    let (faults, stop_jobs, awaited) = start_jobs(options, &core, &inbox, base)?;
+    let (faults, stop_jobs, awaited) = start_jobs(options, &booted.core, &inbox, base)?;
     let (head, heads) = watch::channel(base);
     let heads_end = heads.clone();
     let (stopped, on_stop) = watch::channel(None);
     let (reaper, reach) = reaper::line();
+    let tenure = booted
+        .pulse
+        .hand_over(booted.core.term())
+        .map_err(io("renewing the lease"))?;
+    let authority = tenure.authority();
     let (threads, disk) = start_threads(
         options,
         Parts {
-            store,
-            core,
-            first,
+            store: booted.store,
+            core: booted.core,
+            first: booted.first,
             head,
             stopped,
             durable,
             faults: Arc::clone(&faults),
+            checkpointer: Arc::clone(&checkpointer),
             cgroups,
             reaper,
+            tenure,
         },
         &views,
         (inbox.clone(), mail),
     )?;
 
     let (stop, stopping) = watch::channel(false);
-    let api = Arc::new(Api {
-        node: options.node.clone(),
+    let shared = Shared {
         started_at,
-        data_dir: options.data_dir.clone(),
-        defaults: defaults(&options.config.tasks),
-        policy: Arc::new(options.config.policy()),
-        limits: limits(&options.config.api),
         inbox: inbox.clone(),
         reader,
         views: Arc::clone(&views),
-        head: heads,
+        heads,
         stopping,
         warnings,
-        cgroups: way,
-        blobs: Arc::new(blobs),
-        job_faults: faults,
-        reaper: reach,
-        warn_below: options.config.disk.warn_below,
-    });
-    let stop_backups = start_backups(options, &api, &views)?;
-    let runtime = runtime()?;
-    let served = runtime.block_on(lead(options, api, awaited, &inbox, stop, &on_stop, ready));
+        way,
+        faults,
+        checkpointer: Arc::clone(&checkpointer),
+        reach,
+        authority,
+        base,
+        blobs,
+    };
+    let api = shared.api(options);
+    let stop_copies = start_copies(options, &api, &views)?;
+    let stop_checkpoints = start_checkpoints(options, &checkpointer, booted.passed_over)?;
+    let running = Running {
+        inbox,
+        stops: (stop_copies, stop_checkpoints, stop_jobs),
+        threads,
+        disk,
+        views,
+        on_stop,
+        heads: heads_end,
+        base,
+        lock: booted.lock,
+    };
+    let serving = Serving {
+        api,
+        socket,
+        signals,
+        awaited,
+        stop,
+    };
+    see_through(options, serving, running, said)
+}
 
-    // From here on nobody is served. The core has stopped, or does so now; then the disk's thread
-    // and the port follow.
-    let _ = inbox.send(Mail::Tell(Input::Shutdown));
-    drop((stop_backups, stop_jobs));
+/// Serves until that ends, and ends the rest.
+fn see_through(
+    options: &NodeOptions,
+    serving: Serving<'_>,
+    running: Running,
+    said: impl FnMut(&Said),
+) -> Result<(), NodeError> {
+    let runtime = runtime()?;
+    let served = runtime.block_on(serving.serve(options, &running, said));
     drop(runtime);
-    join(threads);
-    // The store was open for as long as anyone read: followers were sent the very end.
-    drop(disk);
-    // Whoever held it besides has ended.
-    if let Some(views) = Arc::into_inner(views) {
-        views.stop();
-    }
-    let _ = std::fs::remove_file(socket_of(options));
-    let reason = on_stop.borrow().clone();
-    let has_led = heads_end.borrow().seq > base.seq;
-    say_why(options, reason.as_ref().filter(|_| has_led));
-    drop(lock);
+    let reason = running.end(options);
     served.and_then(|()| stopped_well(reason))
+}
+
+/// A node at work, less what serves its clients.
+struct Running {
+    inbox: Sender<Mail>,
+    stops: (Sender<()>, Sender<()>, PipeWriter),
+    threads: [JoinHandle<()>; 4],
+    disk: Arc<Disk>,
+    views: Arc<ViewWorker>,
+    on_stop: watch::Receiver<Option<StopReason>>,
+    heads: watch::Receiver<Head>,
+    /// Where the ledger ended before this term.
+    base: Head,
+    lock: DirLock,
+}
+
+impl Running {
+    /// Nobody is served any more. The core has stopped, or does so now; then the disk's thread and
+    /// the port follow.
+    fn end(self, options: &NodeOptions) -> Option<StopReason> {
+        let _ = self.inbox.send(Mail::Tell(Input::Shutdown));
+        drop(self.stops);
+        join(self.threads);
+        // The store was open for as long as anyone read: followers were sent the very end.
+        drop(self.disk);
+        // Whoever held it besides has ended.
+        if let Some(views) = Arc::into_inner(self.views) {
+            views.stop();
+        }
+        let reason = self.on_stop.borrow().clone();
+        let has_led = self.heads.borrow().seq > self.base.seq;
+        say_why(options, reason.as_ref().filter(|_| has_led));
+        drop(self.lock);
+        reason
+    }
 }
 
 fn head_of(durable: &DurableReader) -> Result<Head, NodeError> {
@@ -195,23 +238,6 @@ fn say_why(options: &NodeOptions, reason: Option<&StopReason>) {
     match farewell::disk_is_full(&options.data_dir, &options.node) {
         Ok(head) => tracing::warn!(seq = %head.seq, "recorded that the disk is full"),
         Err(why) => tracing::error!(why, "that the disk is full could not be recorded"),
-    }
-}
-
-/// What a task gets where its submitter said nothing.
-fn defaults(config: &TasksConfig) -> Defaults {
-    Defaults {
-        max_runtime: config.max_runtime,
-        grace: config.grace,
-    }
-}
-
-/// What a client may take of the node.
-fn limits(config: &ApiConfig) -> Limits {
-    Limits {
-        head_timeout: config.head_timeout,
-        body_timeout: config.body_timeout,
-        connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
     }
 }
 
@@ -246,16 +272,42 @@ fn start_jobs(
     Ok((faults, open, Awaited { base, jobs }))
 }
 
-/// Makes backups by the clock, if that is configured, until what is returned is dropped.
-fn start_backups(
+/// Makes backups and snapshots by the clock, as far as that is configured, until what is returned is
+/// dropped.
+fn start_copies(
     options: &NodeOptions,
     api: &Api,
     views: &Arc<ViewWorker>,
 ) -> Result<Sender<()>, NodeError> {
     let (stop, stopped) = bounded(0);
+    start_backups(options, api, views, stopped.clone())?;
+    let sets = options.config.snapshots.clone();
+    if sets.is_empty() {
+        return Ok(stop);
+    }
+    let schedule = snapshots::Schedule {
+        node: options.node.clone(),
+        data_dir: options.data_dir.clone(),
+        sets,
+        reader: Arc::clone(&api.reader),
+        views: Arc::downgrade(views),
+        inbox: api.inbox.clone(),
+    };
+    schedule
+        .start(stopped)
+        .map_err(io("starting the thread of snapshots"))?;
+    Ok(stop)
+}
+
+fn start_backups(
+    options: &NodeOptions,
+    api: &Api,
+    views: &Arc<ViewWorker>,
+    stopped: Receiver<()>,
+) -> Result<(), NodeError> {
     let config = &options.config.backup;
     let Some(every) = config.every else {
-        return Ok(stop);
+        return Ok(());
     };
     let schedule = Schedule {
         node: options.node.clone(),
@@ -270,7 +322,37 @@ fn start_backups(
     };
     schedule
         .start(stopped)
-        .map_err(io("starting the thread of backups"))?;
+        .map_err(io("starting the thread of backups"))
+}
+
+fn checkpointer(
+    options: &NodeOptions,
+    reader: &Arc<dyn LogReader>,
+    views: &Arc<ViewWorker>,
+    inbox: &Sender<Mail>,
+) -> Arc<Checkpointer> {
+    Arc::new(Checkpointer::new(
+        options.node.clone(),
+        &options.data_dir,
+        options.config.checkpoint.keep(),
+        Arc::clone(reader),
+        views,
+        inbox.clone(),
+    ))
+}
+
+/// Has recorded which checkpoints were passed over, and makes some by the number of events, until what
+/// is returned is dropped.
+fn start_checkpoints(
+    options: &NodeOptions,
+    checkpointer: &Arc<Checkpointer>,
+    passed_over: Vec<PassedOver>,
+) -> Result<Sender<()>, NodeError> {
+    let (stop, stopped) = bounded(0);
+    let every = options.config.checkpoint.every_events();
+    checkpointer
+        .start(passed_over, every, stopped)
+        .map_err(io("starting the thread of checkpoints"))?;
     Ok(stop)
 }
 
@@ -298,8 +380,10 @@ struct Parts {
     stopped: watch::Sender<Option<StopReason>>,
     durable: DurableReader,
     faults: Arc<Faults>,
+    checkpointer: Arc<Checkpointer>,
     cgroups: CgroupPlaces,
     reaper: reaper::Line,
+    tenure: Tenure,
 }
 
 /// Starts what writes, what looks after processes and, once both are there, what decides: a node
@@ -319,16 +403,20 @@ fn start_threads(
         stopped,
         durable,
         faults,
+        checkpointer,
         cgroups,
         reaper,
+        tenure,
     } = parts;
     let (effects, effects_in) = mpsc::unbounded_channel();
+    let structure = durable.clone();
     let world = World {
         data_dir: options.data_dir.clone(),
         reader: durable,
         views: Arc::downgrade(views),
         effects: effects.downgrade(),
         faults,
+        checkpointer,
         warn_below: options.config.disk.warn_below,
         reserve: options.config.disk.reserve,
     };
@@ -337,9 +425,10 @@ fn start_threads(
     let durable = move |batch| views.durable(batch);
     let place = options.data_dir.clone();
     let disk = Arc::new(Disk::new(Box::new(store), Box::new(durable), head, place));
+    watch_structure(structure, inbox.clone()).map_err(io("having the store watched"))?;
     let (large, batches) = bounded(1);
     let writer = spawn_writer(Arc::clone(&disk), batches, inbox.clone())?;
-    let reaper = reaper::spawn(reaper, inbox.clone());
+    let reaper = reaper::spawn(reaper, inbox.clone(), tenure.authority());
     let (reaping, reaper) = reaper.map_err(io("starting the reaper"))?;
     let outlets = Outlets {
         disk: Arc::clone(&disk),
@@ -357,71 +446,29 @@ fn start_threads(
         cgroups,
         max_processes: options.config.reaper.max_processes,
         overdue_after: options.config.reaper.overdue_after,
+        authority: tenure.authority(),
         inbox,
     };
     let processes = spawn_port(port, effects_in)?;
     let turner = std::thread::Builder::new()
         .name("core".into())
-        .spawn(move || turn(core, first, &mail, &outlets))
+        .spawn(move || turn(core, first, &mail, &outlets, tenure))
         .map_err(io("starting the core's thread"))?;
     Ok(([turner, writer, processes, reaping], disk))
 }
 
-fn socket_of(options: &NodeOptions) -> PathBuf {
-    options
-        .data_dir
-        .join("run")
-        .join(format!("{}.sock", options.node))
-}
-
-/// Where process trees are held, in a word too, and what an operator should know.
-fn look_around(
-    options: &NodeOptions,
-    reader: &dyn LogReader,
-) -> (CgroupPlaces, &'static str, Vec<String>) {
-    let cgroups = find_cgroups(options);
-    let warnings = warnings(options, reader, &cgroups);
-    let way = cgroups.way();
-    (cgroups, way, warnings)
-}
-
-/// What an operator should know about how this node runs.
-fn warnings(options: &NodeOptions, reader: &dyn LogReader, cgroups: &CgroupPlaces) -> Vec<String> {
-    let mut warnings = Vec::new();
-    match keys::load(&options.data_dir, reader) {
-        // A ledger that was made without a key can't be helped.
-        Ok(_) | Err(NoKey::Unsigned) => {}
-        Err(error) => warnings.push(format!("heads can't be signed: {error}")),
-    }
-    if nix::unistd::geteuid().is_root() {
-        warnings.push(
-            "the node runs as root and so do its tasks: they are trusted with the ledger's integrity"
-                .to_owned(),
-        );
-    }
-    if options.config.reaper.max_processes.is_some() && cgroups.limits.is_none() {
-        warnings.push(
-            "reaper.max_processes can't be kept: no pids controller is left to this node"
-                .to_owned(),
-        );
-    }
-    warnings
-}
-
-/// Where attempts get their cgroups.
-fn find_cgroups(options: &NodeOptions) -> CgroupPlaces {
-    let places = match options.config.reaper.cgroups {
-        CgroupUse::Auto => CgroupPlaces::find(&options.data_dir),
-        CgroupUse::Off => CgroupPlaces::default(),
+/// Has the core stop as soon as the store, which is checked beside its work, is found damaged: the next
+/// append would say so too, but may be long in coming.
+fn watch_structure(store: DurableReader, inbox: Sender<Mail>) -> std::io::Result<()> {
+    let watch = move || {
+        if let Err(error) = store.wait_until_checked() {
+            let failure = AppendFailure::Damaged(error.to_string());
+            // One that has stopped needs to know no more.
+            drop(inbox.send(Mail::Tell(Input::AppendFailed(failure))));
+        }
     };
-    let swept = places.remove_empty();
-    tracing::debug!(
-        trees = places.way(),
-        ?places,
-        removed = swept.removed,
-        "cgroups"
-    );
-    places
+    let thread = std::thread::Builder::new().name("structure".into());
+    thread.spawn(watch).map(drop)
 }
 
 fn spawn_writer(
@@ -459,49 +506,71 @@ struct Awaited {
     jobs: oneshot::Receiver<()>,
 }
 
-/// Serves until told to stop or unable to lead, then sees the core to its end.
-async fn lead(
-    options: &NodeOptions,
+/// What serves a leader's clients.
+struct Serving<'a> {
     api: Arc<Api>,
-    Awaited { base, jobs }: Awaited,
-    inbox: &Sender<Mail>,
+    socket: &'a Socket,
+    /// Caught already by a standby.
+    signals: Option<Signals>,
+    awaited: Awaited,
+    /// Ends streams that would go on for ever.
     stop: watch::Sender<bool>,
-    on_stop: &watch::Receiver<Option<StopReason>>,
-    ready: impl FnOnce(&Ready),
-) -> Result<(), NodeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(io("catching SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("catching SIGINT"))?;
-    let mut head = api.head.clone();
-    let (mut early, mut on_stop) = (on_stop.clone(), on_stop.clone());
-    tokio::select! {
-        // The lease is durable.
-        moved = head.wait_for(|head| head.seq > base.seq) => {
-            let at = moved.map(|head| *head).unwrap_or(base);
-            // Whoever asks finds the jobs there; nothing comes of it if the core has stopped.
-            let _ = jobs.await;
-            let listener =
-                api::bind(&options.data_dir, &options.node).map_err(io("binding the socket"))?;
-            let mut stopping = api.stopping.clone();
-            let (blobs, reader) = (Arc::clone(&api.blobs), Arc::clone(&api.reader));
-            tokio::spawn(blobs::sweep(blobs, reader, stopping.clone()));
-            let server = tokio::spawn(api::serve(listener, api, async move {
-                let _ = stopping.wait_for(|stop| *stop).await;
-            }));
-            ready(&Ready { socket: socket_of(options), head: at });
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = on_stop.wait_for(Option::is_some) => {}
+}
+
+impl Serving<'_> {
+    /// Serves until told to stop or unable to lead, then sees the core to its end.
+    async fn serve(
+        self,
+        options: &NodeOptions,
+        running: &Running,
+        mut said: impl FnMut(&Said),
+    ) -> Result<(), NodeError> {
+        let Self {
+            api,
+            socket,
+            signals,
+            awaited,
+            stop,
+        } = self;
+        let mut signals = match signals {
+            Some(signals) => signals,
+            None => Signals::catch().map_err(io("catching signals"))?,
+        };
+        let mut head = api.head.clone();
+        let (mut early, mut on_stop) = (running.on_stop.clone(), running.on_stop.clone());
+        let base = awaited.base;
+        tokio::select! {
+            // The lease is durable.
+            moved = head.wait_for(|head| head.seq > base.seq) => {
+                let at = moved.map(|head| *head).unwrap_or(base);
+                // Whoever asks finds the jobs there; nothing comes of it if the core has stopped.
+                let _ = awaited.jobs.await;
+                let mut server = start_server(api, socket)?;
+                said(&Said::Leads { socket: options.socket(), head: at });
+                tokio::select! {
+                    () = signals.told_to_stop() => {}
+                    _ = on_stop.wait_for(Option::is_some) => {}
+                }
+                let _ = running.inbox.send(Mail::Tell(Input::Shutdown));
+                let _ = on_stop.wait_for(Option::is_some).await;
+                let _ = stop.send(true);
+                if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
+                    server.abort();
+                }
             }
-            let _ = inbox.send(Mail::Tell(Input::Shutdown));
-            let _ = on_stop.wait_for(Option::is_some).await;
-            let _ = stop.send(true);
-            let mut server = server;
-            if tokio::time::timeout(FAREWELL, &mut server).await.is_err() {
-                server.abort();
-            }
+            _ = early.wait_for(Option::is_some) => {}
         }
-        _ = early.wait_for(Option::is_some) => {}
+        Ok(())
     }
-    Ok(())
+}
+
+/// Serves the API until its node stops. Must be called in a runtime.
+fn start_server(api: Arc<Api>, socket: &Socket) -> Result<tokio::task::JoinHandle<()>, NodeError> {
+    let listener = socket.listener().map_err(io("serving the socket"))?;
+    let mut stopping = api.stopping.clone();
+    let (blobs, reader) = (Arc::clone(&api.blobs), Arc::clone(&api.reader));
+    tokio::spawn(blobs::sweep(blobs, reader, stopping.clone()));
+    Ok(tokio::spawn(api::serve(listener, api, async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    })))
 }

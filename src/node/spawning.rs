@@ -4,12 +4,14 @@
 //! forked and stays open as long as one of them lives. Requests that it had not read die with it,
 //! so whoever sent one looks into the attempt again once there is another spawner.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
+use super::command::AttemptId;
 use super::processes::Event;
 use crate::shim::{CgroupPlaces, ProcessIdentity, Report, SpawnRequest, Spawner};
 
@@ -45,6 +47,8 @@ pub(super) struct Spawning {
     generation: u64,
     /// Spawners in a row that died without a report.
     futile: u32,
+    /// Shims whose attempts are closed, though not durably yet, by their pids.
+    ended: HashMap<AttemptId, i32>,
     /// Shims that this spawner may give another attempt; told with the next request.
     released: Vec<i32>,
 }
@@ -60,6 +64,7 @@ impl Spawning {
             heard: true,
             generation: 0,
             futile: 0,
+            ended: HashMap::new(),
             released: Vec::new(),
         })
     }
@@ -92,8 +97,15 @@ impl Spawning {
     }
 
     /// A shim's attempt is closed, and nothing will be asked of it for that one any more.
-    pub(super) fn release(&mut self, shim: &ProcessIdentity) {
-        self.released.push(shim.pid);
+    pub(super) fn ended(&mut self, attempt: AttemptId, shim: &ProcessIdentity) {
+        self.ended.insert(attempt, shim.pid);
+    }
+
+    /// What followed from these attempts is durable: whoever served them may serve others, and needn't
+    /// keep anything.
+    pub(super) fn settled(&mut self, attempts: &[AttemptId]) {
+        let shims = attempts.iter().filter_map(|id| self.ended.remove(id));
+        self.released.extend(shims);
     }
 
     /// Waits until there may be reports.
@@ -133,6 +145,8 @@ impl Spawning {
         }
         self.generation += 1;
         self.futile += 1;
+        // Pids of shims that it did not fork; one of its own may get such a pid.
+        self.ended.clear();
         self.released.clear();
         if self.futile > MAX_FUTILE {
             self.futile = 0;

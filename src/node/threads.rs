@@ -12,11 +12,13 @@ use ledger_core::time::Micros;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::builtins::Builtins;
-use super::command::{Command, Input, Now, Output, Rejected, Reply, RequestId, StopReason};
+use super::command::{AttemptId, Command, Input, Output, Rejected, Reply, RequestId, StopReason};
 use super::core::Core;
 use super::disk::{Disk, SMALL};
 use super::gather::Gather;
+use super::ports;
 use super::processes::Effect;
+use super::pulse::{Keep, Tenure};
 use crate::reaper::run as reaper;
 
 /// Most inputs of one turn: bounds how long the first of them waits for the last.
@@ -55,26 +57,43 @@ pub(super) struct Outlets {
     pub(super) stopped: watch::Sender<Option<StopReason>>,
 }
 
-/// Turns the core until it stops. `first` are the outputs of its start.
-pub(super) fn turn(core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outlets: &Outlets) {
+/// Turns the core until it stops. `first` are the outputs of its start. The lease is renewed here
+/// and nowhere else, so that a node whose work stands still loses it.
+pub(super) fn turn(
+    core: Core,
+    first: Vec<Output>,
+    inbox: &Receiver<Mail>,
+    outlets: &Outlets,
+    tenure: Tenure,
+) {
     let mut turner = Turner {
         core,
         outlets,
+        tenure,
         gather: Gather::default(),
         replies: HashMap::new(),
         next: 0,
+        settled: Vec::new(),
         written: None,
     };
     let mut going = turner.post(first).is_some();
     while going {
+        let rest = match turner.tenure.keep() {
+            Keep::For(time) => time,
+            Keep::Over { since } => {
+                turner.step(vec![Mail::Tell(Input::LeaseExpired { since })], None);
+                return;
+            }
+        };
         // What was written in this thread comes first, with what has arrived meanwhile.
         let first = match turner.written.take() {
             Some(input) => Some(Mail::Tell(input)),
-            None => match turner.wait(inbox) {
-                Ok(mail) => Some(mail),
-                Err(RecvTimeoutError::Timeout) => None,
+            None => match turner.wait(inbox, rest) {
+                Waited::For(mail) => Some(*mail),
+                Waited::Due => None,
+                Waited::Rested => continue,
                 // Everyone who could send has gone: nothing can happen any more.
-                Err(RecvTimeoutError::Disconnected) => return,
+                Waited::Alone => return,
             },
         };
         let mail = first.into_iter().chain(inbox.try_iter().take(MAX_TURN - 1));
@@ -82,26 +101,45 @@ pub(super) fn turn(core: Core, first: Vec<Output>, inbox: &Receiver<Mail>, outle
     }
 }
 
+/// What ended a wait.
+enum Waited {
+    /// Mail.
+    For(Box<Mail>),
+    /// Something is due by the clock.
+    Due,
+    /// It is time to look at the lease.
+    Rested,
+    /// Nobody is left who could send anything.
+    Alone,
+}
+
 struct Turner<'a> {
     core: Core,
     outlets: &'a Outlets,
+    tenure: Tenure,
     gather: Gather,
     replies: HashMap<RequestId, oneshot::Sender<Result<Reply, Rejected>>>,
     next: u64,
+    /// Attempts whose outcomes are durable, to be told with the next that is started.
+    settled: Vec<AttemptId>,
     /// What came of the batch that this thread has just appended.
     written: Option<Input>,
 }
 
 impl Turner<'_> {
-    /// Waits for mail, or until the core has something to decide without any: if there is no such
-    /// moment, for as long as it takes.
-    fn wait(&self, inbox: &Receiver<Mail>) -> Result<Mail, RecvTimeoutError> {
-        let now = ledger_core::clock::now();
-        let Some(due) = self.core.next_due(Now { wall: now }) else {
-            return inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
+    /// Waits for mail, or until the core has something to decide without any, or for `rest`.
+    fn wait(&self, inbox: &Receiver<Mail>, rest: Micros) -> Waited {
+        let due = self.core.next_due(ports::now());
+        let due = due.map(|due| due.clamp(SHORTEST_WAIT, LONGEST_WAIT));
+        let (wait, ended) = match due {
+            Some(due) if due <= rest => (due, Waited::Due),
+            Some(_) | None => (rest, Waited::Rested),
         };
-        let wait = due.since(now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-        inbox.recv_timeout(Duration::from_micros(wait.0))
+        match inbox.recv_timeout(Duration::from_micros(wait.0)) {
+            Ok(mail) => Waited::For(Box::new(mail)),
+            Err(RecvTimeoutError::Timeout) => ended,
+            Err(RecvTimeoutError::Disconnected) => Waited::Alone,
+        }
     }
 
     /// One turn, and more for those who were answered in it and ask again at once. Nothing if the
@@ -129,16 +167,18 @@ impl Turner<'_> {
             .map(|m| self.input(m))
             .chain(more)
             .collect();
-        let now = Now {
-            wall: ledger_core::clock::now(),
-        };
-        let outputs = self.core.step(now, inputs);
+        let outputs = self.core.step(ports::now(), inputs);
         self.post(outputs)
     }
 
     fn input(&mut self, mail: Mail) -> Input {
         match mail {
-            Mail::Tell(input) => input,
+            Mail::Tell(input) => {
+                if matches!(input, Input::Durable(_) | Input::AppendFailed(_)) {
+                    self.tenure.answered();
+                }
+                input
+            }
             Mail::Ask {
                 origin,
                 command,
@@ -160,6 +200,7 @@ impl Turner<'_> {
     /// core has stopped.
     fn post(&mut self, outputs: Vec<Output>) -> Option<usize> {
         let (mut answered, effects) = (0, &self.outlets.effects);
+        let mut stopped = false;
         let reaper = &self.outlets.reaper;
         for output in outputs {
             match output {
@@ -168,6 +209,7 @@ impl Turner<'_> {
                     if batch.len() <= SMALL {
                         self.written = Some(self.outlets.disk.append(batch));
                     } else {
+                        self.tenure.waits();
                         // The disk's thread ends only after this one.
                         drop(self.outlets.large.send(batch));
                     }
@@ -179,7 +221,12 @@ impl Turner<'_> {
                         let _ = reply.send(result);
                     }
                 }
-                Output::Start(order) => drop(effects.send(Effect::Start(order))),
+                // Only then is it of use to the port, which needn't be woken for it.
+                Output::Settled(attempt) => self.settled.push(attempt),
+                Output::Start(order) => {
+                    let settled = std::mem::take(&mut self.settled);
+                    drop(effects.send(Effect::Start(order, settled)));
+                }
                 Output::Recover(order, boot) => drop(effects.send(Effect::Recover(order, boot))),
                 Output::Do(order) => self.outlets.builtins.begin(order),
                 Output::Cancel(attempt) => {
@@ -191,10 +238,11 @@ impl Turner<'_> {
                 Output::Reap(order) => drop(reaper.send(reaper::Effect::Reap(order))),
                 Output::Stopped(reason) => {
                     let _ = self.outlets.stopped.send(Some(reason));
-                    return None;
+                    // Requests of the same turn are refused behind it, with the reason.
+                    stopped = true;
                 }
             }
         }
-        Some(answered)
+        (!stopped).then_some(answered)
     }
 }

@@ -171,28 +171,35 @@ impl Held {
 /// Takes what is seen of a process, by its id.
 pub type Tell = Box<dyn Fn(&str, Report) + Send>;
 
+/// Whether signals may be sent now. Once not, never again: whoever may instead has the same orders in
+/// the log.
+pub type May = Box<dyn Fn() -> bool + Send>;
+
 /// The reaper of one node.
 pub struct Reaper {
     held: HashMap<Box<str>, Held>,
     own: Vec<i32>,
     metrics: Arc<Metrics>,
     tell: Tell,
+    may: May,
     ended: mpsc::UnboundedSender<Box<str>>,
     ends: mpsc::UnboundedReceiver<Box<str>>,
 }
 
 impl Reaper {
-    /// A reaper that watches nothing yet. `tell` takes what it sees of a process.
+    /// A reaper that watches nothing yet. `tell` takes what it sees of a process, `may` is asked before
+    /// each look at what is to be signaled.
     ///
     /// # Errors
     /// If it can't be found out what must never be signaled.
-    pub fn new(metrics: Arc<Metrics>, tell: Tell) -> std::io::Result<Self> {
+    pub fn new(metrics: Arc<Metrics>, tell: Tell, may: May) -> std::io::Result<Self> {
         let (ended, ends) = mpsc::unbounded_channel();
         Ok(Self {
             held: HashMap::new(),
             own: own_chain()?,
             metrics,
             tell,
+            may,
             ended,
             ends,
         })
@@ -373,6 +380,10 @@ impl Reaper {
             .collect();
         if due.is_empty() {
             return;
+        }
+        if !(self.may)() {
+            tracing::warn!("signals come too late: this node leads no more");
+            return self.held.clear();
         }
         let snapshot = Snapshot::take();
         for id in due {

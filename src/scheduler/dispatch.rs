@@ -73,10 +73,16 @@ fn attempts_of(task: &Task) -> u32 {
 /// When [`dispatch`] or [`perish`] has something to decide, if nothing else happens before: `now` if
 /// they have at once.
 pub fn next_due(tasks: &Tasks, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+    let start = next_start(tasks, policy, now);
+    start.into_iter().chain(tasks.next_expiry()).min()
+}
+
+/// The same, but for tasks that expire.
+pub fn next_start(tasks: &Tasks, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
     if tasks.first_doomed().is_some() {
         return Some(now);
     }
     let gates = policy.gates(tasks);
     let ready = served(tasks, policy).filter_map(|queue| tasks.next_ready(queue, now, &gates));
-    ready.chain(tasks.next_expiry()).min()
+    ready.min()
 }

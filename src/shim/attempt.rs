@@ -5,13 +5,16 @@
 
 use std::fs::File;
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::error::AttemptError;
 use super::files::{self, AttemptFiles, ClaimResult};
 use super::identity::ProcessIdentity;
 use super::records::{Claim, Claimant, Outcome, PROTOCOL_VERSION, Started, TaskId, Unkillable};
+
+/// Where a child works that was not told where to.
+const WORK: &str = "work";
 
 /// The directory of one attempt. Making one of these touches no file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,68 @@ pub enum ClaimAttempt {
     Taken(Claim),
     /// Somebody was first.
     HeldBy(Claim),
+}
+
+/// The directory that those of all attempts are in, open.
+#[derive(Debug)]
+pub struct Attempts {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// What an attempt's directory has besides the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workplace {
+    /// Nothing.
+    None,
+    /// A directory [`AttemptDir::work`], for the child to work in.
+    Own,
+}
+
+impl Attempts {
+    /// Opens it below the data directory, and makes it (0700) if there's none.
+    ///
+    /// # Errors
+    /// [`AttemptError::Io`]; a link in its place is refused.
+    pub fn open(data_dir: &Path) -> Result<Self, AttemptError> {
+        let root = files::open_root(data_dir)?;
+        let path = data_dir.join(files::ATTEMPTS);
+        let dir = match files::open_beneath(root.as_fd(), files::ATTEMPTS, &path) {
+            Err(error) if is_missing(&error) => {
+                files::make_dir(root.as_fd(), files::ATTEMPTS, &path)?;
+                files::open_beneath(root.as_fd(), files::ATTEMPTS, &path)?
+            }
+            other => other?,
+        };
+        Ok(Self { dir, path })
+    }
+
+    /// Makes the directory of an attempt (0700), the task's above it and what it is to have besides,
+    /// as far as they are missing. Not synced: an attempt does not outlive the machine's uptime.
+    ///
+    /// # Errors
+    /// [`AttemptError::Io`]; a link in the place of a directory is refused.
+    pub fn make(&self, attempt: &AttemptDir, work: Workplace) -> Result<(), AttemptError> {
+        let (task, name) = self.make_one(attempt)?;
+        match work {
+            Workplace::None => Ok(()),
+            Workplace::Own => {
+                let dir = files::open_beneath(task.as_fd(), &name, &attempt.path())?;
+                files::make_dir(dir.as_fd(), WORK, &attempt.work())
+            }
+        }
+    }
+
+    /// Makes the directory of an attempt. Returns the open one of its task, and its name in that.
+    fn make_one(&self, attempt: &AttemptDir) -> Result<(OwnedFd, String), AttemptError> {
+        let task = attempt.task_id.as_str();
+        let path = self.path.join(task);
+        files::make_dir(self.dir.as_fd(), task, &path)?;
+        let dir = files::open_beneath(self.dir.as_fd(), task, &path)?;
+        let name = attempt.attempt.to_string();
+        files::make_dir(dir.as_fd(), &name, &path.join(&name))?;
+        Ok((dir, name))
+    }
 }
 
 impl AttemptDir {
@@ -81,13 +146,24 @@ impl AttemptDir {
 
     /// How the attempt ended; `None` while it hasn't.
     ///
-    /// It is visible for a moment before it is durable; it is durable once the shim has exited or
-    /// begun another attempt. Whoever made a durable event of it needs it no more.
+    /// It is visible before it is durable: it is made durable by a shim that exits or that nobody
+    /// releases for half a second. Whoever made a durable event of it needs it no more, and releases
+    /// the shim.
     ///
     /// # Errors
     /// See [`Self::read_claim`].
     pub fn read_outcome(&self) -> Result<Option<Outcome>, AttemptError> {
-        self.read(files::OUTCOME)
+        let outcome: Option<Outcome> = self.read(files::OUTCOME)?;
+        match outcome {
+            // What a file system shows after a crash need not be what was written there.
+            Some(other) if !other.is_of(&self.task_id, self.attempt) => {
+                Err(AttemptError::Damaged {
+                    path: self.path().join(files::OUTCOME),
+                    reason: "it is of another attempt".into(),
+                })
+            }
+            outcome => Ok(outcome),
+        }
     }
 
     /// Takes the claim for the calling node, making the directory if there's none: either the
@@ -146,6 +222,11 @@ impl AttemptDir {
         self.path().join(files::STDERR)
     }
 
+    /// The child's own place to work in, beside the records.
+    pub fn work(&self) -> PathBuf {
+        self.path().join(WORK)
+    }
+
     /// The directory.
     pub fn path(&self) -> PathBuf {
         self.data_dir.join(files::ATTEMPTS).join(self.relative())
@@ -166,23 +247,9 @@ impl AttemptDir {
     }
 
     fn create_and_open(&self) -> Result<AttemptFiles, AttemptError> {
-        let root = files::open_root(&self.data_dir)?;
-        let path = self.data_dir.join(files::ATTEMPTS);
-        let attempts = match files::open_beneath(root.as_fd(), files::ATTEMPTS, &path) {
-            Err(error) if is_missing(&error) => {
-                files::make_dir(root.as_fd(), files::ATTEMPTS, &path)?;
-                files::open_beneath(root.as_fd(), files::ATTEMPTS, &path)?
-            }
-            other => other?,
-        };
-        let path = path.join(self.task_id.as_str());
-        files::make_dir(attempts.as_fd(), self.task_id.as_str(), &path)?;
-        let task = files::open_beneath(attempts.as_fd(), self.task_id.as_str(), &path)?;
-        let name = self.attempt.to_string();
-        let path = path.join(&name);
-        files::make_dir(task.as_fd(), &name, &path)?;
-        let dir = files::open_beneath(task.as_fd(), &name, &path)?;
-        Ok(AttemptFiles::new(dir, path))
+        let (task, name) = Attempts::open(&self.data_dir)?.make_one(self)?;
+        let dir = files::open_beneath(task.as_fd(), &name, &self.path())?;
+        Ok(AttemptFiles::new(dir, self.path()))
     }
 
     /// `None` if the directory is not there.

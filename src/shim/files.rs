@@ -7,7 +7,7 @@
 //! - `outcome` is visible when writing it returns, and durable when syncing it does.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -141,9 +141,14 @@ impl AttemptFiles {
     /// file system instead of two (measured on ext4: a fifth of the time). A crash of the machine
     /// in between can leave a cut-off outcome, which a reader sees as damaged.
     pub(super) fn write_outcome(&self, outcome: &Outcome) -> Result<File, AttemptError> {
-        // Of an earlier try that met a full disk.
-        let _ = self.unlink(".outcome");
-        let file = self.write_new(".outcome", outcome)?;
+        let file = match self.write_new(".outcome", outcome) {
+            // Of an earlier try that met a full disk.
+            Err(AttemptError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
+                let _ = self.unlink(".outcome");
+                self.write_new(".outcome", outcome)?
+            }
+            written => written?,
+        };
         self.rename(".outcome", OUTCOME)?;
         Ok(file)
     }

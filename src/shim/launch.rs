@@ -77,9 +77,9 @@ impl Spawner {
     /// Hands over a request. Success means that the spawner will read it if it lives that long,
     /// not that anything was started; for that see the reports and the attempt's directory.
     ///
-    /// `released` are the pids of shims whose [`Report::Ended`] was understood, so that nothing will
-    /// be asked of them any more for the attempt they served: they may serve another one. At most
-    /// 256 are taken at a time.
+    /// `released` are the pids of shims whose [`Report::Ended`] was understood and written down
+    /// durably elsewhere, so that nothing will be asked of them any more for the attempt they served:
+    /// they may serve another one, and need not sync its outcome. At most 256 are taken at a time.
     ///
     /// # Errors
     /// The request can't be encoded or is larger than [`super::MAX_REQUEST_BYTES`]

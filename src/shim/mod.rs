@@ -20,7 +20,10 @@
 //!   `claim`, which appears at once with its content and only for one taker. It never creates the
 //!   attempt's directory: where there's none, nothing is started.
 //! - **Files rule, reports hint.** What counts is in the attempt's directory. A report can be lost
-//!   (the node is stopped, its queue is full); it then costs a sweep, never truth.
+//!   (the node is stopped, its queue is full); it then costs a sweep, never truth. One that carries
+//!   an outcome says what is in the file already.
+//! - **An outcome is durable or somebody's.** A shim syncs it unless the node says that an event of it
+//!   is durable (`unsaved.rs`).
 //! - **Nobody blocks a shim.** Reports are sent without blocking, output beyond the limit or a full
 //!   disk is read and thrown away.
 //! - **The child dies with its shim** (parent death signal), and the shim ends the whole tree: it
@@ -33,11 +36,15 @@
 //! synced. After a reboot, every attempt that was ordered under the earlier boot id and has no
 //! outcome must be taken as possibly started.
 //!
+//! A node only ever talks to shims of its own binary: those of an older one go with its spawner once
+//! they have served what they serve, and are met through their files.
+//!
 //! A service manager that ends all processes of a service ends the shims too; it must be told to
 //! end the node alone (systemd: `KillMode=process`).
 //!
 //! Needs Linux 5.9 or newer (pidfd, openat2, close_range).
 
+mod announce;
 mod attempt;
 mod capture;
 mod cgroup;
@@ -60,9 +67,10 @@ mod standstill;
 mod supervise;
 mod sys;
 mod tree;
+mod unsaved;
 pub mod watch;
 
-pub use attempt::{AttemptDir, ClaimAttempt};
+pub use attempt::{AttemptDir, Attempts, ClaimAttempt, Workplace};
 pub use cgroup::{CgroupBase, CgroupPlaces, CgroupRecord, CgroupVersion, CgroupsSwept};
 pub use error::{AttemptError, IdentityError, ReportError};
 pub use identity::{ProcessIdentity, ProcessStat, ProcessState};

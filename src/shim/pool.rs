@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - A request is handed only to a shim that has said it is idle and that the node has released:
-//!   the node alone knows that it will not signal that shim for an earlier attempt any more.
+//!   the node alone knows that it will not signal that shim for an earlier attempt any more, and that
+//!   the end of that attempt is durable. A shim takes the request as saying so.
 //! - Idle shims end when their socket does: with the spawner, or when they were idle for long.
 //! - No more than [`MAX_MEMBERS`] are kept, so that descriptors and memory stay bounded.
 
@@ -22,7 +23,7 @@ use super::frame;
 
 /// Most shims that may serve again, idle and busy together.
 const MAX_MEMBERS: usize = 32;
-/// How long they are kept when there is nothing to do at all.
+/// At least how long they are kept when there is nothing to do at all; twice that at most.
 const IDLE_PATIENCE_MS: u16 = 10_000;
 /// An idle shim that does not take a request for so long is stopped or worse.
 const HANDING_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,11 +35,35 @@ const IDLE: u8 = b'i';
 pub(super) struct Seat(UnixStream);
 
 impl Seat {
-    /// Says that this shim is idle and waits for its next request. `false` if there will be none.
-    pub(super) fn next(&mut self, request: &mut Vec<u8>) -> bool {
-        self.0.write_all(&[IDLE]).is_ok()
-            && matches!(frame::read(&mut self.0, request), Ok(Some(_)))
+    /// Says that this shim is idle.
+    pub(super) fn offer(&mut self) -> Offered {
+        match self.0.write_all(&[IDLE]) {
+            Ok(()) => Offered::Heard,
+            Err(_) => Offered::Alone,
+        }
     }
+
+    /// Waits for news: the next request, or that there will be none. `false` if there were none within
+    /// this time.
+    pub(super) fn wait(&self, patience: Duration) -> bool {
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
+        let news = PollFd::new(self.0.as_fd(), PollFlags::POLLIN);
+        poll(&mut [news], patience) != Ok(0)
+    }
+
+    /// The next request, as soon as it comes. `false` if there will be none.
+    pub(super) fn next(&mut self, request: &mut Vec<u8>) -> bool {
+        matches!(frame::read(&mut self.0, request), Ok(Some(_)))
+    }
+}
+
+/// What came of a shim's saying that it is idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// Its spawner hears of it.
+    Heard,
+    /// There is no spawner any more.
+    Alone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +116,18 @@ impl Pool {
     }
 
     /// Waits until there's a request, keeping book of the shims meanwhile.
+    ///
+    /// What the shims say is of no use before the next request, so at first nobody is woken for it.
     pub(super) fn wait(&mut self, requests: BorrowedFd<'_>) {
+        if !self.members.is_empty() {
+            let mut request = [PollFd::new(requests, PollFlags::POLLIN)];
+            let _ = poll(&mut request, PollTimeout::from(IDLE_PATIENCE_MS));
+        }
+        self.wait_for_all(requests);
+    }
+
+    /// Waits until there's a request, and takes what shims say when they say it.
+    fn wait_for_all(&mut self, requests: BorrowedFd<'_>) {
         loop {
             let mut fds = vec![PollFd::new(requests, PollFlags::POLLIN)];
             let sockets = self.members.iter().map(|member| member.socket.as_fd());
@@ -236,8 +272,11 @@ mod tests {
     fn a_shim_whose_spawner_has_gone_gets_nothing_more() {
         let mut pool = Pool::default();
         let mut seat = member(&mut pool, 1);
+        assert_eq!(seat.offer(), Offered::Heard);
         pool.abandon();
+        assert!(seat.wait(HANDING_PATIENCE), "its end is news");
         assert!(!seat.next(&mut Vec::new()));
+        assert_eq!(seat.offer(), Offered::Alone);
     }
 
     #[test]

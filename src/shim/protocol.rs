@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ReportError;
 use super::identity::ProcessIdentity;
-use super::records::{Claim, PROTOCOL_VERSION, ProtocolVersion, Started, TaskId, Unkillable};
+use super::records::{
+    Claim, Outcome, PROTOCOL_VERSION, ProtocolVersion, Started, TaskId, Unkillable,
+};
 
 /// Largest request, encoded.
 pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
@@ -51,6 +53,14 @@ pub struct SpawnRequest {
     /// How many processes the tree may have at once, at least 1; kept where there's a cgroup for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_processes: Option<u32>,
+    /// How long the child runs before its start is written down and reported, milliseconds. One that
+    /// ends earlier is reported by its end alone, which says all that its start would have said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub announce_after_ms: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Environment and input may hold secrets: they're counted, never shown.
@@ -125,16 +135,20 @@ pub(super) struct RequestProbe {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
-    /// The child runs.
+    /// The child runs, and has for [`SpawnRequest::announce_after_ms`].
     Started(Started),
-    /// The attempt has an outcome, durable on disk. Also sent when the child could not be started.
+    /// The attempt has an outcome, which is on its way to the disk (`unsaved.rs`). Also sent when the
+    /// child could not be started.
     Ended {
         /// The task.
         task_id: TaskId,
         /// Which attempt of it.
         attempt: NonZeroU32,
-        /// The shim, about to exit.
+        /// The shim, about to exit or to serve another attempt.
         shim: ProcessIdentity,
+        /// The outcome as it is in the file, if it fits into a message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Box<Outcome>>,
     },
     /// Somebody else had the claim; nothing was started.
     ClaimedElsewhere {
@@ -233,6 +247,7 @@ mod tests {
             output_limit: 10,
             stall_after_ms: None,
             max_processes: None,
+            announce_after_ms: 0,
         }
     }
 

@@ -154,6 +154,13 @@ pub struct Outcome {
     pub stderr: StreamRecord,
 }
 
+impl Outcome {
+    /// Whether it is that of this attempt.
+    pub fn is_of(&self, task_id: &TaskId, attempt: NonZeroU32) -> bool {
+        self.task_id == *task_id && self.attempt == attempt
+    }
+}
+
 /// How the child ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

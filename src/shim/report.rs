@@ -10,7 +10,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-use super::protocol::Report;
+use super::identity::ProcessIdentity;
+use super::protocol::{MAX_REPORT_BYTES, Report};
+use super::records::Outcome;
 
 /// How long a shim that is done waits for a full socket: milliseconds.
 const PARTING_PATIENCE_MS: u16 = 1000;
@@ -34,6 +36,25 @@ impl<'a> Reporter<'a> {
     /// Sends a report, or keeps it for later.
     pub(super) fn send(&mut self, report: &Report) {
         self.waiting.push_back(report.encode());
+        self.flush();
+    }
+
+    /// Sends that an attempt has ended, with its outcome if that fits.
+    pub(super) fn send_end(&mut self, of: &Outcome, shim: &ProcessIdentity) {
+        let end = |outcome| {
+            let (task_id, attempt, shim) = (of.task_id.clone(), of.attempt, shim.clone());
+            Report::Ended {
+                task_id,
+                attempt,
+                shim,
+                outcome,
+            }
+        };
+        let whole = end(Some(Box::new(of.clone()))).encode();
+        self.waiting.push_back(match whole.len() {
+            ..=MAX_REPORT_BYTES => whole,
+            _ => end(None).encode(),
+        });
         self.flush();
     }
 

@@ -13,10 +13,10 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::{Pid, getppid, setsid};
 
+use super::announce::Announcement;
 use super::capture::Capture;
 use super::cgroup::{Cgroup, CgroupPlaces, Slot};
 use super::child::{self, Entry, SpawnFailure};
@@ -30,10 +30,7 @@ use super::records::{
 use super::report::{Parted, Reporter};
 use super::supervise::{Alarms, Scene, Watched, supervise};
 use super::sys::{self, ChildSignal};
-
-/// Between tries to write the outcome to a full disk, and how many.
-const FULL_DISK_PAUSE: Duration = Duration::from_secs(1);
-const FULL_DISK_TRIES: u32 = 3600;
+use super::unsaved::Unsaved;
 
 /// What the spawner hands to each fork.
 #[derive(Clone, Copy)]
@@ -70,6 +67,8 @@ pub(super) struct Shim<'a> {
     alarms: Option<Alarms>,
     /// Made for the first attempt.
     slot: Option<Slot>,
+    /// Of the last attempt, as long as nobody may have made it durable.
+    unsaved: Option<Unsaved>,
     spawner: Pid,
 }
 
@@ -81,6 +80,7 @@ impl<'a> Shim<'a> {
             identity: None,
             alarms: None,
             slot: None,
+            unsaved: None,
             spawner: getppid(),
         }
     }
@@ -93,10 +93,15 @@ impl<'a> Shim<'a> {
         if let Some(alarms) = &self.alarms {
             alarms.reset();
         }
+        // Whoever asks for another one knows that the last has ended, durably.
+        self.unsaved = None;
         let code = match self.prepare(request) {
             Ok(attempt) => {
                 match attempt.perform(&mut self.alarms, self.slot.as_ref(), &mut reporter) {
-                    Ok(()) => 0,
+                    Ok(unsaved) => {
+                        self.unsaved = Some(unsaved);
+                        0
+                    }
                     Err(_) => 74,
                 }
             }
@@ -108,6 +113,18 @@ impl<'a> Shim<'a> {
         match reporter.part() {
             Parted::Heard if code == 0 => Served::Whole,
             Parted::Heard | Parted::Unheard => Served::Spent(code),
+        }
+    }
+
+    /// Makes the last outcome durable, unless that was done. Returns the exit code of a shim that
+    /// ends now.
+    pub(super) fn save(&mut self) -> i32 {
+        let Some(unsaved) = self.unsaved.take() else {
+            return 0;
+        };
+        match unsaved.save(&mut Reporter::new(self.context.reports)) {
+            Ok(()) => 0,
+            Err(_) => 74,
         }
     }
 
@@ -236,7 +253,7 @@ impl Attempt {
         alarms: &mut Option<Alarms>,
         slot: Option<&Slot>,
         reporter: &mut Reporter<'_>,
-    ) -> Result<(), AttemptError> {
+    ) -> Result<Unsaved, AttemptError> {
         let started_at_us = sys::wall_clock_us();
         let start = sys::since_boot();
         let birthplace = slot.and_then(Slot::birthplace);
@@ -253,14 +270,16 @@ impl Attempt {
             Ok((child, alarms)) => {
                 // It's unreaped, so the number is still its own, ended or not.
                 let identity = ProcessIdentity::of(child.pid).ok().flatten();
-                if let Some(identity) = identity.clone() {
-                    self.announce(identity, started_at_us, reporter);
-                }
+                let started = identity
+                    .clone()
+                    .map(|child| self.started(child, started_at_us));
                 let Self {
                     request,
                     files,
                     shim,
                 } = &self;
+                let after = Duration::from_millis(request.announce_after_ms);
+                let announcement = Announcement::new(started, start, after);
                 let scene = Scene {
                     request,
                     files,
@@ -270,7 +289,7 @@ impl Attempt {
                 };
                 (
                     identity,
-                    Ended::from(supervise(&scene, child, alarms, reporter)),
+                    Ended::from(supervise(&scene, child, announcement, alarms, reporter)),
                 )
             }
         };
@@ -289,13 +308,12 @@ impl Attempt {
             stdout: watched.stdout,
             stderr: watched.stderr,
         };
-        self.record(&outcome, reporter)
+        self.record(outcome, reporter)
     }
 
-    /// Says on disk and to the node that the child runs. The file may fail: the claim already
-    /// tells whom to watch, and the outcome tells the rest.
-    fn announce(&self, child: ProcessIdentity, started_at_us: u64, reporter: &mut Reporter<'_>) {
-        let started = Started {
+    /// What there is to say of a child that runs.
+    fn started(&self, child: ProcessIdentity, started_at_us: u64) -> Started {
+        Started {
             protocol: PROTOCOL_VERSION,
             task_id: self.request.task_id.clone(),
             attempt: self.request.attempt,
@@ -303,59 +321,19 @@ impl Attempt {
             pgid: child.pid,
             child,
             started_at_us,
-        };
-        let _ = self.files.write_started(&started);
-        reporter.send(&Report::Started(started));
-    }
-
-    /// Writes the outcome, tells the node, and makes it durable. Whoever hears of it makes an event
-    /// of it, which is durable by itself, and need not wait for the sync; for whoever comes later,
-    /// it has happened before this shim ends or serves another attempt.
-    fn record(&self, outcome: &Outcome, reporter: &mut Reporter<'_>) -> Result<(), AttemptError> {
-        let file = with_room(reporter, || self.files.write_outcome(outcome))?;
-        reporter.send(&Report::Ended {
-            task_id: self.request.task_id.clone(),
-            attempt: self.request.attempt,
-            shim: self.shim.clone(),
-        });
-        match self.files.sync_outcome(&file) {
-            // Some file systems find out only now, and what they found no room for is gone.
-            Err(error) if is_full(&error) => with_room(reporter, || {
-                let file = self.files.write_outcome(outcome)?;
-                self.files.sync_outcome(&file)
-            }),
-            other => other,
         }
     }
-}
 
-/// Does something that needs room on the disk, again and again while there's none: an outcome kept
-/// in memory is worth more than one lost, and whoever watches sees that the shim is still there.
-fn with_room<T>(
-    reporter: &mut Reporter<'_>,
-    write: impl Fn() -> Result<T, AttemptError>,
-) -> Result<T, AttemptError> {
-    let mut tries = 1;
-    loop {
-        match write() {
-            Err(error) if is_full(&error) && tries < FULL_DISK_TRIES => {
-                tries += 1;
-                reporter.flush();
-                std::thread::sleep(FULL_DISK_PAUSE);
-            }
-            other => return other,
-        }
+    /// Writes the outcome and tells the node.
+    fn record(
+        self,
+        outcome: Outcome,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<Unsaved, AttemptError> {
+        let unsaved = Unsaved::write(self.files, outcome, reporter)?;
+        reporter.send_end(unsaved.outcome(), &self.shim);
+        Ok(unsaved)
     }
-}
-
-fn is_full(error: &AttemptError) -> bool {
-    let AttemptError::Io { source, .. } = error else {
-        return false;
-    };
-    let full = [Errno::ENOSPC, Errno::EDQUOT];
-    source
-        .raw_os_error()
-        .is_some_and(|code| full.iter().any(|errno| *errno as i32 == code))
 }
 
 /// The parts of an outcome that depend on whether there was a child.

@@ -25,11 +25,12 @@ use super::cgroup::CgroupPlaces;
 use super::files;
 use super::frame;
 use super::identity::boot_id;
-use super::pool::{Pool, Seat};
+use super::pool::{Offered, Pool, Seat};
 use super::protocol::{Refusal, Report, RequestProbe};
 use super::report::Reporter;
 use super::run::{Context, Served, Shim};
 use super::sys::{self, ChildSignal};
+use super::unsaved;
 
 /// The first argument that makes the binary a spawner.
 pub const ARGUMENT: &str = "__spawner";
@@ -177,11 +178,19 @@ impl Spawner {
             let life = std::panic::AssertUnwindSafe(|| shim.serve(&request));
             let served = std::panic::catch_unwind(life).unwrap_or(Served::Spent(101));
             request.fill(0);
-            if let Served::Spent(code) = served {
-                return code;
-            }
-            if !seat.as_mut().is_some_and(|seat| seat.next(&mut request)) {
-                return 0;
+            let next = match (served, seat.as_mut()) {
+                (Served::Spent(code), _) => return code.max(shim.save()),
+                (Served::Whole, None) => false,
+                (Served::Whole, Some(seat)) => {
+                    // Not while somebody waits for it to serve again.
+                    if seat.offer() == Offered::Alone || !seat.wait(unsaved::PATIENCE) {
+                        shim.save();
+                    }
+                    seat.next(&mut request)
+                }
+            };
+            if !next {
+                return shim.save();
             }
         }
     }

@@ -22,6 +22,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::os::fd::AsFd;
 
+use super::announce::Announcement;
 use super::capture::Capture;
 use super::cgroup::Cgroup;
 use super::child::Child;
@@ -33,7 +34,7 @@ use super::records::{Ladder, LadderCause, PROTOCOL_VERSION, Unkillable};
 use super::report::Reporter;
 use super::standstill::{Standstill, Trace};
 use super::sys::{self, Children, Reaped};
-use super::tree;
+use super::tree::{self, OwnChildren};
 
 /// Most children say little: the buffer begins small and grows once when it was filled, to as much
 /// as a pipe holds unless somebody enlarged it.
@@ -47,6 +48,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Alarms {
     signals: SignalFd,
     timer: TimerFd,
+    /// Lists the children of this process, where the kernel has such a file.
+    children: Option<OwnChildren>,
 }
 
 impl Alarms {
@@ -57,7 +60,12 @@ impl Alarms {
         let signals = SignalFd::with_flags(&mask, flags)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
-        Ok(Self { signals, timer })
+        let children = OwnChildren::open();
+        Ok(Self {
+            signals,
+            timer,
+            children,
+        })
     }
 
     /// As new: nothing has come, nothing is to come.
@@ -130,6 +138,7 @@ struct Wake {
 pub(super) fn supervise(
     scene: &Scene<'_>,
     child: Child,
+    mut announcement: Announcement,
     alarms: &Alarms,
     reporter: &mut Reporter<'_>,
 ) -> Watched {
@@ -147,7 +156,8 @@ pub(super) fn supervise(
     let mut buffer = vec![0; FIRST_BUFFER_BYTES];
     supervisor.set_alarm();
     loop {
-        let wake = supervisor.wait(reporter);
+        announcement.make_if_due(scene.files, reporter);
+        let wake = supervisor.wait(reporter, announcement.patience());
         if wake.room {
             reporter.flush();
         }
@@ -190,7 +200,7 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    fn wait(&self, reporter: &Reporter<'_>) -> Wake {
+    fn wait(&self, reporter: &Reporter<'_>, patience: PollTimeout) -> Wake {
         let mut fds = Vec::with_capacity(5);
         fds.push(PollFd::new(self.alarms.signals.as_fd(), PollFlags::POLLIN));
         fds.push(PollFd::new(self.alarms.timer.as_fd(), PollFlags::POLLIN));
@@ -198,7 +208,7 @@ impl Supervisor<'_> {
         let stderr = add(&mut fds, self.stderr.wants());
         let room = add(&mut fds, reporter.wants());
         // The only possible error is an interruption, and then nothing is ready.
-        let _ = poll(&mut fds, PollTimeout::NONE);
+        let _ = poll(&mut fds, patience);
         let ready = |index: usize| fds[index].any().unwrap_or(true);
         Wake {
             signals: ready(0),
@@ -301,7 +311,8 @@ impl Supervisor<'_> {
             }
         }
         if matches!(self.leader, Leader::Ended) {
-            let others = tree::children(self.scene.shim.pid);
+            let others = self.alarms.children.as_ref().and_then(OwnChildren::list);
+            let others = others.unwrap_or_else(|| tree::children(self.scene.shim.pid));
             let lives = |&pid: &i32| pid != self.pid && matches!(sys::reap(pid), Ok(None));
             // Counts all of them: each look also reaps.
             if others.iter().filter(|pid| lives(pid)).count() > 0 {

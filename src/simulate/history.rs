@@ -101,12 +101,14 @@ impl History {
             }
             Event::Queue(QueueEvent::Paused(_)) if wanted == Wanted::Yes => self.by_hand += 1,
             Event::Queue(_)
+            | Event::Snapshot(_)
             | Event::Process(_)
             | Event::Ledger(_)
             | Event::Lease(_)
             | Event::Node(_)
             | Event::Job(_)
             | Event::Checkpoint(_)
+            | Event::Recovery(_)
             | Event::App
             | Event::Unknown => {}
         }

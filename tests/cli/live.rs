@@ -327,12 +327,43 @@ async fn tasks_are_submitted_cancelled_and_retried() {
     assert_eq!(stdout_of(&ledger, &["task", "logs", "read"]), "from a file");
     let again = ledger.cli(&["task", "submit", "--id", "read", "--", "cat"]);
     assert_eq!(again.status.code(), Some(8), "{again:?}");
-    node.submit(named("long", script("sleep 60"))).await;
-    node.registered("long", 1).await;
+    // It goes on for as long as the test wants.
+    let (mut told, gate) = (ledger.fifo("told"), ledger.fifo("gate"));
+    let text = format!(
+        "trap 'read x < {}; exit 0' TERM; echo up > {}; while :; do sleep 0.01; done",
+        gate.show(),
+        told.show()
+    );
+    node.submit(named("long", script(&text))).await;
+    told.line();
     let reason = ["task", "cancel", "long", "--reason", "not needed"];
-    assert!(stdout_of(&ledger, &reason).starts_with("task long is to be cancelled\nseq "));
+    let said = stdout_of(&ledger, &reason);
+    assert!(
+        said.starts_with("task long is to be cancelled: its processes are being ended\nseq "),
+        "{said}"
+    );
+    let again = stdout_of(&ledger, &["task", "cancel", "long"]);
+    assert!(
+        again.starts_with("task long is to be cancelled already\nseq "),
+        "{again}"
+    );
+    gate.tell("end");
     let view = node.end_of("long").await;
     assert_eq!(view.cancel_reason.as_deref(), Some("not needed"));
+    // One that waits is cancelled at once.
+    let wait = [
+        "task",
+        "submit",
+        "--id",
+        "later",
+        "--not-before",
+        "1h",
+        "--",
+        "true",
+    ];
+    stdout_of(&ledger, &wait);
+    let said = stdout_of(&ledger, &["task", "cancel", "later"]);
+    assert!(said.starts_with("task later is cancelled\nseq "), "{said}");
     node.run(named("bad", script("exit 1"))).await;
     assert!(stdout_of(&ledger, &["task", "retry", "bad"]).starts_with("task bad is queued again"));
     assert_eq!(

@@ -10,14 +10,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checkpoints;
 mod files;
+mod lease;
 mod live;
 mod places;
 mod proofs;
 mod refusals;
+mod restore_at;
 mod salvage;
 mod sample;
 mod simulate;
+mod takeover;
 mod terminal;
+mod upgrade;
 mod verdicts;
 mod witness;

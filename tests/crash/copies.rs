@@ -41,7 +41,7 @@ fn large() -> Ledger {
     ledger
 }
 
-fn spawn(ledger: &Ledger, arguments: &[&str]) -> Child {
+pub(crate) fn spawn(ledger: &Ledger, arguments: &[&str]) -> Child {
     let mut command = ledger.command(arguments);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
@@ -57,7 +57,7 @@ fn entries(dir: &Path, prefix: &str) -> usize {
 }
 
 /// Bytes below a directory, as far as they can be seen.
-fn bytes(dir: &Path) -> u64 {
+pub(crate) fn bytes(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else {
         return 0;
     };
@@ -72,7 +72,7 @@ fn bytes(dir: &Path) -> u64 {
 }
 
 /// Kills a command once `reached` is, or it has ended.
-fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
+pub(crate) fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
     let begun = Instant::now();
     while !reached() && child.try_wait().unwrap().is_none() {
         assert!(begun.elapsed() < DEADLINE, "it neither gets there nor ends");

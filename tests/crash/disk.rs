@@ -8,7 +8,7 @@ use opsledger::api::wire::{AppendEvent, AppendRequest, ErrorCode, Receipt};
 use opsledger::client::Client;
 use serde_json::{json, value::RawValue};
 
-use crate::small_disk::SmallDisk;
+use crate::support::small_disk::SmallDisk;
 use crate::support::{
     Ended, Ledger, Log, Node, fails_to_start, identity, is_gone, named, script, show, text,
     wait_gone,

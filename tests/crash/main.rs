@@ -7,10 +7,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checkpoints;
 mod copies;
+mod delegated;
 mod disk;
+mod moments;
 mod outage;
 mod parts;
-mod small_disk;
+mod snapshots;
 mod storm;
+mod structure;
 mod trees;

@@ -1,6 +1,7 @@
 //! `kill -9` of the node while there is work: what runs goes on, what ends meanwhile is learned
 //! of, what waits is not forgotten.
 
+use opsledger::shim::AttemptDir;
 use projections::tasks::StateName;
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::support::{
 
 /// The report of the last node that came up.
 fn recovered(log: &crate::support::Log) -> &Value {
-    &log.of_kind("node.recovered").last().unwrap().data
+    &log.of_kind("recovery.completed").last().unwrap().data
 }
 
 fn shim(registered: &Logged) -> opsledger::shim::ProcessIdentity {
@@ -106,6 +107,37 @@ async fn tasks_that_end_meanwhile_are_closed_with_their_true_outcome() {
     let report = recovered(&log);
     assert_eq!((&report["closed"], &report["lost"]), (&json!(3), &json!(0)));
     assert_eq!(log.count("task.started"), 3);
+}
+
+#[tokio::test]
+async fn an_end_that_was_told_to_a_node_that_dies_before_it_is_recorded_is_found_by_the_next() {
+    let ledger = Ledger::new();
+    let (mut told, gate) = (ledger.fifo("told"), ledger.fifo("gate"));
+    let node = ledger.up().await;
+    let text = format!(
+        "echo $$ > {}; read x < {}; exit 7",
+        told.show(),
+        gate.show()
+    );
+    node.submit(named("heard", script(&text))).await;
+    told.pid();
+    let shim = shim(&node.registered("heard", 1).await);
+    // It hears nothing more, and its spawner and its socket are still there.
+    node.stand_still();
+    gate.tell("end");
+    let attempt = AttemptDir::new(&ledger.dir, "heard", 1).unwrap();
+    while attempt.read_outcome().unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    node.crash();
+    wait_gone(&shim);
+
+    let node = ledger.up().await;
+    assert_eq!(node.end_of("heard").await.exit_code, Some(7));
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(recovered(&log)["closed"], 1);
+    assert_eq!((log.count("task.started"), log.count("task.lost")), (1, 0));
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ impl Worker {
                 },
             };
             if let Some(error) = error {
-                let gone = [ErrorCode::Failed, ErrorCode::NotLeader, ErrorCode::Refused];
+                let gone = [ErrorCode::Lost, ErrorCode::NotLeader, ErrorCode::Refused];
                 assert!(gone.contains(&error.code), "{error}");
             }
             self.connected = None;

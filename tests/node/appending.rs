@@ -171,6 +171,13 @@ async fn an_append_is_all_or_nothing() {
         .unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotFound);
     assert_eq!(node.client.head().await.unwrap(), before);
+    let events = vec![event("app.small", "{}"), event("task.done", "{}")];
+    let refused = node.client.append(&append(events)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Refused);
+    assert!(
+        refused.message.starts_with("event 2 of 2: kind task.done"),
+        "{refused}"
+    );
     // The refused request has not used its key.
     let events = (0..1000).map(|_| event("app.small", "{}")).collect();
     let receipt = node.client.append(&keyed("whole", events)).await.unwrap();

@@ -13,7 +13,7 @@ use projections::jobs::{JobState, RunOutcome, RunState};
 use projections::tasks::StateName;
 use serde_json::Value;
 
-use crate::support::{Ledger, Log, Node, id, text};
+use crate::support::{Fifo, Ledger, Log, Node, id, text};
 
 /// Writes a file of jobs as an editor does: beside it, then over it.
 fn write_job(ledger: &Ledger, name: &str, toml: &str) {
@@ -227,6 +227,56 @@ async fn a_job_that_is_removed_leaves_its_run_alone() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_renamed_while_it_runs_is_another_job() {
+    let ledger = Ledger::new();
+    let (go, go_too) = (ledger.fifo("go"), ledger.fifo("go-too"));
+    let job = |name: &str, fifo: &Fifo| {
+        format!(
+            "[jobs.{name}]\nevery = \"1h\"\noverlap = \"skip\"\nmax_runtime = \"10m\"\n\
+             command = [\"sh\", \"-c\", \"read line < {}\"]\n",
+            fifo.show()
+        )
+    };
+    write_job(&ledger, "w.toml", &job("old", &go));
+    let node = ledger.up().await;
+    let first = node.client.run_job(&id("old")).await.unwrap().task_id;
+    node.registered(&first, 1).await;
+    write_job(&ledger, "w.toml", &job("new", &go_too));
+    node.event(|e| e.kind == "job.defined" && e.of == "new")
+        .await;
+    // The run of the old name goes on and stays that of the old name; the new one owes it nothing.
+    let list = node.client.jobs(None).await.unwrap();
+    let states: Vec<_> = list
+        .jobs
+        .iter()
+        .map(|job| (&*job.name, job.state))
+        .collect();
+    assert_eq!(
+        states,
+        [("new", JobState::Active), ("old", JobState::Removed)]
+    );
+    assert_eq!(list.jobs[1].live, std::slice::from_ref(&first));
+    let second = node.client.run_job(&id("new")).await.unwrap().task_id;
+    assert!(second.starts_with("new-manual-"), "{second}");
+    node.registered(&second, 1).await;
+    go.tell("go");
+    assert_eq!(node.end_of(&first).await.state, StateName::Completed);
+    go_too.tell("go");
+    assert_eq!(node.end_of(&second).await.state, StateName::Completed);
+    // And back: the old name is defined anew, and keeps what it ran.
+    write_job(&ledger, "w.toml", &job("old", &go));
+    node.event(|e| e.kind == "job.removed" && e.of == "new")
+        .await;
+    let shown = node.client.job(&id("old"), None).await.unwrap();
+    assert_eq!(shown.runs.len(), 1);
+    node.stop_well();
+    let log = ledger.assert_sound();
+    let kinds: Vec<_> = log.of_kind("job.").iter().map(|e| &*e.kind).collect();
+    let told = |kind: &str| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((told("job.defined"), told("job.removed")), (3, 2));
+}
+
+#[tokio::test]
 async fn the_run_before_is_cancelled_left_to_go_on_or_in_the_way() {
     let job = |name: &str, overlap: &str| {
         format!(
@@ -270,8 +320,18 @@ async fn the_run_before_is_cancelled_left_to_go_on_or_in_the_way() {
 }
 
 #[tokio::test]
-async fn runs_of_a_job_with_a_key_of_its_own_go_one_after_another() {
+async fn runs_that_queue_go_one_after_another() {
+    assert_one_by_one(None).await;
+}
+
+#[tokio::test]
+async fn runs_that_queue_by_a_key_of_their_own_go_one_after_another() {
+    assert_one_by_one(Some("own")).await;
+}
+
+async fn assert_one_by_one(key: Option<&str>) {
     let ledger = Ledger::new();
+    let line = key.map(|key| format!("concurrency_key = \"{key}\"\n"));
     let fifo = ledger.fifo("go");
     let command = format!("read line < {}", fifo.show());
     write_job(
@@ -279,7 +339,8 @@ async fn runs_of_a_job_with_a_key_of_its_own_go_one_after_another() {
         "one.toml",
         &format!(
             "[jobs.one]\nevery = \"1s\"\noverlap = \"queue\"\nmax_runtime = \"10m\"\n\
-             max_attempts = 2\nconcurrency_key = \"one\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\n"
+             max_attempts = 2\n{}command = [\"sh\", \"-c\", \"{command}\"]\n",
+            line.unwrap_or_default()
         ),
     );
     let node = ledger.up().await;
@@ -295,6 +356,8 @@ async fn runs_of_a_job_with_a_key_of_its_own_go_one_after_another() {
         (waits.state, waits.terms.max_attempts),
         (StateName::Held, 2)
     );
+    let shared = waits.terms.concurrency_key.as_deref();
+    assert_eq!(shared, Some(key.unwrap_or("job.one")));
     fifo.tell("go");
     assert_eq!(node.end_of(&runs[0]).await.state, StateName::Completed);
     node.registered(&runs[1], 1).await;
@@ -304,10 +367,8 @@ async fn runs_of_a_job_with_a_key_of_its_own_go_one_after_another() {
         .unwrap();
     let shown = ledger.cli(&["job", "show", "one"]);
     let shown = text(&shown.stdout);
-    assert!(
-        shown.contains("attempts     at most 2") && shown.contains("concurrency  one"),
-        "{shown}"
-    );
+    assert!(shown.contains("attempts     at most 2"), "{shown}");
+    assert_eq!(shown.contains("concurrency  own"), key.is_some(), "{shown}");
     for task in node.client.jobs(None).await.unwrap().jobs[0].live.clone() {
         let _ = node.client.cancel(&task, &Default::default()).await;
         node.end_of(&task).await;
@@ -350,7 +411,10 @@ async fn the_node_does_its_own_jobs_and_says_what_it_found() {
     let node = ledger.up().await;
     let jobs = node.client.jobs(None).await.unwrap().jobs;
     let names: Vec<_> = jobs.iter().map(|job| &*job.name).collect();
-    assert_eq!(names, ["health-check", "zombie-cleanup"]);
+    assert_eq!(
+        names,
+        ["health-check", "state-checkpoint", "zombie-cleanup"]
+    );
 
     let (code, said) = run(&node, "health-check").await;
     assert_eq!(code, Some(0), "{said}");

@@ -249,3 +249,22 @@ async fn which_way_trees_are_held_is_said_and_can_be_chosen() {
     }
     node.stop_well();
 }
+
+#[tokio::test]
+async fn a_gigabyte_of_output_is_counted_and_all_but_its_beginning_thrown_away() {
+    const KEPT: u64 = 1024 * 1024;
+    const WRITTEN: u64 = 1024 * 1024 * 1024;
+    let ledger = Ledger::configured("[tasks]\noutput_limit = \"1MiB\"\n");
+    let node = ledger.up().await;
+    let text = format!("head -c {WRITTEN} /dev/zero; echo done >&2");
+    let view = node.run(named("loud", script(&text))).await;
+    assert_eq!(view.exit_code, Some(0));
+    node.stop_well();
+    let log = ledger.assert_sound();
+    let outputs = &log.end_of("loud").data["outputs"];
+    assert_eq!(outputs["stdout"]["bytes"], KEPT);
+    assert_eq!(outputs["stdout"]["dropped_bytes"], WRITTEN - KEPT);
+    assert_eq!(outputs["stderr"]["tail"], "done\n");
+    let file = ledger.attempt_dir("loud", 1).join("stdout");
+    assert_eq!(std::fs::metadata(file).unwrap().len(), KEPT);
+}

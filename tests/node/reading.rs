@@ -297,6 +297,8 @@ async fn projections_are_listed_dumped_and_rebuilt_in_a_running_node() {
     for n in 0..5 {
         node.run(named(&format!("t{n}"), exec(&["true"]))).await;
     }
+    let made = ledger.cli(&["checkpoint", "create"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
     let check = ledger.cli(&["rebuild", "--check"]);
     assert!(check.status.success(), "{}", text(&check.stderr));
     let before = node.client.projections().await.unwrap();

@@ -423,3 +423,76 @@ async fn what_is_watched_is_shown_with_and_without_a_node() {
     node.stop_well();
     ledger.assert_sound();
 }
+
+#[tokio::test]
+async fn what_is_being_ended_is_overdue_or_stuck_until_it_is_gone() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let deaf = || Stranger::run("trap 'echo term' TERM; echo ready; while :; do read x; done");
+    let (mut long, mut idle) = (deaf(), deaf());
+    assert_eq!((long.line(), idle.line()), ("ready".into(), "ready".into()));
+    let overdue = watch(&node, &request(long.pid(), SOON)).await;
+    let stalls = WatchRequest {
+        stall_after_ms: Some(Millis(1_000)),
+        ..request(idle.pid(), NEVER)
+    };
+    let stuck = watch(&node, &stalls).await;
+    for receipt in [&overdue, &stuck] {
+        told(&node, "process.reaping", &receipt.id).await;
+    }
+    // Its own words come after the reaper has begun.
+    assert_eq!((long.line(), idle.line()), ("term".into(), "term".into()));
+    let found = node.client.reap(&ReapRequest { dry_run: true }).await;
+    let found = found.unwrap().processes;
+    for (receipt, verdict) in [(&overdue, Verdict::Overdue), (&stuck, Verdict::Stuck)] {
+        let one = found.iter().find(|one| one.pid == receipt.pid).unwrap();
+        assert_eq!((one.verdict, one.act), (verdict, Act::GoOn), "{one:?}");
+    }
+    drop((long, idle));
+    for receipt in [&overdue, &stuck] {
+        let terminated = told(&node, "process.terminated", &receipt.id).await;
+        assert_eq!(signals(&terminated), ["SIGTERM"], "somebody else killed it");
+    }
+    node.stop_well();
+    ledger.assert_sound();
+}
+
+#[tokio::test]
+async fn one_that_has_ended_before_its_tree_is_defunct() {
+    let ledger = Ledger::new();
+    let (mut left, gate) = (ledger.fifo("left"), ledger.fifo("gate"));
+    let node = ledger.up().await;
+    let text = format!(
+        "sh -c 'trap \"\" TERM; echo $$ > {}; exec sleep 600' & read x < {}",
+        left.show(),
+        gate.show()
+    );
+    node.submit(named("t", script(&text))).await;
+    let leftover = identity(left.pid());
+    let attempt = node.registered("t", 1).await;
+    let leader = identity(i32::try_from(attempt.data["pid"].as_i64().unwrap()).unwrap());
+    gate.tell("end");
+    // Its shim keeps it, and with it the number of its group, until the rest has gone.
+    wait_gone(&leader);
+    let list = node.client.processes(None).await.unwrap();
+    assert_eq!(list.processes[0].verdict, Verdict::Defunct);
+    assert!(text_of(&ledger.cli(&["ps"])).contains("defunct"));
+    crate::support::end(&leftover);
+    assert_eq!(node.end_of("t").await.state.as_str(), "completed");
+    assert!(
+        node.client
+            .processes(None)
+            .await
+            .unwrap()
+            .processes
+            .is_empty()
+    );
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.only("process.reaped").data["cause"], "leftovers");
+}
+
+fn text_of(ran: &std::process::Output) -> String {
+    assert!(ran.status.success(), "{ran:?}");
+    text(&ran.stdout)
+}

@@ -39,6 +39,8 @@ pub(crate) fn launch_with(places: impl FnOnce(&Path) -> CgroupPlaces) -> Node {
     let data = tempfile::tempdir().unwrap();
     let exe = Path::new(env!("CARGO_BIN_EXE_ledger"));
     let cgroups = places(data.path());
+    // What is named by the directory's inode may be a former directory's, of a shim that was killed.
+    cgroups.sweep(|_| false);
     let spawner = Spawner::launch(exe, data.path(), &cgroups).unwrap();
     Node {
         spawner,
@@ -63,6 +65,7 @@ pub(crate) fn request(task: &str, argv: &[&str]) -> SpawnRequest {
         output_limit: SpawnRequest::DEFAULT_OUTPUT_LIMIT,
         stall_after_ms: None,
         max_processes: None,
+        announce_after_ms: 0,
     }
 }
 

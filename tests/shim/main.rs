@@ -15,6 +15,7 @@ mod outliving;
 mod recycling;
 mod reusing;
 mod running;
+mod saving;
 mod standstill;
 mod starting;
 mod unkillable;

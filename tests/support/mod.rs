@@ -5,12 +5,17 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub)] // each test crate uses its own part
 
+pub mod clock;
 mod fifo;
 pub mod host;
 mod http;
 mod log;
+mod member;
 mod node;
+pub mod node_trap;
 mod processes;
+pub mod small_disk;
+pub mod tracer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -25,6 +30,7 @@ use tempfile::TempDir;
 pub use fifo::Fifo;
 pub use http::{Answer, get, get_request, post, post_request, raw, send_only};
 pub use log::{Log, Logged};
+pub use member::Member;
 pub use node::{Ended, Follower, Node, fails_to_start, has_socket};
 pub use processes::{end, identity, is_gone, parent_of, session_members, wait_gone};
 
@@ -68,7 +74,12 @@ impl Ledger {
 
     /// Writes the configuration. The node's own jobs are off: tests say what is in the log.
     pub fn configure(&self, toml: &str) {
-        let toml = format!("{toml}\n[jobs]\nbuiltin = false\n");
+        let mut toml = format!("{toml}\n[jobs]\nbuiltin = false\n");
+        // Tests share two cores, and a node that is starved must not lose its lease for it: those that
+        // are about leases say how long theirs are.
+        if !toml.contains("[lease]") {
+            toml.push_str("[lease]\nrenew_deadline = \"60s\"\nttl = \"90s\"\n");
+        }
         std::fs::write(self.dir.join("ledger.toml"), toml).unwrap();
     }
 

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::{Block, ChainWalk};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use opsledger::api::wire::{Status, SubmitReceipt, SubmitRequest};
 use opsledger::client::{BlockStream, Client, Follow};
@@ -122,6 +123,15 @@ impl Node {
         i32::try_from(self.child.id()).unwrap()
     }
 
+    /// Has it stand still, with all of its threads.
+    pub fn stand_still(&self) {
+        let pid = Pid::from_raw(self.pid());
+        kill(pid, Signal::SIGSTOP).unwrap();
+        // Said once the last thread has stopped.
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
+    }
+
     /// Its spawner's process id.
     pub fn spawner(&self) -> i32 {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
@@ -232,7 +242,7 @@ impl Node {
 
     /// Waits until the node has taken up what it found.
     pub async fn recovered(&self) -> Logged {
-        self.event(|e| e.kind == "node.recovered" && e.term == self.term)
+        self.event(|e| e.kind == "recovery.completed" && e.term == self.term)
             .await
     }
 

@@ -11,8 +11,8 @@ use super::catalog::{BackupError, Locked, NEW, at};
 use super::manifest::{BACKUP_FORMAT, BlockFile, MANIFEST_FILE, Manifest};
 use super::verify::verify_backup;
 use crate::blobs::{BlobDir, BlobFinding};
-use crate::chain::{Batch, ChainKey, Head};
-use crate::copy::{CopyError, copy_events};
+use crate::chain::{Batch, Head};
+use crate::copy::{CopyError, copy_events, head_at};
 use crate::files;
 use crate::hash::Hash;
 use crate::ids::{Id, Seq};
@@ -113,7 +113,8 @@ impl Locked {
             let fits = manifest.ledger_id == reader.ledger_id()
                 && manifest.seq <= head.seq
                 && manifest.files.len() < MAX_FILES;
-            if fits && hash_at(reader, manifest.seq)? == Some(manifest.hash) {
+            let held = |head: Head| head.hash == manifest.hash;
+            if fits && head_at(reader, manifest.seq)?.is_some_and(held) {
                 return Ok(Some(manifest));
             }
         }
@@ -302,17 +303,4 @@ impl Write for Hashed {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// The hash of an event, computed from its block.
-fn hash_at(reader: &dyn LogReader, seq: Seq) -> Result<Option<Hash>, ReadError> {
-    let key = ChainKey::new(reader.ledger_id());
-    let Some(block) = reader.blocks(seq)?.next().transpose()? else {
-        return Ok(None);
-    };
-    block.check(&key).map_err(|fault| ReadError::Block {
-        seq: block.first(),
-        fault,
-    })?;
-    Ok(block.hash_at(&key, seq))
 }

@@ -14,6 +14,7 @@ use std::sync::PoisonError;
 use super::BlobError;
 use super::read::{Entry, place};
 use super::store::{BlobStore, Shared};
+use crate::hash::Hash;
 use crate::store::{LogReader, ReadError};
 use crate::time::{Millis, Timestamp};
 
@@ -108,6 +109,32 @@ impl BlobStore {
             }
         }
         Ok(report)
+    }
+}
+
+impl BlobStore {
+    /// Removes every blob that is not wanted and that nobody has a lease on: for stores whose blobs are
+    /// named elsewhere than in a log. Returns how many bytes were freed.
+    ///
+    /// # Errors
+    /// [`BlobError`]; those before were removed.
+    pub fn retain(&self, wanted: &dyn Fn(Hash) -> bool) -> Result<u64, BlobError> {
+        let mut freed = 0;
+        for entry in self.list() {
+            let entry = entry?;
+            if wanted(entry.digest) {
+                continue;
+            }
+            // Held, so that nobody takes a lease on it meanwhile.
+            let state = self.0.state();
+            if !state.is_leased(entry.digest) {
+                let (shelf, name) = place(entry.digest);
+                let removed = self.0.dir.disk.remove(shelf, &name);
+                removed.map_err(BlobError::io("removing a blob"))?;
+                freed += entry.bytes;
+            }
+        }
+        Ok(freed)
     }
 }
 

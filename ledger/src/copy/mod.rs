@@ -8,7 +8,8 @@ mod rebatch;
 pub use build::{BuildError, StoreBuilder};
 pub use rebatch::Rebatch;
 
-use crate::chain::{Batch, Head};
+use crate::chain::{Batch, ChainKey, Head};
+use crate::ids::Seq;
 use crate::store::{LogReader, ReadError};
 
 /// Why a copy stopped.
@@ -65,6 +66,35 @@ pub fn copy_events<E>(
         head.seq,
         head.hash.short()
     ))))
+}
+
+/// Where a ledger stood after the event at `seq`, computed from its block, which is checked; nothing
+/// if there is no such event.
+///
+/// # Errors
+/// [`ReadError`] if the block can't be read or is damaged.
+pub fn head_at(reader: &dyn LogReader, seq: Seq) -> Result<Option<Head>, ReadError> {
+    let key = ChainKey::new(reader.ledger_id());
+    let Some(block) = reader.blocks(seq)?.next().transpose()? else {
+        return Ok(None);
+    };
+    let mut edge = None;
+    let checked = block.check_each(&key, |event| {
+        if event.header.seq == seq {
+            edge = Some((event.header.term, event.header.recorded_at));
+        }
+    });
+    checked.map_err(|fault| ReadError::Block {
+        seq: block.first(),
+        fault,
+    })?;
+    let hash = block.hash_at(&key, seq);
+    Ok(edge.zip(hash).map(|((term, recorded_at), hash)| Head {
+        seq,
+        hash,
+        term,
+        recorded_at,
+    }))
 }
 
 #[cfg(test)]

@@ -56,6 +56,10 @@ proptest! {
         let mut head = MemoryStore::new(ledger_id(1));
         copy(&store, Head::EMPTY, middle, &mut head);
         prop_assert_eq!(LogReader::head(&head).unwrap(), middle);
+        // Where it stood then can be told from where it stands now.
+        prop_assert_eq!(head_at(&store, middle.seq).unwrap(), Some(middle));
+        prop_assert_eq!(head_at(&store, whole.seq).unwrap(), Some(whole));
+        prop_assert_eq!(head_at(&store, whole.seq.next()).unwrap(), None);
     }
 }
 

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::family;
-use crate::ids::{Id, Term};
+use crate::ids::{Entity, Id, Term};
+use crate::time::Millis;
 
 /// A node leads from here on; the header's term is the new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct LeaseAcquired {
     pub holder: Id,
     /// Its process id, for people.
     pub pid: i32,
+    /// Start of its process in clock ticks since boot: with pid and boot, which process it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<u64>,
     /// Which boot of the host.
     pub boot_id: String,
     /// Drawn anew each time a node starts: tells two lives of one name apart.
@@ -27,6 +31,8 @@ pub enum ReleaseReason {
     Shutdown,
     /// The disk is full.
     DiskFull,
+    /// An operator wanted another node to lead.
+    StepDown,
 }
 
 /// The holder gave its term back; the last event of that term.
@@ -47,6 +53,42 @@ pub struct LeaseLost {
     pub term: Term,
 }
 
+/// Why a holder was ended by force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum FenceCause {
+    /// It held the lease and gave no sign of life for its TTL.
+    Silent {
+        /// For how long, by the clock of whoever ended it.
+        silent_ms: Millis,
+    },
+    /// An operator wanted this node to lead at once.
+    Forced {
+        /// Who.
+        by: Entity,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+}
+
+/// The term before ended because its holder was killed, so that its lock came free: recorded by whoever
+/// did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseFenced {
+    /// The node that held it.
+    pub holder: Id,
+    /// The term that ended.
+    pub term: Term,
+    /// The process that was killed.
+    pub pid: i32,
+    /// Its start in clock ticks since boot.
+    pub start_time: u64,
+    /// Why.
+    #[serde(flatten)]
+    pub cause: FenceCause,
+}
+
 family!(
     /// Who leads.
     LeaseEvent {
@@ -56,5 +98,7 @@ family!(
         Released(LeaseReleased) = "lease.released",
         /// A term ended without a release.
         Lost(LeaseLost) = "lease.lost",
+        /// A term ended because its holder was killed.
+        Fenced(LeaseFenced) = "lease.fenced",
     }
 );

@@ -78,6 +78,24 @@ pub struct LedgerSalvaged {
     pub incarnation: String,
 }
 
+/// A directory was made from the beginning of a ledger, which goes on elsewhere; else as
+/// [`LedgerRestored`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerForked {
+    /// The last event that was taken.
+    pub seq: Seq,
+    /// That event's hash.
+    pub hash: Hash,
+    /// When that event was recorded: as of when the directory stands.
+    pub as_of: Timestamp,
+    /// Where the ledger ended that it was taken from.
+    pub source_seq: Seq,
+    /// The hash there.
+    pub source_hash: Hash,
+    /// Drawn at random: tells this history from every other that grew from the same events.
+    pub incarnation: String,
+}
+
 /// Work goes on after a restore, an import or a salvage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerResumed {
@@ -149,6 +167,8 @@ family!(
         Imported(LedgerImported) = "ledger.imported",
         /// A directory was made from a damaged one.
         Salvaged(LedgerSalvaged) = "ledger.salvaged",
+        /// A directory was made from its beginning.
+        Forked(LedgerForked) = "ledger.forked",
         /// Work goes on.
         Resumed(LedgerResumed) = "ledger.resumed",
         /// A backup was made.

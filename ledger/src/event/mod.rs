@@ -16,27 +16,43 @@ mod ledger;
 mod node;
 mod process;
 mod queue;
+mod recovery;
+mod snapshot;
 mod task;
 mod terms;
 mod watch;
 
 pub use app::APP_PREFIX;
-pub use checkpoint::{CheckpointCreated, CheckpointEvent, CheckpointPruned, CheckpointRejected};
+pub use checkpoint::{
+    CheckpointCause, CheckpointCreated, CheckpointEvent, CheckpointFailed, CheckpointPruned,
+    CheckpointRejected, PartDigest,
+};
 pub use job::{
     JobChanged, JobDefined, JobDue, JobEvent, JobPaused, JobRemoved, JobResumed, JobSkipped,
     JobSpec, JobTriggered, Missed, Overlap, Schedule, SkipReason, job_subject,
 };
-pub use lease::{LeaseAcquired, LeaseEvent, LeaseLost, LeaseReleased, ReleaseReason};
+pub use lease::{
+    FenceCause, LeaseAcquired, LeaseEvent, LeaseFenced, LeaseLost, LeaseReleased, ReleaseReason,
+};
 pub use ledger::{
     LEDGER_FORMAT, LedgerBackedUp, LedgerBackupFailed, LedgerBackupsPruned, LedgerCreated,
-    LedgerEvent, LedgerExported, LedgerImported, LedgerRestored, LedgerResumed, LedgerSalvaged,
+    LedgerEvent, LedgerExported, LedgerForked, LedgerImported, LedgerRestored, LedgerResumed,
+    LedgerSalvaged,
 };
-pub use node::{NodeEvent, NodeRecovered, NodeStarted, NodeStopped, StopCause};
+pub use node::{
+    ClockSettled, ClockStepped, HostClock, NodeEvent, NodeRecovered, NodeStarted, NodeStopped,
+    Settled, StopCause,
+};
 pub use process::{
     LadderCause, LadderStep, MAX_SURVIVORS, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost,
     ProcessReaped, ProcessRegistered, ProcessUnkillable, Survivor, Usage, process_subject,
 };
 pub use queue::{QueueEvent, QueuePaused, QueueResumed, queue_subject};
+pub use recovery::{RecoveredFrom, RecoveryCompleted, RecoveryEvent};
+pub use snapshot::{
+    SnapshotCreated, SnapshotEvent, SnapshotFailed, SnapshotPruned, SnapshotRestored,
+    snapshot_subject,
+};
 pub use task::{
     Attempt, Builtin, BuiltinJob, DeadReason, Exec, Failure, Outputs, Payload, Priority,
     StreamDigest, TaskCancelRequested, TaskCancelled, TaskCompleted, TaskDead, TaskEvent,
@@ -125,8 +141,12 @@ pub enum Event {
     Job(JobEvent),
     /// Checkpoints.
     Checkpoint(CheckpointEvent),
+    /// Recoveries.
+    Recovery(RecoveryEvent),
     /// Queues that are held.
     Queue(QueueEvent),
+    /// Snapshots of files.
+    Snapshot(SnapshotEvent),
     /// An application's own event (`app.*`): any object, never decoded here.
     App,
     /// A kind or payload version that this binary does not know.
@@ -162,7 +182,9 @@ into_event!(
     NodeEvent => Node,
     JobEvent => Job,
     CheckpointEvent => Checkpoint,
+    RecoveryEvent => Recovery,
     QueueEvent => Queue,
+    SnapshotEvent => Snapshot,
 );
 
 impl Event {
@@ -182,7 +204,9 @@ impl Event {
             "checkpoint" => {
                 CheckpointEvent::decode(kind, version, data).map(|r| r.map(Self::Checkpoint))
             }
+            "recovery" => RecoveryEvent::decode(kind, version, data).map(|r| r.map(Self::Recovery)),
             "queue" => QueueEvent::decode(kind, version, data).map(|r| r.map(Self::Queue)),
+            "snapshot" => SnapshotEvent::decode(kind, version, data).map(|r| r.map(Self::Snapshot)),
             "app" => Some(Ok(Self::App)),
             _ => None,
         };

@@ -162,16 +162,25 @@ pub enum BuiltinJob {
     HealthCheck,
     /// Snapshots the views and takes down how full the disk is.
     OpsRefresh,
+    /// Makes a checkpoint.
+    StateCheckpoint,
 }
 
 /// A job of the node's own that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no built-in job {0:?}; there are zombie-cleanup, health-check and ops-refresh")]
+#[error(
+    "there is no built-in job {0:?}; there are zombie-cleanup, health-check, ops-refresh and state-checkpoint"
+)]
 pub struct UnknownBuiltin(pub String);
 
 impl BuiltinJob {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::ZombieCleanup, Self::HealthCheck, Self::OpsRefresh];
+    pub const ALL: [Self; 4] = [
+        Self::ZombieCleanup,
+        Self::HealthCheck,
+        Self::OpsRefresh,
+        Self::StateCheckpoint,
+    ];
 
     /// Its name, which is the name of the job that runs it by default.
     pub const fn name(self) -> &'static str {
@@ -179,6 +188,7 @@ impl BuiltinJob {
             Self::ZombieCleanup => "zombie-cleanup",
             Self::HealthCheck => "health-check",
             Self::OpsRefresh => "ops-refresh",
+            Self::StateCheckpoint => "state-checkpoint",
         }
     }
 }

@@ -15,7 +15,7 @@ use super::scan::{Holds, Run, Shape, scan};
 use super::*;
 use crate::blobs::{BlobDir, BlobStore, Limits, MediaType};
 use crate::ids::Term;
-use crate::store::durable::{DurableStore, SealIn, Settings};
+use crate::store::durable::{DurableStore, SealIn, Settings, Structure};
 use crate::store::samples::{batch, batch_of, event, genesis, ledger_id};
 use crate::store::{LogWriter, for_each_event};
 use crate::verify::verify_offline;
@@ -28,6 +28,7 @@ const TINY: Settings = Settings {
     block_cap: 2048,
     lag_bytes: 64 * 1024,
     sealing: SealIn::Foreground,
+    structure: Structure::Trusted,
 };
 
 /// How the store came to be as it is.

@@ -17,9 +17,8 @@ pub mod redb;
 #[cfg(any(test, feature = "conformance"))]
 pub mod samples;
 mod scan;
-#[cfg(test)]
-#[allow(dead_code, reason = "it can do more than each of its tests asks for")]
-pub(crate) mod sim;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod stream;
 mod tree;
 

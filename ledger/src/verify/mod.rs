@@ -217,7 +217,10 @@ fn check_files(
             place: Place::Store,
             what: What::Structure,
             expected: "sound pages".into(),
-            found: error.to_string(),
+            found: match error {
+                ReadError::Damaged(why) => why,
+                other => other.to_string(),
+            },
         }),
     }
     if report.is_intact() && report.bytes != reader.event_bytes() {

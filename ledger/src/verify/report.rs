@@ -128,6 +128,10 @@ impl fmt::Display for Finding {
             write!(f, "seq {seq}: ")?;
         }
         write!(f, "{}", self.what)?;
+        // These say themselves where, and what should be there.
+        if let What::Unreadable | What::HeadFile | What::Structure = self.what {
+            return write!(f, ": {}", self.found);
+        }
         match self.place {
             Place::Block { first, at: None } => write!(f, " (block {first})")?,
             Place::Block {

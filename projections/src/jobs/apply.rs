@@ -30,7 +30,9 @@ impl Projection for Jobs {
             | Event::Lease(_)
             | Event::Node(_)
             | Event::Checkpoint(_)
+            | Event::Recovery(_)
             | Event::Queue(_)
+            | Event::Snapshot(_)
             | Event::App
             | Event::Unknown => Ok(()),
         }

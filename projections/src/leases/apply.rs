@@ -1,7 +1,7 @@
 //! How lease events change the terms.
 
 use ledger_core::envelope::Header;
-use ledger_core::event::{Event, LeaseEvent};
+use ledger_core::event::{Event, LeaseEvent, LeaseFenced, LeaseLost};
 use ledger_core::ids::Term;
 
 use super::state::{Leases, Tenure};
@@ -40,8 +40,13 @@ impl Projection for Leases {
             }
             LeaseEvent::Released(_) => self.end(header, header.term)?,
             // Recorded by the next holder, in its own term.
-            LeaseEvent::Lost(e) if e.term < header.term => self.end(header, e.term)?,
-            LeaseEvent::Lost(_) => {
+            LeaseEvent::Lost(LeaseLost { term, .. })
+            | LeaseEvent::Fenced(LeaseFenced { term, .. })
+                if *term < header.term =>
+            {
+                self.end(header, *term)?;
+            }
+            LeaseEvent::Lost(_) | LeaseEvent::Fenced(_) => {
                 return Err(ApplyError::at(header, "a term was lost that is not over"));
             }
         }

@@ -35,6 +35,7 @@ fn acquired() -> LeaseEvent {
     LeaseEvent::Acquired(LeaseAcquired {
         holder: Id::new("a").unwrap(),
         pid: 1,
+        start_time: None,
         boot_id: "b".into(),
         incarnation: "i".into(),
     })

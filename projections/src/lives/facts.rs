@@ -180,7 +180,9 @@ impl Examine for LivesExaminer {
 
 /// Kinds that touch no life.
 #[cfg(test)]
-const NO_LIFE: [&str; 12] = [
+const NO_LIFE: [&str; 19] = [
+    "node.clock_stepped",
+    "node.clock_settled",
     "ledger.created",
     "ledger.resumed",
     "ledger.backed_up",
@@ -189,10 +191,15 @@ const NO_LIFE: [&str; 12] = [
     "ledger.exported",
     "job.skipped",
     "checkpoint.rejected",
+    "checkpoint.failed",
     "task.reprioritized",
     "task.throttled",
     "queue.paused",
     "queue.resumed",
+    "snapshot.created",
+    "snapshot.failed",
+    "snapshot.pruned",
+    "snapshot.restored",
 ];
 
 #[derive(Deserialize)]
@@ -257,15 +264,20 @@ fn read(event: &EventRef<'_>) -> Option<Fact> {
         return None;
     }
     let read = match kind {
-        "ledger.restored" | "ledger.imported" | "ledger.salvaged" => Ok(Fact::Founded),
+        "ledger.restored" | "ledger.imported" | "ledger.salvaged" | "ledger.forked" => {
+            Ok(Fact::Founded)
+        }
         "lease.acquired" => Ok(Fact::LeaseAcquired),
         "lease.released" => Ok(Fact::LeaseReleased),
-        "lease.lost" => of(event, |OfTerm { term }| Fact::LeaseLost { term }),
+        "lease.lost" | "lease.fenced" => of(event, |OfTerm { term }| Fact::LeaseLost { term }),
         "node.started" => Ok(Fact::NodeStarted),
-        "node.recovered" => of(event, |said: Recovered| Fact::NodeRecovered {
-            go_on: u64::from(said.reattached) + u64::from(said.unstarted),
-            ended: u64::from(said.closed) + u64::from(said.lost),
-        }),
+        // `node.recovered` is what was written before.
+        "node.recovered" | "recovery.completed" => {
+            of(event, |said: Recovered| Fact::NodeRecovered {
+                go_on: u64::from(said.reattached) + u64::from(said.unstarted),
+                ended: u64::from(said.closed) + u64::from(said.lost),
+            })
+        }
         "node.stopped" => of(event, |said: Stopped| Fact::NodeStopped {
             running: said.running.into(),
             queued: said.queued.into(),

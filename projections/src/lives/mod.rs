@@ -6,7 +6,7 @@
 //!
 //! | a life | begins with | ends with |
 //! |---|---|---|
-//! | term | `lease.acquired`, its first event | `lease.released`, its last; or the `lease.lost` of a later one |
+//! | term | `lease.acquired`, its first event | `lease.released`, its last; or the `lease.lost` or `lease.fenced` of a later one |
 //! | node in a term | `node.started` | `node.stopped`, or the end of the term |
 //! | task | `task.submitted`, `task.retried` | `task.completed`, `task.cancelled`, `task.dead` |
 //! | attempt | `task.started` | `task.completed`, `failed`, `timed_out`, `lost`, `cancelled` |
@@ -20,7 +20,7 @@
 //! - A life that is open at the end is no finding: it may still end. That holds for a ledger whose
 //!   node runs, was killed, or stopped in good order (running tasks go on without it). What makes it
 //!   one is an event that says the life is over, or that it has been looked into:
-//!   `node.recovered` says how many of the attempts that its node found open were taken up, closed
+//!   `recovery.completed` says how many of the attempts that its node found open were taken up, closed
 //!   and lost, and a term that was superseded must by then be recorded as lost.
 //! - Nothing that an event decides together with others (a failed attempt and what becomes of its
 //!   task) may be left half done: batches are atomic, so an end in between can't come from a crash.

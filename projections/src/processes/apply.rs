@@ -28,7 +28,9 @@ impl Projection for Processes {
             | Event::Node(_)
             | Event::Job(_)
             | Event::Checkpoint(_)
+            | Event::Recovery(_)
             | Event::Queue(_)
+            | Event::Snapshot(_)
             | Event::App
             | Event::Unknown => Ok(()),
         }

@@ -5,12 +5,14 @@
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{
-    CheckpointEvent, DeadReason, Event, JobEvent, LadderCause, LeaseEvent, LedgerEvent, NodeEvent,
-    Priority, ProcessEvent, QueueEvent, TaskEvent, TaskFailed, TaskTimedOut,
+    CheckpointEvent, DeadReason, Event, JobEvent, LadderCause, LeaseEvent, LeaseFenced, LeaseLost,
+    LedgerEvent, NodeEvent, Priority, ProcessEvent, QueueEvent, RecoveryEvent, TaskEvent,
+    TaskFailed, TaskTimedOut,
 };
-use ledger_core::ids::{Id, Term};
+use ledger_core::ids::{Id, Seq, Term};
 use ledger_core::time::Micros;
 
+use super::snapshots;
 use super::state::{
     LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, PausedQueue, Phase, RecoveryFacts,
     Status, TermFacts, TermState, UnkillableFacts, level,
@@ -29,7 +31,9 @@ impl Status {
             Event::Node(event) => self.node(header, event),
             Event::Job(event) => self.job(header, event),
             Event::Checkpoint(event) => self.checkpoint(header, event),
+            Event::Recovery(event) => self.recovery(header, event),
             Event::Queue(event) => self.queue(header, event),
+            Event::Snapshot(event) => snapshots::fold(&mut self.snapshots, header, event),
             Event::App | Event::Unknown => Ok(()),
         };
         folded.map_err(|reason| ApplyError::at(header, reason))?;
@@ -42,7 +46,9 @@ impl Status {
             Event::Node(_) => &mut counts.node,
             Event::Job(_) => &mut counts.job,
             Event::Checkpoint(_) => &mut counts.checkpoint,
+            Event::Recovery(_) => &mut counts.recovery,
             Event::Queue(_) => &mut counts.queue,
+            Event::Snapshot(_) => &mut counts.snapshot,
             Event::App => &mut counts.app,
             Event::Unknown => &mut counts.unknown,
         };
@@ -57,7 +63,7 @@ impl Status {
             LedgerEvent::Created(_) if self.ledger.is_some() => {
                 Err("the ledger was created already".to_owned())
             }
-            LedgerEvent::Restored(_) => {
+            LedgerEvent::Restored(_) | LedgerEvent::Forked(_) => {
                 self.paused = Some(PausedFacts::by(header, "restore"));
                 Ok(())
             }
@@ -117,7 +123,13 @@ impl Status {
             LeaseEvent::Lost(e) if e.term < header.term => {
                 return self.term_ended(e.term, TermState::Lost { at });
             }
-            LeaseEvent::Lost(e) => return Err(format!("term {} is not over", e.term)),
+            LeaseEvent::Fenced(e) if e.term < header.term => {
+                return self.term_ended(e.term, TermState::Fenced { at });
+            }
+            LeaseEvent::Lost(LeaseLost { term, .. })
+            | LeaseEvent::Fenced(LeaseFenced { term, .. }) => {
+                return Err(format!("term {term} is not over"));
+            }
         }
         Ok(())
     }
@@ -162,13 +174,36 @@ impl Status {
                     closed: e.closed,
                     lost: e.lost,
                     unstarted: e.unstarted,
+                    checkpoint: None,
+                    requeued: None,
                 });
             }
             NodeEvent::Stopped(e) => {
                 node.stopped_at = Some(at);
                 node.stop_reason = e.reason;
             }
+            // They are in the log for whoever asks about a time.
+            NodeEvent::ClockStepped(_) | NodeEvent::ClockSettled(_) => {}
         }
+        Ok(())
+    }
+
+    fn recovery(&mut self, header: &Header<'_>, event: &RecoveryEvent) -> Applied {
+        let name = subject(header)?;
+        let node = self.node.as_mut().filter(|n| n.name == name);
+        let node = node.ok_or_else(|| format!("node {name} is not the one that started"))?;
+        let RecoveryEvent::Completed(e) = event;
+        node.recovery = Some(RecoveryFacts {
+            at: header.recorded_at,
+            replayed: Seq(e.replayed),
+            replay_us: Micros(e.restore_us.0.saturating_add(e.replay_us.0)),
+            reattached: e.reattached,
+            closed: e.closed,
+            lost: e.lost,
+            unstarted: e.unstarted,
+            checkpoint: e.checkpoint.clone(),
+            requeued: Some(e.requeued),
+        });
         Ok(())
     }
 
@@ -360,6 +395,7 @@ impl Status {
                 self.upkeep.last_checkpoint = Some((header.seq, header.recorded_at));
             }
             CheckpointEvent::Rejected(_) => self.upkeep.checkpoints_rejected += 1,
+            CheckpointEvent::Failed(_) => self.upkeep.checkpoints_failed += 1,
             CheckpointEvent::Pruned(_) => self.upkeep.checkpoints_pruned += 1,
         }
         Ok(())

@@ -83,6 +83,7 @@ impl BackupFacts {
             | LedgerEvent::Restored(_)
             | LedgerEvent::Imported(_)
             | LedgerEvent::Salvaged(_)
+            | LedgerEvent::Forked(_)
             | LedgerEvent::Resumed(_) => {}
         }
     }

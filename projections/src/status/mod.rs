@@ -10,6 +10,7 @@ mod backups;
 mod histogram;
 mod query;
 mod rows;
+mod snapshots;
 mod state;
 
 pub use backups::{BackupFacts, FailedBackup, LastBackup};
@@ -17,6 +18,7 @@ pub use histogram::Histogram;
 pub use query::{
     LeaseReport, Percentiles, QueueReport, RecentRuns, StatusReport, TaskCounts, Waiting,
 };
+pub use snapshots::{FailedSnapshot, LastSnapshot, SetFacts, SnapshotFacts};
 pub use state::{
     EventCounts, LedgerFacts, LiveProcess, LiveTask, NodeFacts, PausedFacts, PausedQueue, Phase,
     ProcessTotals, QueueFigures, RECENT_RUNS, RecoveryFacts, Status, TermFacts, TermState, Totals,

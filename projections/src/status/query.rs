@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backups::BackupFacts;
 use super::histogram::Histogram;
+use super::snapshots::SnapshotFacts;
 use super::state::{
     EventCounts, LedgerFacts, LiveProcess, NodeFacts, PausedFacts, PausedQueue, Phase,
     ProcessTotals, Status, TermFacts, TermState, Totals, UpkeepTotals, level,
@@ -28,6 +29,9 @@ pub struct StatusReport {
     /// Backups and exports.
     #[serde(default)]
     pub backups: BackupFacts,
+    /// Snapshots of files, by set.
+    #[serde(default, skip_serializing_if = "SnapshotFacts::is_empty")]
+    pub snapshots: SnapshotFacts,
     /// The latest term, and how long it has been held.
     pub lease: Option<LeaseReport>,
     /// The node that started last, as the log knows it.
@@ -179,6 +183,7 @@ impl Status {
             ledger: self.ledger.clone(),
             paused: self.paused.clone(),
             backups: self.backups.clone(),
+            snapshots: self.snapshots.clone(),
             lease: self.lease_report(now),
             node: self.node.clone(),
             events: e.clone(),
@@ -189,7 +194,9 @@ impl Status {
                 + e.node
                 + e.job
                 + e.checkpoint
+                + e.recovery
                 + e.queue
+                + e.snapshot
                 + e.app
                 + e.unknown,
             last_event_age_us: (e.last > Seq::ZERO).then(|| now.since(e.last_at)),
@@ -215,6 +222,11 @@ impl Status {
     /// What has become of backups and exports.
     pub fn backups(&self) -> &BackupFacts {
         &self.backups
+    }
+
+    /// What has become of snapshots of files, by set.
+    pub fn snapshots(&self) -> &SnapshotFacts {
+        &self.snapshots
     }
 
     /// Processes that run, as far as the log knows, by their identity.
@@ -250,7 +262,9 @@ impl Status {
         self.term.as_ref().map(|facts| {
             let until = match facts.state {
                 TermState::Open => now,
-                TermState::Released { at } | TermState::Lost { at } => at,
+                TermState::Released { at } | TermState::Lost { at } | TermState::Fenced { at } => {
+                    at
+                }
             };
             LeaseReport {
                 facts: facts.clone(),

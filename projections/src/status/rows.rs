@@ -13,7 +13,7 @@ use crate::framework::{ApplyError, Projection, RestoreError};
 
 impl Projection for Status {
     const NAME: &'static str = "status";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
     /// All: even events that it does not understand are counted.
     fn wants(_kind: &str) -> bool {
@@ -47,6 +47,9 @@ impl Projection for Status {
             "recent",
             &json(&self.recent.iter().map(digit).collect::<String>()),
         );
+        for (set, facts) in &self.snapshots {
+            emit(&format!("snapshot/{set}"), &json(facts));
+        }
         for (id, task) in &self.tasks {
             emit(&format!("task/{id}"), &json(task));
         }
@@ -70,6 +73,9 @@ impl Status {
         match key.split_once('/') {
             Some(("process", id)) => {
                 self.processes.insert(checked(id)?, parsed(value)?);
+            }
+            Some(("snapshot", set)) => {
+                self.snapshots.insert(checked(set)?, parsed(value)?);
             }
             Some(("task", id)) => self.insert(checked(id)?, parsed::<LiveTask>(value)?),
             Some(("queue", number)) => {

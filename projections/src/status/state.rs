@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ledger_core::envelope::Header;
-use ledger_core::event::{Attempt, Priority, StopCause, Survivor};
+use ledger_core::event::{Attempt, Priority, RecoveredFrom, StopCause, Survivor};
 use ledger_core::ids::{Id, LedgerId, Seq, Term};
 use ledger_core::time::{Micros, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::backups::BackupFacts;
 use super::histogram::Histogram;
+use super::snapshots::SnapshotFacts;
 
 /// How many of the latest runs the success rate is of.
 pub const RECENT_RUNS: usize = 500;
@@ -63,6 +64,11 @@ pub enum TermState {
         /// When that was recorded.
         at: Timestamp,
     },
+    /// Its holder was ended by force.
+    Fenced {
+        /// When that was recorded.
+        at: Timestamp,
+    },
 }
 
 /// One term.
@@ -92,7 +98,7 @@ pub struct RecoveryFacts {
     pub at: Timestamp,
     /// Events folded.
     pub replayed: Seq,
-    /// How long the fold took.
+    /// How long it took to come to the state: restoring and folding.
     pub replay_us: Micros,
     /// Attempts watched again.
     pub reattached: u32,
@@ -102,6 +108,12 @@ pub struct RecoveryFacts {
     pub lost: u32,
     /// Attempts that were ordered and had not begun.
     pub unstarted: u32,
+    /// The checkpoint that it began with, if it did with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<RecoveredFrom>,
+    /// How many tasks of lost attempts were queued again, if that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requeued: Option<u32>,
 }
 
 /// The node that started last.
@@ -145,9 +157,15 @@ pub struct EventCounts {
     pub job: u64,
     /// `checkpoint.*`
     pub checkpoint: u64,
+    /// `recovery.*`
+    #[serde(default)]
+    pub recovery: u64,
     /// `queue.*`
     #[serde(default)]
     pub queue: u64,
+    /// `snapshot.*`
+    #[serde(default)]
+    pub snapshot: u64,
     /// `app.*`
     pub app: u64,
     /// Kinds that this binary does not know.
@@ -241,6 +259,9 @@ pub struct UpkeepTotals {
     pub checkpoints_created: u64,
     /// Checkpoints passed over as damaged.
     pub checkpoints_rejected: u64,
+    /// Checkpoints that could not be made.
+    #[serde(default)]
+    pub checkpoints_failed: u64,
     /// Checkpoints removed.
     pub checkpoints_pruned: u64,
     /// The checkpoint written last: the event that says so, and when.
@@ -357,6 +378,7 @@ pub struct Status {
     pub(super) ledger: Option<LedgerFacts>,
     pub(super) paused: Option<PausedFacts>,
     pub(super) backups: BackupFacts,
+    pub(super) snapshots: SnapshotFacts,
     pub(super) term: Option<TermFacts>,
     pub(super) term_before: Option<TermFacts>,
     /// Terms that began and are neither given back nor recorded as lost.

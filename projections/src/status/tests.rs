@@ -179,6 +179,7 @@ fn check_totals(report: &StatusReport, events: &[Recorded]) {
         (e.node, "node."),
         (e.job, "job."),
         (e.checkpoint, "checkpoint."),
+        (e.recovery, "recovery."),
         (e.queue, "queue."),
         (e.app, "app."),
     ] {
@@ -296,6 +297,7 @@ fn terms_that_nobody_ended_are_lost_when_that_is_recorded() {
         let event = LeaseEvent::Acquired(LeaseAcquired {
             holder: Id::new("a").unwrap(),
             pid: 1,
+            start_time: None,
             boot_id: "b".into(),
             incarnation: "i".into(),
         });

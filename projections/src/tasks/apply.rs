@@ -59,6 +59,8 @@ impl Projection for Tasks {
             | Event::Node(_)
             | Event::Job(_)
             | Event::Checkpoint(_)
+            | Event::Recovery(_)
+            | Event::Snapshot(_)
             | Event::App
             | Event::Unknown => Ok(()),
         };
@@ -74,16 +76,7 @@ impl Projection for Tasks {
             let value = serde_json::to_string(task).expect(plain);
             emit(&format!("{:020}", seq.0), &value);
         }
-        for (queue, pause) in self.paused.iter().enumerate() {
-            if let Some(pause) = pause {
-                let value = serde_json::to_string(pause).expect(plain);
-                emit(&format!("queue/{queue}"), &value);
-            }
-        }
-        for (key, rate) in &self.rates {
-            let value = serde_json::to_string(rate).expect(plain);
-            emit(&format!("rate/{key}"), &value);
-        }
+        self.queue_and_rate_rows(emit);
     }
 
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
@@ -97,7 +90,22 @@ impl Projection for Tasks {
 }
 
 impl Tasks {
-    fn restore(&mut self, key: &str, value: &str) -> Result<(), String> {
+    /// All rows but those of tasks.
+    pub(super) fn queue_and_rate_rows(&self, emit: &mut dyn FnMut(&str, &str)) {
+        let plain = "rows hold only strings, numbers and string-keyed maps";
+        for (queue, pause) in self.paused.iter().enumerate() {
+            if let Some(pause) = pause {
+                let value = serde_json::to_string(pause).expect(plain);
+                emit(&format!("queue/{queue}"), &value);
+            }
+        }
+        for (key, rate) in &self.rates {
+            let value = serde_json::to_string(rate).expect(plain);
+            emit(&format!("rate/{key}"), &value);
+        }
+    }
+
+    pub(super) fn restore(&mut self, key: &str, value: &str) -> Result<(), String> {
         let bad = |e: serde_json::Error| e.to_string();
         match key.split_once('/') {
             None => self.insert(serde_json::from_str(value).map_err(bad)?),

@@ -9,6 +9,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use ledger_core::ids::Seq;
 
 /// Positions of tasks by their ids.
@@ -23,6 +24,33 @@ impl ById {
     pub(super) fn find<'t>(&self, id: &str, name: impl Fn(Seq) -> &'t str) -> Option<Seq> {
         let hash = self.hasher.hash_one(id);
         self.places.find(hash, |seq| name(*seq) == id).copied()
+    }
+
+    /// Makes room for more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        // Nothing is there to be hashed again when a table is filled at once.
+        if self.places.is_empty() {
+            self.places = HashTable::with_capacity(more);
+        }
+    }
+
+    /// Adds a task; false if one of its id is there.
+    pub(super) fn insert_new<'t>(
+        &mut self,
+        id: &str,
+        seq: Seq,
+        name: impl Fn(Seq) -> &'t str,
+    ) -> bool {
+        let hasher = &self.hasher;
+        let rehash = |seq: &Seq| hasher.hash_one(name(*seq));
+        let same = |seq: &Seq| name(*seq) == id;
+        match self.places.entry(hasher.hash_one(id), same, rehash) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(seq);
+                true
+            }
+        }
     }
 
     /// Adds a task, whose id must not be there yet.

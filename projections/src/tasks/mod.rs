@@ -17,6 +17,7 @@ mod index;
 mod keys;
 mod line;
 mod packed;
+mod packing;
 mod pick;
 mod query;
 mod state;

@@ -18,6 +18,15 @@ impl Packed {
         )
     }
 
+    /// What is known to have been made of a payload.
+    pub(super) fn known(json: &str) -> Self {
+        Self(json.into())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn unpack(&self) -> Payload {
         serde_json::from_str(&self.0).expect("it was made of a payload")
     }

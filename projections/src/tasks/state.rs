@@ -215,6 +215,21 @@ pub struct Task {
     pub attempts: Vec<AttemptRecord>,
 }
 
+impl TaskState {
+    /// The word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Queued { .. } => "queued",
+            Self::Running(_) => "running",
+            Self::Cancelling { .. } => "cancelling",
+            Self::Undecided => "undecided",
+            Self::Completed { .. } => "completed",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
 impl Task {
     pub(super) fn new(id: Id, header: &Header<'_>, data: &TaskSubmitted) -> Self {
         let (submitted, at) = (header.seq, header.recorded_at);
@@ -390,6 +405,21 @@ impl Tasks {
     /// How many tasks are known.
     pub fn len(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// How many tasks are in each state that any is in, by the states' names.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for task in self.iter() {
+            let name = task.state.name();
+            match counts.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    counts.insert(name.to_owned(), 1);
+                }
+            }
+        }
+        counts
     }
 
     /// Whether no task is known.

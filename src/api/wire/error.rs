@@ -27,9 +27,17 @@ pub enum ErrorCode {
     Failed,
     /// It took longer than allowed.
     Timeout,
+    /// The connection was lost before the answer came: it may have been done or not. Made by clients;
+    /// no node says so.
+    Lost,
 }
 
 impl ErrorCode {
+    /// Whether the leader may have changed, so that it is worth looking for the next.
+    pub const fn is_of_leadership(self) -> bool {
+        matches!(self, Self::NotLeader | Self::Lost)
+    }
+
     /// The HTTP status that goes with it.
     pub const fn http_status(self) -> u16 {
         match self {
@@ -37,6 +45,7 @@ impl ErrorCode {
             Self::Refused => 403,
             Self::NotFound => 404,
             Self::Conflict | Self::Unanchored => 409,
+            Self::Lost => 502,
             Self::NotLeader => 503,
             Self::Tampered | Self::Failed => 500,
             Self::Timeout => 504,
@@ -46,7 +55,7 @@ impl ErrorCode {
     /// The exit code that goes with it.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::Failed => 1,
+            Self::Failed | Self::Lost => 1,
             Self::Usage => 2,
             Self::Tampered => 3,
             Self::Unanchored => 4,
@@ -75,6 +84,9 @@ pub struct ApiError {
     /// subject, 0 if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<Seq>,
+    /// The socket of the node that leads, if another one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
 }
 
 impl ApiError {
@@ -86,7 +98,15 @@ impl ApiError {
             cause: None,
             hint: None,
             actual: None,
+            leader: None,
         }
+    }
+
+    /// Adds the socket of the node that leads.
+    #[must_use]
+    pub fn led_from(mut self, socket: String) -> Self {
+        self.leader = Some(socket);
+        self
     }
 
     /// Adds what is so instead of what was expected.

@@ -6,7 +6,6 @@ mod list;
 mod prune;
 mod verify;
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -15,6 +14,7 @@ use ledger_core::backup::{BackupError, Catalog, ManifestError};
 use super::blob::of_blob;
 use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
+use super::output::ask::Question;
 use super::output::note;
 use super::source::{Node, Source};
 use crate::api::wire::{ApiError, ErrorCode, NoteRequest};
@@ -122,7 +122,7 @@ impl From<BackupError> for Failure {
 /// What a manifest that can't be used means.
 pub(crate) fn of_manifest(message: String, error: &ManifestError) -> ApiError {
     match error {
-        ManifestError::Io(e) if e.kind() == io::ErrorKind::NotFound => {
+        ManifestError::Io(e) if e.kind() == std::io::ErrorKind::NotFound => {
             ApiError::new(ErrorCode::NotFound, message).hint("is this the directory of a backup?")
         }
         ManifestError::Io(_) => ApiError::new(ErrorCode::Failed, message),
@@ -137,22 +137,11 @@ pub(crate) fn of_manifest(message: String, error: &ManifestError) -> ApiError {
 ///
 /// # Errors
 /// [`ErrorCode::Refused`] if the answer is no, [`ErrorCode::Usage`] if there is nobody to ask.
-fn confirm(question: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(ApiError::new(
-            ErrorCode::Usage,
-            "this removes something, and nobody can be asked",
-        )
-        .hint("--yes goes ahead, --dry-run only says what would be done")
-        .into());
+pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
+    Question {
+        ask: question,
+        act: "this removes something",
+        refused: "nothing was removed",
     }
-    let mut stderr = io::stderr().lock();
-    let mut answer = String::new();
-    let asked = write!(stderr, "{question} [y/N] ")
-        .and_then(|()| stderr.flush())
-        .and_then(|()| io::stdin().lock().read_line(&mut answer));
-    match (asked, answer.trim()) {
-        (Ok(_), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(ApiError::new(ErrorCode::Refused, "nothing was removed").into()),
-    }
+    .confirm()
 }

@@ -1,8 +1,9 @@
 //! `ledger demo`: the whole story on real processes in a temporary directory.
 //!
-//! A node comes up and runs some forty real commands of three priorities: it hashes and compresses
-//! real files, uses git, fails once and is retried by hand, hangs once and is reaped. In the middle
-//! the node is killed with -9 and started again. Then the demo shows what an operator would look
+//! Two nodes come up, one leads and one stands by, and some forty real commands of three priorities run:
+//! real files are hashed and compressed, git is used, one fails and is retried by hand, one hangs and is
+//! reaped. In the middle the leader is killed with -9 and the other node takes over; the first comes
+//! back, stands by and is handed the lease on purpose. Then the demo shows what an operator would look
 //! at, with the same commands an operator would type, and says in one line what came of it.
 //!
 //! Nothing here is special: it drives the binary and its API as any user would.

@@ -1,8 +1,10 @@
-//! The demo's node: a real `ledger up`, started, killed and stopped.
+//! The demo's nodes: real `ledger up`, started, killed and stopped.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,43 +12,74 @@ use nix::unistd::Pid;
 use super::failed;
 use crate::cli::error::Failure;
 
+/// How long a node may take to say what is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A running node. It is killed if the demo ends early, so that nothing is left behind.
 pub(super) struct DemoNode {
     child: Child,
+    said: Receiver<String>,
 }
 
 impl DemoNode {
     /// Starts a node and waits until it says that it leads.
-    pub(super) fn start(exe: &Path, data_dir: &Path) -> Result<Self, Failure> {
+    pub(super) fn leader(exe: &Path, data_dir: &Path, name: &str) -> Result<Self, Failure> {
+        let node = Self::start(exe, data_dir, name)?;
+        node.leads()?;
+        Ok(node)
+    }
+
+    /// Starts a node and waits until it says that it stands by.
+    pub(super) fn standby(exe: &Path, data_dir: &Path, name: &str) -> Result<Self, Failure> {
+        let node = Self::start(exe, data_dir, name)?;
+        node.stands_by()?;
+        Ok(node)
+    }
+
+    fn start(exe: &Path, data_dir: &Path, name: &str) -> Result<Self, Failure> {
         let mut child = Command::new(exe)
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--color", "never", "up"])
+            .args(["--color", "never", "up", "--node", name])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|e| failed("a node can't be started", e))?;
         let stderr = child.stderr.take();
-        let node = Self { child };
-        let mut said = String::new();
-        let mut lines = stderr.map(BufReader::new);
-        loop {
-            let mut line = String::new();
-            let read = lines
-                .as_mut()
-                .map_or(Ok(0), |lines| lines.read_line(&mut line));
-            if read.map_err(|e| failed("the node can't be heard", e))? == 0 {
-                return Err(failed("the node did not come up", said.trim_end()));
+        let (tell, said) = channel();
+        // It is read to its end: a node whose pipe is closed would be stopped by its next warning.
+        std::thread::spawn(move || {
+            let lines = stderr.map(|pipe| BufReader::new(pipe).lines());
+            for line in lines.into_iter().flatten().map_while(Result::ok) {
+                // Nobody may listen any more.
+                let _ = tell.send(line);
             }
-            said.push_str(&line);
-            if line.contains(" leads in term ") {
-                break;
+        });
+        Ok(Self { child, said })
+    }
+
+    /// Waits until it says that it leads.
+    pub(super) fn leads(&self) -> Result<(), Failure> {
+        self.says(" leads in term ")
+    }
+
+    /// Waits until it says that it stands by.
+    pub(super) fn stands_by(&self) -> Result<(), Failure> {
+        self.says(" stands by; ")
+    }
+
+    fn says(&self, wanted: &str) -> Result<(), Failure> {
+        let mut heard = String::new();
+        loop {
+            match self.said.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(wanted) => return Ok(()),
+                Ok(line) => heard.push_str(&line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(failed("a node did not do what it should", heard));
+                }
             }
         }
-        // A node whose pipe is closed would be stopped by its next warning.
-        std::thread::spawn(move || lines.map(|lines| lines.lines().count()));
-        Ok(node)
     }
 
     /// Its process id.

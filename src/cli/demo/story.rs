@@ -1,6 +1,6 @@
 //! The demo's plot, from an empty directory to its verdict.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger_core::ids::Id;
 use projections::status::RecoveryFacts;
@@ -13,13 +13,16 @@ use crate::api::wire::{ApiError, ErrorCode, Status, TaskQuery};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::source::Node;
 
-/// How long the node works before it is killed.
+/// How long the first node works before it is killed.
 const BEFORE_KILL: Duration = Duration::from_millis(1500);
 /// How often, and how long after each other, a new node is asked what it has found.
 const LOOKS: u32 = 50;
 const LOOK: Duration = Duration::from_millis(20);
-/// How long nobody leads.
-const OUTAGE: Duration = Duration::from_millis(700);
+/// Who leads first, and who takes over.
+const FIRST: &str = "primary";
+const SECOND: &str = "backup";
+/// Terms that there must be: the first, that of the takeover, that of the handover.
+const TERMS: u64 = 3;
 
 pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
     make_files(&stage.files)?;
@@ -28,8 +31,12 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
         "init",
     )?;
     stage.out.line("")?;
-    let node = DemoNode::start(&stage.exe, &stage.data_dir)?;
-    stage.say(format_args!("a node leads (process {})", node.pid()))?;
+    let first = DemoNode::leader(&stage.exe, &stage.data_dir, FIRST)?;
+    let second = DemoNode::standby(&stage.exe, &stage.data_dir, SECOND)?;
+    stage.say(format_args!(
+        "node {FIRST} leads (process {}), node {SECOND} stands by",
+        first.pid()
+    ))?;
 
     let tasks = all(&stage.files);
     let ids: Vec<Id> = tasks
@@ -47,21 +54,40 @@ pub(super) fn tell(stage: &mut Stage) -> Result<Exit, Failure> {
 
     std::thread::sleep(BEFORE_KILL);
     let before = api.wait(api.client().status(None))?;
-    node.kill()?;
-    let done = before.report.totals.completed;
-    let running = before.report.tasks.running;
+    drop(api);
+    let killed = Instant::now();
+    first.kill()?;
+    second.leads()?;
+    let took = killed.elapsed();
     stage.say(format_args!(
-        "the node is killed with -9: {done} done, {running} running, {} waiting",
-        before.report.tasks.queued
+        "node {FIRST} is killed with -9: {} done, {} running, {} waiting",
+        before.report.totals.completed, before.report.tasks.running, before.report.tasks.queued
     ))?;
-    std::thread::sleep(OUTAGE);
-
-    let node = DemoNode::start(&stage.exe, &stage.data_dir)?;
     let api = Node::require(&stage.data_dir)?;
-    stage.say(came_back(&looked_into(&api)?))?;
+    let found = came_back(&looked_into(&api)?);
+    drop(api);
+    stage.say(format_args!(
+        "node {SECOND} leads {} ms later: {found}",
+        took.as_millis()
+    ))?;
 
+    let first = hand_back(stage, &second)?;
+    let api = Node::require(&stage.data_dir)?;
     let views = finish(stage, &api, &ids)?;
-    show(stage, node, api, &views, ids.len())
+    show(stage, [second, first], api, &views, ids.len())
+}
+
+/// The node that was killed is started again, stands by, and is handed the lease while work goes on.
+fn hand_back(stage: &mut Stage, leader: &DemoNode) -> Result<DemoNode, Failure> {
+    let first = DemoNode::standby(&stage.exe, &stage.data_dir, FIRST)?;
+    stage.say(format_args!("node {FIRST} is back and stands by"))?;
+    for args in [&["lease", "status"][..], &["lease", "step-down", "--yes"]] {
+        expect(stage.operator(args, Lines::All)?, &args.join(" "))?;
+    }
+    first.leads()?;
+    leader.stands_by()?;
+    stage.out.line("")?;
+    Ok(first)
 }
 
 /// The task that failed is retried by hand, and everything comes to its end.
@@ -92,10 +118,10 @@ fn finish(stage: &mut Stage, api: &Node, ids: &[Id]) -> Result<Vec<TaskView>, Fa
     api.wait(listed)
 }
 
-/// What an operator would look at, then the end of the node and the verdict.
+/// What an operator would look at, then the end of the nodes and the verdict.
 fn show(
     stage: &mut Stage,
-    node: DemoNode,
+    [standby, leader]: [DemoNode; 2],
     api: Node,
     views: &[TaskView],
     expected: usize,
@@ -103,6 +129,7 @@ fn show(
     let mut codes = Vec::new();
     for (args, lines) in [
         (&["status"][..], Lines::All),
+        (&["query", "-k", "lease.*", "-o", "short"][..], Lines::All),
         (&["task", "show", "hangs"][..], Lines::First(14)),
         (&["tail", "-n", "12", "-o", "short"][..], Lines::All),
         (&["verify"][..], Lines::All),
@@ -113,8 +140,9 @@ fn show(
     let status = api.wait(api.client().status(None))?;
     drop(api);
     stage.out.line("")?;
-    let stopped = node.stop()?;
-    stage.say("the node has stopped in good order")?;
+    // Whoever stands by goes first: it would take over.
+    let stopped = standby.stop()? && leader.stop()?;
+    stage.say("both nodes have stopped in good order")?;
     let verdict = Verdict {
         status: &status,
         views,
@@ -153,9 +181,9 @@ fn recovery(status: &Status) -> Option<&RecoveryFacts> {
 
 fn came_back(status: &Status) -> String {
     match recovery(status) {
-        None => "a new node leads and is still looking into what runs".to_owned(),
+        None => "it is still looking into what runs".to_owned(),
         Some(r) => format!(
-            "a new node leads: {} events replayed in {:.1} ms; attempts re-attached {}, \
+            "{} events replayed in {:.1} ms; attempts re-attached {}, \
              ended meanwhile {}, lost {}",
             r.replayed,
             micros_as_ms(r.replay_us.0),
@@ -183,8 +211,13 @@ impl Verdict<'_> {
         self.views.iter().filter(|view| wanted(view)).count()
     }
 
+    fn terms(&self) -> u64 {
+        let lease = self.status.report.lease.as_ref();
+        lease.map_or(0, |lease| lease.facts.term.0)
+    }
+
     /// Everything completed but the one that hangs; that was reaped; the one that failed took
-    /// two attempts and all others one; nothing was lost.
+    /// two attempts and all others one; nothing was lost; the lease went over twice.
     fn holds(&self) -> bool {
         let retried = self.count(|v| v.task_id.as_str() == FAILING && v.attempts.len() == 2);
         self.views.len() == self.expected
@@ -193,6 +226,7 @@ impl Verdict<'_> {
             && retried == 1
             && self.count(|v| v.attempts.len() == 1) == self.expected - 1
             && self.status.report.totals.lost == 0
+            && self.terms() == TERMS
     }
 
     fn line(&self, sound: bool) -> String {
@@ -208,7 +242,7 @@ impl Verdict<'_> {
             report.totals.retried,
             report.totals.lost,
             report.events_total,
-            report.lease.as_ref().map_or(0, |lease| lease.facts.term.0),
+            self.terms(),
             if sound { "intact" } else { "see above" },
         )
     }

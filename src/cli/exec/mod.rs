@@ -1,12 +1,12 @@
 //! `ledger exec`: runs a command as a task and behaves as if it ran here: its output comes out
 //! here as it is written, Ctrl-C ends it, and its exit code becomes this one's.
 //!
-//! The task outlives the node: if that is restarted meanwhile, this waits for it and goes on where
-//! the output stopped, without a gap and without repeating a byte.
+//! The task outlives the node: if that is killed or restarted meanwhile, this waits for the next one
+//! and goes on where the output stopped, without a gap and without repeating a byte.
 
 mod not_started;
-mod session;
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use ledger_core::event::Payload;
@@ -14,12 +14,12 @@ use ledger_core::ids::Id;
 use projections::tasks::{Closing, StateName, TaskView};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::session::Session;
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::note;
 use super::resume::PAUSED;
+use super::session::Session;
 use super::source::Node;
 use super::task::submit::{Job, absolute};
 use crate::api::wire::{ApiError, CancelRequest, ErrorCode, Stream, SubmitRequest};
@@ -62,9 +62,11 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Fai
     }
     let id = receipt.task_id;
     let run = async {
+        let mut stdout = |bytes: &[u8]| put(Stream::Stdout, bytes);
+        let mut stderr = |bytes: &[u8]| put(Stream::Stderr, bytes);
         tokio::try_join!(
-            session.stream(&id, Stream::Stdout),
-            session.stream(&id, Stream::Stderr)
+            session.stream(&id, Stream::Stdout, &mut stdout),
+            session.stream(&id, Stream::Stderr, &mut stderr)
         )?;
         session.ended(&id).await
     };
@@ -158,6 +160,19 @@ async fn conclude(session: &Session, view: &TaskView) -> Result<Exit, Failure> {
         }
         _ => Ok(own.map_or(Exit::FAILED, Exit)),
     }
+}
+
+/// Writes to the same stream here. What a command writes is its own business, so nothing of it is
+/// changed.
+fn put(stream: Stream, bytes: &[u8]) -> Result<(), Failure> {
+    let written = match stream {
+        Stream::Stdout => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
+        }
+        Stream::Stderr => std::io::stderr().lock().write_all(bytes),
+    };
+    written.map_err(|e| Failure::of_output(&e))
 }
 
 /// Ctrl-C and its like.

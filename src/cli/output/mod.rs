@@ -1,5 +1,6 @@
 //! How results are written: apart from what they are.
 
+pub(crate) mod ask;
 pub(crate) mod escape;
 pub(crate) mod event;
 mod pager;

@@ -2,13 +2,15 @@
 
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
-    CheckpointEvent, Event, Exec, Failure, JobEvent, JobSpec, LadderCause, LadderStep, LeaseEvent,
-    LedgerEvent, NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, ReapCause,
-    ReleaseReason, Schedule, SkipReason, StopCause, TaskEvent,
+    CheckpointEvent, Event, Exec, Failure, FenceCause, JobEvent, JobSpec, LadderCause, LadderStep,
+    LeaseEvent, LedgerEvent, NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, ReapCause,
+    RecoveryEvent, ReleaseReason, Schedule, Settled, SkipReason, SnapshotEvent, StopCause,
+    TaskEvent,
 };
+use ledger_core::time::Micros;
 
 use super::text::cut;
-use crate::units::{count_of, format_duration, format_limit, format_size};
+use crate::units::{count_of, format_count, format_duration, format_limit, format_size};
 
 /// Longest summary in columns; more of a payload is in `-o verbose`.
 const MAX: usize = 300;
@@ -23,8 +25,10 @@ pub(crate) fn summary(event: &EventRef<'_>) -> String {
         Ok(Event::Node(e)) => node(&e),
         Ok(Event::Job(e)) => job(&e),
         Ok(Event::Checkpoint(e)) => checkpoint(&e),
+        Ok(Event::Recovery(e)) => recovery(&e),
         Ok(Event::Queue(QueueEvent::Paused(e))) => e.reason.unwrap_or_default(),
         Ok(Event::Queue(QueueEvent::Resumed(e))) => e.reason.unwrap_or_default(),
+        Ok(Event::Snapshot(e)) => snapshot(&e),
         Ok(Event::App | Event::Unknown) | Err(_) => event.data.to_owned(),
     };
     cut(&text, MAX)
@@ -41,6 +45,9 @@ fn ledger(event: &LedgerEvent) -> String {
                 "up to seq {} from {}, {left} left behind; paused",
                 e.seq, e.source
             )
+        }
+        LedgerEvent::Forked(e) => {
+            format!("as of seq {} of {}; paused", e.seq, e.source_seq)
         }
         LedgerEvent::Resumed(e) => e.reason.clone().unwrap_or_default(),
         LedgerEvent::BackedUp(e) => format!(
@@ -59,6 +66,39 @@ fn ledger(event: &LedgerEvent) -> String {
             let part = if e.complete { "" } else { ", not all" };
             format!("{} up to seq {}{part}", e.format, e.seq)
         }
+    }
+}
+
+fn snapshot(event: &SnapshotEvent) -> String {
+    match event {
+        SnapshotEvent::Created(e) => {
+            let mut text = format!(
+                "{}, {}, {}, {} new",
+                e.snapshot,
+                count_of(e.files, "file"),
+                format_size(e.bytes),
+                format_size(e.written)
+            );
+            if e.lost > 0 {
+                text.push_str(&format!(", {} not readable", format_count(e.lost)));
+            }
+            if e.changing > 0 {
+                text.push_str(&format!(", {} changing", format_count(e.changing)));
+            }
+            text
+        }
+        SnapshotEvent::Failed(e) => e.reason.clone(),
+        SnapshotEvent::Pruned(e) => {
+            let names: Vec<&str> = e.snapshots.iter().map(|name| &**name).collect();
+            names.join(", ")
+        }
+        SnapshotEvent::Restored(e) => format!(
+            "{} into {}, {} written, {} replaced",
+            e.snapshot,
+            e.into,
+            count_of(e.files, "file"),
+            format_count(e.replaced)
+        ),
     }
 }
 
@@ -212,8 +252,28 @@ fn lease(event: &LeaseEvent) -> String {
         LeaseEvent::Released(e) => match e.reason {
             ReleaseReason::Shutdown => format!("{} stopped leading", e.holder),
             ReleaseReason::DiskFull => format!("{} stopped leading: the disk is full", e.holder),
+            ReleaseReason::StepDown => format!("{} stepped down", e.holder),
         },
         LeaseEvent::Lost(e) => format!("{} lost term {}", e.holder, e.term),
+        LeaseEvent::Fenced(e) => {
+            let why = match &e.cause {
+                FenceCause::Silent { silent_ms } => {
+                    format!(
+                        "silent for {}",
+                        format_duration(Micros(silent_ms.0.saturating_mul(1000)))
+                    )
+                }
+                FenceCause::Forced { by, reason: None } => format!("on behalf of {by}"),
+                FenceCause::Forced {
+                    by,
+                    reason: Some(reason),
+                } => format!("on behalf of {by} ({reason})"),
+            };
+            format!(
+                "{} was ended (pid {}): {why}; term {} is over",
+                e.holder, e.pid, e.term
+            )
+        }
     }
 }
 
@@ -238,6 +298,17 @@ fn node(event: &NodeEvent) -> String {
             };
             format!("{why}{} running, {} queued", e.running, e.queued)
         }
+        NodeEvent::ClockStepped(e) => {
+            let (by, way) = match e.wall.since(e.expected) {
+                Micros(0) => (e.expected.since(e.wall), "back"),
+                by => (by, "ahead"),
+            };
+            format!("the clock was set {} {way}", format_duration(by))
+        }
+        NodeEvent::ClockSettled(e) => match e.outcome {
+            Settled::Followed => format!("the clock stays as it was set: {}", e.wall),
+            Settled::Reverted => format!("the clock was set right again: {}", e.wall),
+        },
     }
 }
 
@@ -286,8 +357,27 @@ fn checkpoint(event: &CheckpointEvent) -> String {
     match event {
         CheckpointEvent::Created(e) => format!("of seq {}, {}", e.seq, format_size(e.bytes)),
         CheckpointEvent::Rejected(e) => e.reason.clone(),
+        CheckpointEvent::Failed(e) => e.reason.clone(),
         CheckpointEvent::Pruned(_) => String::new(),
     }
+}
+
+fn recovery(RecoveryEvent::Completed(e): &RecoveryEvent) -> String {
+    let from = match &e.checkpoint {
+        Some(from) => format!("checkpoint {} and ", from.name),
+        None => String::new(),
+    };
+    let took = Micros(e.restore_us.0.saturating_add(e.replay_us.0));
+    format!(
+        "{from}{} in {}; {} reattached, {} closed, {} lost, {} requeued, {} unstarted",
+        count_of(e.replayed, "event"),
+        format_duration(took),
+        e.reattached,
+        e.closed,
+        e.lost,
+        e.requeued,
+        e.unstarted
+    )
 }
 
 /// What a task runs, in a line.

@@ -1,12 +1,11 @@
 //! `ledger reap` itself: a sweep now, or what one would do.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use ledger_core::event::ReapCause;
 
-use crate::api::wire::{ApiError, ErrorCode, ReapRequest, SweepReport, SweptProcess};
+use crate::api::wire::{ReapRequest, SweepReport, SweptProcess};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
+use crate::cli::output::ask::Question;
 use crate::cli::output::escape::escape;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Buffering, Out, Paging, note};
@@ -67,23 +66,12 @@ fn confirm(ended: u64) -> Result<(), Failure> {
         return Ok(());
     }
     let what = count_of(ended, "process");
-    if !io::stdin().is_terminal() {
-        return Err(ApiError::new(
-            ErrorCode::Usage,
-            format!("this ends {what}, and nobody can be asked"),
-        )
-        .hint("--yes goes ahead, --dry-run only says what would be done")
-        .into());
+    Question {
+        ask: &format!("end {what}?"),
+        act: &format!("this ends {what}"),
+        refused: "nothing was ended",
     }
-    let mut stderr = io::stderr().lock();
-    let mut answer = String::new();
-    let asked = write!(stderr, "end {what}? [y/N] ")
-        .and_then(|()| stderr.flush())
-        .and_then(|()| io::stdin().lock().read_line(&mut answer));
-    match (asked, answer.trim()) {
-        (Ok(_), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(ApiError::new(ErrorCode::Refused, "nothing was ended").into()),
-    }
+    .confirm()
 }
 
 fn lines(out: &Out, report: &SweepReport) -> Vec<String> {

@@ -58,7 +58,7 @@ pub(crate) fn follow(
 }
 
 async fn run(data_dir: &Path, mut joint: Joint, visit: Visit<'_>) -> Result<(), Failure> {
-    let mut said = false;
+    let mut said = None;
     loop {
         // A node that is just stopping or starting may fail in any of these ways; the next
         // attempt tells. What is wrong with the history itself is never tried again.
@@ -66,15 +66,19 @@ async fn run(data_dir: &Path, mut joint: Joint, visit: Visit<'_>) -> Result<(), 
             && let Ok(head) = client.head().await
         {
             joint.reaches(&head)?;
-            said = false;
+            if said.take().is_some()
+                && let Ok(standing) = client.node().await
+            {
+                note(format_args!(
+                    "node {} leads in term {}; going on",
+                    standing.node, standing.term
+                ));
+            }
             if let Ok(ControlFlow::Break(())) = pass(&client, &mut joint, visit).await? {
                 return Ok(());
             }
         }
-        if !said {
-            note("no node answers; waiting for one (Ctrl-C ends)");
-            said = true;
-        }
+        said.get_or_insert_with(|| note("no node leads; waiting for one (Ctrl-C ends)"));
         tokio::time::sleep(RETRY).await;
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ledger_core::store::durable::OfflineReader;
 use ledger_core::store::{LogReader, OpenError};
 
-pub(crate) use node::Node;
+pub(crate) use node::{Node, runtime};
 
 use super::error::Failure;
 use crate::api::wire::{ApiError, ErrorCode};

@@ -13,6 +13,9 @@ use crate::api::wire::{ApiError, ErrorCode};
 use crate::cli::error::Failure;
 use crate::client::{BlockStream, Client, Follow};
 
+/// How many leaders may go between being found and being asked.
+const TRIES: u32 = 5;
+
 /// A node that answers.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -33,15 +36,24 @@ impl Node {
     /// The node of a data directory, if one answers.
     pub(crate) fn find(data_dir: &Path) -> Result<Option<Self>, Failure> {
         let runtime = runtime()?;
-        let Some(client) = runtime.block_on(Client::discover(data_dir))? else {
-            return Ok(None);
-        };
-        let ledger_id = runtime.block_on(client.head())?.ledger_id;
-        Ok(Some(Self {
-            runtime,
-            client,
-            ledger_id,
-        }))
+        let mut tries = TRIES;
+        loop {
+            let Some(client) = runtime.block_on(Client::discover(data_dir))? else {
+                return Ok(None);
+            };
+            match runtime.block_on(client.head()) {
+                Ok(head) => {
+                    return Ok(Some(Self {
+                        runtime,
+                        client,
+                        ledger_id: head.ledger_id,
+                    }));
+                }
+                // It led a moment ago; another one does next.
+                Err(error) if error.code.is_of_leadership() && tries > 0 => tries -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Its API.

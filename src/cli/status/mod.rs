@@ -20,10 +20,11 @@ use projections::tasks::Tasks;
 use super::error::{Exit, Failure};
 use super::filter_args::AtArg;
 use super::globals::Globals;
+use super::lease::{self, Leaderless};
 use super::output::escape::escape;
 use super::output::{Buffering, Out, Paging};
 use super::projections::snapshots;
-use super::source::Source;
+use super::source::{Source, runtime};
 use super::tail::duration;
 use super::task::view::fold;
 use crate::api::wire::{ErrorCode, Status};
@@ -61,6 +62,13 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
+/// A ledger with nodes of which none leads, right now.
+fn leaderless(data_dir: &Path) -> Result<Option<Leaderless>, Failure> {
+    let nodes = runtime()?.block_on(lease::nodes(data_dir))?;
+    let led = nodes.is_empty() || lease::leader(&nodes).is_some();
+    Ok((!led).then(|| Leaderless::of(data_dir, nodes)))
+}
+
 fn look(globals: &Globals, args: &Args, data_dir: &Path) -> Result<Status, Failure> {
     let source = Source::open(data_dir)?;
     let at = args.at.seq(source.reader())?;
@@ -71,43 +79,68 @@ fn look(globals: &Globals, args: &Args, data_dir: &Path) -> Result<Status, Failu
 /// interrupted or nobody reads any more.
 fn watch(globals: &Globals, args: &Args, data_dir: &Path, out: &mut Out) -> Result<Exit, Failure> {
     let in_place = std::io::stdout().is_terminal() && !globals.json;
+    let interval = Duration::from_millis(args.interval.0.max(100));
     if in_place {
         out.raw("\x1b[2J")?;
     }
     loop {
-        let lines = match look(globals, args, data_dir) {
-            Ok(status) if globals.json => {
-                out.json_line(&status)?;
-                Vec::new()
-            }
-            Ok(status) => screen::lines(out, &status),
-            // A node that starts or stops: there will be something to show.
-            Err(Failure::Error(error)) if is_passing(error.code) => {
-                if globals.json {
-                    Vec::new()
-                } else {
-                    vec![escape(&error.to_string()).into_owned()]
-                }
-            }
-            Err(failure) => return Err(failure),
-        };
-        if in_place {
-            // Over what was there, line by line, so that nothing flickers.
-            out.raw("\x1b[H")?;
-            for line in lines {
-                out.line(format_args!("{line}\x1b[K"))?;
-            }
-            out.raw("\x1b[J")?;
-        } else {
-            out.lines(lines)?;
+        if let Some(lines) = glance(globals, args, data_dir, out)? {
+            show(out, in_place, lines)?;
         }
-        out.finish()?;
-        std::thread::sleep(Duration::from_millis(args.interval.0.max(100)));
+        std::thread::sleep(interval);
     }
 }
 
+/// What there is to show now; nothing where that is one line of JSON, which is written.
+fn glance(
+    globals: &Globals,
+    args: &Args,
+    data_dir: &Path,
+    out: &mut Out,
+) -> Result<Option<Vec<String>>, Failure> {
+    // To look on where nodes are and none leads would be to wait for one, and nothing would move.
+    let nobody = match globals.json {
+        true => None,
+        false => leaderless(data_dir)?,
+    };
+    if let Some(nobody) = nobody {
+        return Ok(Some(nobody.lines(out)));
+    }
+    match look(globals, args, data_dir) {
+        Ok(status) if globals.json => {
+            out.json_line(&status)?;
+            out.finish()?;
+            Ok(None)
+        }
+        Ok(status) => Ok(Some(screen::lines(out, &status))),
+        // A node that starts or stops: there will be something to show.
+        Err(Failure::Error(error)) if is_passing(error.code) => {
+            let line = || vec![escape(&error.to_string()).into_owned()];
+            Ok((!globals.json).then(line))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn show(out: &mut Out, in_place: bool, lines: Vec<String>) -> Result<(), Failure> {
+    if in_place {
+        // Over what was there, line by line, so that nothing flickers.
+        out.raw("\x1b[H")?;
+        for line in lines {
+            out.line(format_args!("{line}\x1b[K"))?;
+        }
+        out.raw("\x1b[J")?;
+    } else {
+        out.lines(lines)?;
+    }
+    out.finish()
+}
+
 const fn is_passing(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Refused | ErrorCode::NotLeader)
+    matches!(
+        code,
+        ErrorCode::Refused | ErrorCode::NotLeader | ErrorCode::Lost | ErrorCode::Timeout
+    )
 }
 
 /// The status, from the node or from the files.

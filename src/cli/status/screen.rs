@@ -1,6 +1,8 @@
 //! The status as lines of at most 80 columns, on at most 24 lines if all is well.
 
-use ledger_core::event::StopCause;
+use std::collections::BTreeMap;
+
+use ledger_core::event::{BuiltinJob, StopCause};
 use ledger_core::ids::Seq;
 use ledger_core::time::Micros;
 use projections::status::{LiveProcess, Percentiles, QueueReport, StatusReport, TermState};
@@ -8,6 +10,7 @@ use projections::status::{LiveProcess, Percentiles, QueueReport, StatusReport, T
 use super::term_is_open;
 use crate::api::wire::{DiskInfo, ProjectionInfo, Status};
 use crate::cli::job::until;
+use crate::cli::lease::standbys;
 use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::output::style::Paint;
@@ -21,6 +24,9 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     lines.extend([
         field(out, "ledger", &ledger(report)),
         field(out, "leader", &leader(out, status)),
+    ]);
+    lines.extend(standby(out, status));
+    lines.extend([
         field(out, "node", &node(out, status)),
         field(out, "tasks", &tasks(out.paint, report)),
         field(out, "runs", &runs(out.paint, report)),
@@ -28,7 +34,9 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     ]);
     lines.extend(queues(out, status));
     lines.push(String::new());
+    lines.extend(checkpoint(out, status));
     lines.extend(backups(out, report));
+    lines.extend(snapshots(out, report));
     lines.extend(jobs(out, status));
     lines.extend(reaper(out, status));
     lines.extend(projections(
@@ -74,6 +82,38 @@ fn backups(out: &Out, report: &StatusReport) -> Option<String> {
         count_of(behind, "event")
     );
     Some(field(out, "backup", &text))
+}
+
+/// The checkpoint that a recovery would begin with, and when there will be another.
+fn checkpoint(out: &Out, status: &Status) -> Option<String> {
+    let report = &status.report;
+    let (seq, at) = report.upkeep.last_checkpoint?;
+    let since = report.events.last.0.saturating_sub(seq.0);
+    let age = format_duration(report.now.since(at));
+    let own = BuiltinJob::StateCheckpoint.name();
+    let next = status.jobs.iter().find(|run| &*run.job == own);
+    let next = next.map_or_else(String::new, |run| match until(run.due, report.now) {
+        due if due == "now" => "; next now".to_owned(),
+        due => format!("; next in {due}"),
+    });
+    let text = format!("{age} ago, {} since{next}", count_of(since, "event"));
+    Some(field(out, "saved", &text))
+}
+
+/// How many sets of files there are, and of when their latest copies are.
+fn snapshots(out: &Out, report: &StatusReport) -> Option<String> {
+    let facts = || report.snapshots.values();
+    let latest = facts()
+        .filter_map(|set| set.last.as_ref())
+        .max_by_key(|last| last.recorded)?;
+    let kept: usize = facts().map(|set| set.kept.len()).sum();
+    let text = format!(
+        "{} of {}, the latest made {} ago",
+        count_of(kept as u64, "snapshot"),
+        count_of(report.snapshots.len() as u64, "set"),
+        format_duration(report.now.since(latest.at))
+    );
+    Some(field(out, "files", &text))
 }
 
 /// What is due next, as far as a line reaches.
@@ -178,7 +218,21 @@ fn leader(out: &Out, status: &Status) -> String {
                 out.times.full(at)
             )
         }
+        (TermState::Fenced { at }, _) => {
+            let nobody = out.paint.warn("nobody");
+            let at = out.times.full(at);
+            format!(
+                "{nobody}; {} was ended in term {} at {at}",
+                facts.holder, facts.term
+            )
+        }
     }
+}
+
+/// Who takes over when the leader is gone.
+fn standby(out: &Out, status: &Status) -> Option<String> {
+    let lease = status.node.as_ref()?.lease.as_ref()?;
+    Some(field(out, "standby", &standbys::line(out, &lease.standbys)))
 }
 
 fn node(out: &Out, status: &Status) -> String {
@@ -334,14 +388,19 @@ fn times_row(queue: &QueueReport) -> Vec<String> {
     cells
 }
 
-/// One line if all is well, else one for each.
+/// One line if all is well, or for each place where snapshots stand; else one for each view.
 fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Vec<String> {
     let well = |info: &ProjectionInfo| info.poisoned.is_none() && (!live || info.seq >= head);
     if infos.iter().all(well) {
-        let names: Vec<_> = infos.iter().map(|info| standing(info, live)).collect();
-        let what = if live { "up to date" } else { "snapshots" };
-        let views = format!("{what}: {}", names.join(", "));
-        return vec![field(out, "views", &views)];
+        let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for info in infos {
+            let names = places.entry(standing(info, live)).or_default();
+            names.push(&info.name);
+        }
+        let line = |(place, names): (String, Vec<&str>)| {
+            field(out, "views", &format!("{place}: {}", names.join(", ")))
+        };
+        return places.into_iter().map(line).collect();
     }
     let line = |info: &ProjectionInfo| {
         let state = match &info.poisoned {
@@ -356,9 +415,9 @@ fn projections(out: &Out, infos: &[ProjectionInfo], head: Seq, live: bool) -> Ve
 /// Where a view stands: live ones at the head, the others where their snapshot was taken.
 fn standing(info: &ProjectionInfo, live: bool) -> String {
     match info.seq {
-        _ if live => info.name.clone(),
-        Seq::ZERO => format!("{} none", info.name),
-        seq => format!("{} at seq {seq}", info.name),
+        _ if live => "up to date".to_owned(),
+        Seq::ZERO => "no snapshots".to_owned(),
+        seq => format!("snapshots at seq {seq}"),
     }
 }
 
@@ -394,6 +453,8 @@ fn warnings(status: &Status) -> Vec<String> {
         .as_ref()
         .map(|node| node.warnings.clone())
         .unwrap_or_default();
+    let lease = status.node.as_ref().and_then(|node| node.lease.as_ref());
+    warnings.extend(lease.map_or_else(Vec::new, |lease| standbys::warnings(&lease.standbys)));
     if status.node.is_none() && term_is_open(status) {
         warnings.push(
             "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
@@ -412,6 +473,20 @@ fn warnings(status: &Status) -> Vec<String> {
     }
     if let Some(failing) = &status.report.backups.failing {
         warnings.push(format!("the last backup failed: {}", failing.reason));
+    }
+    for (set, facts) in &status.report.snapshots {
+        let last = facts.last.as_ref().map(|last| &last.facts);
+        if let Some(failing) = &facts.failing {
+            warnings.push(format!(
+                "the last snapshot of {set} failed: {}",
+                failing.reason
+            ));
+        } else if let Some(last) = last.filter(|last| last.lost > 0) {
+            let lost = count_of(last.lost, "file");
+            warnings.push(format!(
+                "the last snapshot of {set} lacks {lost} that could not be read"
+            ));
+        }
     }
     if let Some(disk) = status.disk.filter(DiskInfo::is_low) {
         warnings.push(format!(

@@ -1,6 +1,7 @@
 //! `ledger task cancel`.
 
 use ledger_core::ids::Id;
+use projections::tasks::StateName;
 
 use super::retry::print;
 use super::view::meant;
@@ -27,10 +28,17 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         reason: args.reason,
     };
     let receipt = node.wait(node.client().cancel(&id, &request))?;
-    let what = if receipt.replayed {
-        "was cancelled before"
+    let text = if receipt.replayed {
+        format!("task {id} is to be cancelled already")
     } else {
-        "is to be cancelled"
+        match node.wait(node.client().task(&id, None))?.state {
+            StateName::Cancelled => format!("task {id} is cancelled"),
+            StateName::Cancelling => {
+                format!("task {id} is to be cancelled: its processes are being ended")
+            }
+            // Its end came first, and stands.
+            state => format!("task {id} is {} all the same", state.as_str()),
+        }
     };
-    print(globals, &format!("task {id} {what}"), &receipt)
+    print(globals, &text, &receipt)
 }

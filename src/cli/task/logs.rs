@@ -4,14 +4,17 @@
 //! task wanted to write; elsewhere, and with `--raw`, the bytes come as they are.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 
 use ledger_core::ids::Id;
+use projections::tasks::StateName;
 
 use super::view::{meant, task};
 use crate::api::wire::{ApiError, ErrorCode, OutputQuery, Stream};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
+use crate::cli::session::Session;
 use crate::cli::source::Source;
 use crate::scheduler::policy::Policy;
 use crate::shim::AttemptDir;
@@ -50,16 +53,20 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             let query = OutputQuery {
                 stream,
                 attempt: args.attempt,
-                follow: args.follow,
+                follow: false,
             };
             let id = meant(node, &args.id)?;
-            node.wait(async {
-                let mut bytes = node.client().output(&id, &query).await?;
-                while let Some(bytes) = bytes.next().await? {
-                    sink.write(&bytes)?;
-                }
-                Ok::<_, Failure>(())
-            })?;
+            if args.follow {
+                node.wait(follow(&data_dir, &id, args, stream, &mut sink))?;
+            } else {
+                node.wait(async {
+                    let mut bytes = node.client().output(&id, &query).await?;
+                    while let Some(bytes) = bytes.next().await? {
+                        sink.write(&bytes)?;
+                    }
+                    Ok::<_, Failure>(())
+                })?;
+            }
         }
         Source::Files(_) => {
             let view = task(&source, &args.id, None, &Policy::default())?;
@@ -94,6 +101,31 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     }
     sink.finish()?;
     Ok(Exit::OK)
+}
+
+/// Follows one attempt to its end, over as many leaders as it takes.
+async fn follow(
+    data_dir: &Path,
+    id: &Id,
+    args: &Args,
+    stream: Stream,
+    sink: &mut Sink,
+) -> Result<(), Failure> {
+    let session = Session::new(data_dir).await?;
+    let attempt = match args.attempt {
+        Some(attempt) => attempt,
+        None => {
+            let view = session.view(id).await?;
+            let latest = view.attempt.map_or(0, |attempt| attempt.0);
+            match view.state {
+                StateName::Queued | StateName::Held => latest + 1,
+                _ => latest.max(1),
+            }
+        }
+    };
+    let mut write = |bytes: &[u8]| sink.write(bytes);
+    session.attempt(id, stream, attempt, &mut write).await?;
+    Ok(())
 }
 
 /// Longest line held back to be made safe as a whole.

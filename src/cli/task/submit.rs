@@ -15,6 +15,7 @@ use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::{Buffering, Paging, note};
 use crate::cli::resume::PAUSED;
+use crate::cli::session::Session;
 use crate::cli::source::Node;
 use crate::cli::tail::duration;
 
@@ -149,7 +150,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let stdin = args.stdin.as_deref().map(input).transpose()?;
     let request = args.job.request(cwd, stdin)?;
     let node = Node::require(&data_dir)?;
-    let receipt = node.wait(node.client().submit(&request))?;
+    let receipt = node.wait(async { Session::new(&data_dir).await?.submit(&request).await })?;
     if receipt.paused {
         note(PAUSED);
     }

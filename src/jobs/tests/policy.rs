@@ -9,8 +9,8 @@ use ledger_core::time::{Millis, Timestamp};
 use projections::framework::Projection;
 use projections::jobs::{JobState, Jobs};
 
-use super::super::Timetable;
 use super::super::decide::{self, Refusal, Step};
+use super::super::{Times, Timetable};
 use crate::decided::Decided;
 
 pub(super) fn id(text: &str) -> Id {
@@ -77,7 +77,7 @@ impl Book {
 
     pub(super) fn define(&mut self, spec: &JobSpec, now: Timestamp) -> usize {
         let wanted = BTreeMap::from([(id("j"), spec.clone())]);
-        let decided = decide::define(&self.jobs, &wanted, now).unwrap();
+        let decided = decide::define(&self.jobs, &wanted, Times::same(now)).unwrap();
         self.record(decided)
     }
 
@@ -145,7 +145,7 @@ fn definitions_follow_what_is_wanted_and_only_that() {
     let other_schedule = spec(20, Overlap::Queue, Missed::RunOnce);
     assert_eq!(book.define(&other_schedule, s(107)), 1);
     assert_eq!(book.jobs.get("j").unwrap().decided, s(107));
-    let gone = decide::define(&book.jobs, &BTreeMap::new(), s(108)).unwrap();
+    let gone = decide::define(&book.jobs, &BTreeMap::new(), Times::same(s(108))).unwrap();
     assert_eq!(book.record(gone), 1);
     assert_eq!(book.jobs.get("j").unwrap().state(), JobState::Removed);
     assert!(book.due(s(1000), s(0)).is_empty());
@@ -163,7 +163,7 @@ fn what_makes_no_sense_is_refused_whole() {
         spec(10, Overlap::Queue, Missed::RunAll { at_most: 1001 }),
     ] {
         wanted.insert(id("b"), wrong);
-        let refused = decide::define(&Jobs::default(), &wanted, s(1));
+        let refused = decide::define(&Jobs::default(), &wanted, Times::same(s(1)));
         assert!(
             matches!(refused, Err(Refusal::Invalid { .. })),
             "{refused:?}"
@@ -257,7 +257,7 @@ fn a_pause_leaves_out_what_is_due_until_it_ends() {
     let unknown = decide::pause(&book.jobs, &id("x"), None);
     assert_eq!(unknown, Err(Refusal::Unknown(id("x"))));
     assert!(
-        decide::resume(&book.jobs, &id("j"), s(100))
+        decide::resume(&book.jobs, &id("j"), Times::same(s(100)))
             .unwrap()
             .is_empty()
     );
@@ -265,7 +265,7 @@ fn a_pause_leaves_out_what_is_due_until_it_ends() {
     assert_eq!(book.record(paused), 1);
     assert_eq!(decide::pause(&book.jobs, &id("j"), None), Ok(None), "twice");
     assert!(book.due(s(130), s(0)).is_empty());
-    let resumed = decide::resume(&book.jobs, &id("j"), s(135)).unwrap();
+    let resumed = decide::resume(&book.jobs, &id("j"), Times::same(s(135))).unwrap();
     let skipped = JobEvent::Skipped(JobSkipped {
         due_at: s(110),
         reason: SkipReason::Paused,

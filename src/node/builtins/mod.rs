@@ -10,6 +10,7 @@
 
 mod health_check;
 mod ops_refresh;
+mod state_checkpoint;
 mod zombie_cleanup;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use ledger_core::time::Micros;
 use projections::framework::ViewWorker;
 use tokio::sync::mpsc;
 
+use super::checkpoints::Checkpointer;
 use super::command::{AttemptId, BuiltinOrder, Input};
 use super::jobs::Faults;
 use super::outcome;
@@ -54,6 +56,7 @@ pub(super) struct World {
     /// Weak: the port ends when the core has no more to ask of it.
     pub(super) effects: mpsc::WeakUnboundedSender<Effect>,
     pub(super) faults: Arc<Faults>,
+    pub(super) checkpointer: Arc<Checkpointer>,
     /// Free bytes below which the disk is too full.
     pub(super) warn_below: u64,
     /// How long the reserve is to be.
@@ -160,9 +163,10 @@ fn carry_out(world: &World, order: &BuiltinOrder, stop: Arc<AtomicBool>) -> Ende
         limit: Micros(order.max_runtime.0.saturating_mul(1000)),
     };
     let done = catch_unwind(AssertUnwindSafe(|| match order.job {
-        BuiltinJob::ZombieCleanup => zombie_cleanup::run(world, &leash),
+        BuiltinJob::ZombieCleanup => zombie_cleanup::run(world, &leash, order.at),
         BuiltinJob::HealthCheck => health_check::run(world, &leash),
         BuiltinJob::OpsRefresh => ops_refresh::run(world, &leash),
+        BuiltinJob::StateCheckpoint => state_checkpoint::run(world, &leash),
     }));
     let (report, code) = match done {
         Ok(report) if report.wrong => (report, FOUND),

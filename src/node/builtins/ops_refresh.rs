@@ -9,12 +9,13 @@ use crate::node::room::Room;
 use crate::units::{count_of, format_size};
 
 /// What of a data directory is measured.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "ledger.redb",
     "journal",
     "blobs",
     "attempts",
     "views",
+    "checkpoints",
     "backups",
 ];
 

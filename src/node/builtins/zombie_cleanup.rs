@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use ledger_core::clock;
 use ledger_core::event::Attempt;
 use ledger_core::time::{Millis, Timestamp};
 use projections::tasks::Tasks;
@@ -41,7 +40,7 @@ struct Swept {
     orphans: u64,
 }
 
-pub(super) fn run(world: &World, leash: &Leash) -> Report {
+pub(super) fn run(world: &World, leash: &Leash, now: Timestamp) -> Report {
     let mut report = Report::default();
     processes(world, &mut report);
     let mut swept = Swept::default();
@@ -51,7 +50,7 @@ pub(super) fn run(world: &World, leash: &Leash) -> Report {
             if leash.spent().is_some() {
                 break;
             }
-            if let Err(why) = sweep(world, &task, &attempt, &mut swept) {
+            if let Err(why) = sweep(world, &task, &attempt, now, &mut swept) {
                 report.finding(format!("attempt {attempt} of task {task}: {why}"));
             }
         }
@@ -112,7 +111,13 @@ fn directories(dir: &Path) -> Vec<String> {
     names
 }
 
-fn sweep(world: &World, task: &str, attempt: &str, swept: &mut Swept) -> Result<(), String> {
+fn sweep(
+    world: &World,
+    task: &str,
+    attempt: &str,
+    now: Timestamp,
+    swept: &mut Swept,
+) -> Result<(), String> {
     swept.looked += 1;
     let path = world.data_dir.join("attempts").join(task).join(attempt);
     let Ok(n) = attempt.parse::<u32>() else {
@@ -143,7 +148,7 @@ fn sweep(world: &World, task: &str, attempt: &str, swept: &mut Swept) -> Result<
             ));
         }
     }
-    if clock::now() > over_since.plus(KEPT) {
+    if now > over_since.plus(KEPT) {
         fs::remove_dir_all(&path).map_err(|e| format!("it can't be removed: {e}"))?;
         swept.removed += 1;
         return Ok(());

@@ -35,13 +35,15 @@ impl Core {
 
     /// Decides everything that is due by now.
     pub(super) fn submit_due(&mut self, now: Now) {
-        let watching = *self.watching.get_or_insert(now.wall);
-        while let Some((name, timetable)) = self.agenda.due(now.wall) {
+        let times = self.times(now);
+        let watching = *self.watching.get_or_insert(times);
+        while let Some((name, timetable)) = self.agenda.due(times) {
             let Some(job) = self.sequencer.state.jobs.get(name) else {
                 return;
             };
             let name = name.clone();
-            let steps = decide::due(job, timetable, now.wall, watching);
+            let (now_of, since) = (times.of(timetable), watching.of(timetable));
+            let steps = decide::due(job, timetable, now_of, since);
             if steps.is_empty() {
                 return;
             }
@@ -70,8 +72,8 @@ impl Core {
             reason,
             through: None,
         };
-        let at = self.decided_at(now);
-        match scheduler::decide::submit(self.tasks(), &task, spec.task.clone(), at) {
+        let at = self.clock.wall(now);
+        match scheduler::decide::submit(self.tasks(), &task, decide::task_of(job, spec), at) {
             Ok(submitted) => {
                 for before in cancel {
                     let reason = Some(format!("the next run of job {job} is due"));
@@ -144,7 +146,7 @@ impl Core {
                 decide::Refusal::Invalid { name, reason }
             })?;
         }
-        let decided = decide::define(&self.state().jobs, wanted, now.wall)?;
+        let decided = decide::define(&self.state().jobs, wanted, self.times(now))?;
         let reply = self.record_all(now, origin, decided);
         self.agenda.refresh(&self.sequencer.state.jobs);
         reply
@@ -156,7 +158,7 @@ impl Core {
         origin: &Origin,
         job: &Id,
     ) -> Result<Reply, Rejected> {
-        let task = decide::spec(&self.state().jobs, job)?.task.clone();
+        let task = decide::task_of(job, decide::spec(&self.state().jobs, job)?);
         let ids = (0..).map(|nth| decide::manual_task(job, now.wall, nth));
         let mut free = ids.filter(|id| self.tasks().get(id).is_none());
         let Some(task_id) = free.next() else {
@@ -164,7 +166,7 @@ impl Core {
         };
         drop(free);
         let queue = task.priority;
-        let at = self.decided_at(now);
+        let at = self.clock.wall(now);
         let submitted = scheduler::decide::submit(self.tasks(), &task_id, task, at)?;
         let triggered = JobEvent::Triggered(JobTriggered {
             task: task_id.clone(),
@@ -193,7 +195,7 @@ impl Core {
         origin: &Origin,
         job: &Id,
     ) -> Result<Reply, Rejected> {
-        let decided = decide::resume(&self.state().jobs, job, now.wall)?;
+        let decided = decide::resume(&self.state().jobs, job, self.times(now))?;
         let reply = self.record_all(now, origin, decided);
         self.look_at_job(job);
         reply

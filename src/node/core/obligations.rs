@@ -5,12 +5,12 @@ use ledger_core::event::Payload;
 use projections::tasks::{Task, TaskState};
 
 use super::{AttemptId, Core, attempt_of, is_inherited};
-use crate::node::command::{BootOfOrder, BuiltinOrder, Output, StartOrder};
+use crate::node::command::{BootOfOrder, BuiltinOrder, Now, Output, StartOrder};
 
 impl Core {
     /// Compares what is open and durable with what the process port was given, and hands over
     /// the difference.
-    pub(super) fn reconcile(&mut self) {
+    pub(super) fn reconcile(&mut self, now: Now) {
         let durable = self.sequencer.durable();
         let mut outputs = Vec::new();
         let (mut handed, mut cancelled) = (Vec::new(), Vec::new());
@@ -22,7 +22,7 @@ impl Core {
                 continue;
             }
             if !self.handed.contains(&id) {
-                outputs.push(self.order(task, &id));
+                outputs.push(self.order(now, task, &id));
                 handed.push(id.clone());
             }
             if let TaskState::Cancelling { asked, .. } = task.state
@@ -38,7 +38,16 @@ impl Core {
         self.outputs.extend(outputs);
     }
 
-    fn order(&self, task: &Task, id: &AttemptId) -> Output {
+    /// Says of which outcomes the disk has all that followed: before new orders go out, so that those
+    /// who are done can be given something to do.
+    pub(super) fn settle_attempts(&mut self) {
+        let durable = self.sequencer.durable();
+        while let Some((_, attempt)) = self.settling.pop_front_if(|(after, _)| *after <= durable) {
+            self.outputs.push(Output::Settled(attempt));
+        }
+    }
+
+    fn order(&self, now: Now, task: &Task, id: &AttemptId) -> Output {
         let exec = match task.payload() {
             Payload::Exec(exec) => exec,
             // Those of earlier lives are lost by now.
@@ -46,6 +55,7 @@ impl Core {
                 return Output::Do(BuiltinOrder {
                     attempt: id.clone(),
                     job: builtin.job,
+                    at: self.clock.wall(now),
                     max_runtime: task.max_runtime_ms,
                 });
             }

@@ -2,12 +2,16 @@
 //! the disk like everything else.
 
 use ledger_core::envelope::Origin;
-use ledger_core::event::{Event, LedgerEvent, LedgerResumed, Priority, TaskSubmitted};
+use ledger_core::event::{
+    Event, LedgerEvent, LedgerResumed, Priority, ReleaseReason, TaskSubmitted, snapshot_subject,
+};
 use ledger_core::ids::{Id, Seq};
 
-use super::{Core, Stage, ledger_subject};
+use super::{Core, Stage, checkpoint_subject, ledger_subject};
 use crate::decided::Decided;
-use crate::node::command::{AppEvent, Command, Now, Output, Rejected, Reply, RequestId};
+use crate::node::command::{
+    AppEvent, Command, Now, Output, Rejected, Reply, RequestId, StopReason,
+};
 use crate::node::expect;
 use crate::node::sequencer::Entry;
 use crate::scheduler;
@@ -15,7 +19,7 @@ use crate::scheduler::decide::Refusal;
 
 impl Core {
     pub(super) fn request(&mut self, now: Now, id: RequestId, origin: Origin, command: Command) {
-        if matches!(self.stage, Stage::Stopping) {
+        if matches!(self.stage, Stage::Stopping(_)) {
             let result = Err(Rejected::NotLeading("the node is shutting down".into()));
             self.outputs.push(Output::Reply { id, result });
             return;
@@ -24,7 +28,7 @@ impl Core {
             Command::Submit { task_id, task, key } => self.submit(now, &origin, task_id, task, key),
             Command::Cancel { task_id, reason } => self.cancel(now, origin, &task_id, reason),
             Command::Retry { task_id } => {
-                let at = self.decided_at(now);
+                let at = self.clock.wall(now);
                 let decided = scheduler::decide::retry(self.tasks(), &task_id, at);
                 self.about(now, origin, &task_id, decided.map(Some))
             }
@@ -67,6 +71,18 @@ impl Core {
                 None => Ok(Reply::Unchanged(self.sequencer.head())),
             },
             Command::Note { event } => self.note(now, &origin, event),
+            Command::NoteCheckpoint { name, event } => {
+                let noted = Decided::new(checkpoint_subject(&name), *event);
+                self.record(now, &origin, None, vec![noted.into()])
+            }
+            Command::NoteSnapshot { set, event } => {
+                let noted = Decided::new(snapshot_subject(&set), event);
+                self.record(now, &origin, None, vec![noted.into()])
+            }
+            Command::StepDown => {
+                self.shut_down(now, ReleaseReason::StepDown, StopReason::SteppedDown);
+                Ok(Reply::Recorded(self.sequencer.head()))
+            }
             Command::AwaitEnd { task_id } => match self.tasks().get(&task_id) {
                 None => Err(Refusal::Unknown(task_id).into()),
                 Some(task) if task.is_ended() => Ok(Reply::TaskEnded(Box::new(task.view()))),
@@ -119,7 +135,7 @@ impl Core {
         }
         let task_id = task_id.unwrap_or_else(|| self.sequencer.new_id(now.wall));
         let queue = task.priority;
-        let at = self.decided_at(now);
+        let at = self.clock.wall(now);
         let decided = scheduler::decide::submit(self.tasks(), &task_id, task, at)?;
         let recorded = self.record(now, origin, key.as_ref(), vec![decided.into()])?;
         Ok(self.submitted(recorded, task_id, queue))

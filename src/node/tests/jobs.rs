@@ -8,10 +8,11 @@ use super::super::command::Command;
 use super::world::{World, fold};
 
 const SECOND: u64 = 1_000_000;
+const HOUR: i64 = 3_600_000_000;
 
 impl World {
     /// Turns and writes until nothing is left to do.
-    fn calm(&mut self) {
+    pub(super) fn calm(&mut self) {
         for _ in 0..8 {
             self.turn();
             self.finish_append();
@@ -32,11 +33,12 @@ impl World {
     }
 }
 
-fn world(seed: u64) -> World {
+/// A world with those of three jobs whose bit is set.
+fn world(seed: u64, bits: u64) -> World {
     let mut world = World::new(seed);
     world.failing = false;
     world.calm();
-    let jobs = World::jobs_of(1, 1);
+    let jobs = World::jobs_of(bits, 1);
     world.ask(Command::DefineJobs { jobs });
     world.calm();
     world
@@ -44,7 +46,7 @@ fn world(seed: u64) -> World {
 
 #[test]
 fn what_the_node_did_itself_is_lost_with_it_and_done_again() {
-    let mut world = world(11);
+    let mut world = world(11, 1);
     let job = Id::new("j0").unwrap();
     world.ask(Command::TriggerJob { job });
     // Ordered, durable and begun; its end never arrives.
@@ -69,21 +71,20 @@ fn what_the_node_did_itself_is_lost_with_it_and_done_again() {
     world.check(11);
 }
 
+fn runs(world: &World) -> usize {
+    let events = world.job_events();
+    let due = events.iter().filter(|e| matches!(e, JobEvent::Due(_)));
+    due.count()
+}
+
 #[test]
 fn a_clock_that_is_set_back_runs_nothing_twice() {
-    let mut world = world(12);
+    let (mut world, job) = (world(12, 4), || Id::new("j2").unwrap());
     world.now += 3 * SECOND;
     world.calm();
-    let runs = |world: &World| {
-        let events = world.job_events();
-        events
-            .iter()
-            .filter(|e| matches!(e, JobEvent::Due(_)))
-            .count()
-    };
     let before = runs(&world);
     assert!(before > 0);
-    world.now -= 2 * SECOND;
+    world.set_by = -2_000_000;
     world.calm();
     assert_eq!(
         runs(&world),
@@ -91,7 +92,6 @@ fn a_clock_that_is_set_back_runs_nothing_twice() {
         "it waits until the clock has caught up"
     );
     // Asked to go on at once, it meets what it has run already, and leaves that out.
-    let job = || Id::new("j0").unwrap();
     world.ask(Command::PauseJob {
         job: job(),
         reason: None,
@@ -106,4 +106,22 @@ fn a_clock_that_is_set_back_runs_nothing_twice() {
     assert!(runs(&world) > before);
     world.heal(12);
     world.check(12);
+}
+
+#[test]
+fn an_interval_goes_on_though_the_clock_is_set_back() {
+    let mut world = world(13, 1);
+    world.now += SECOND;
+    world.calm();
+    let mut before = runs(&world);
+    world.set_by = -HOUR;
+    for _ in 0..100 {
+        // The log's time goes slower, and nothing else.
+        world.now += 2 * SECOND;
+        world.calm();
+        assert!(runs(&world) > before, "{before} runs");
+        before = runs(&world);
+    }
+    world.heal(13);
+    world.check(13);
 }

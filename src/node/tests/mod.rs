@@ -7,6 +7,7 @@
 //! Each seed is run twice and must give the same history to the last hash.
 
 mod checks;
+mod clock;
 mod jobs;
 mod world;
 

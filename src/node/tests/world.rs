@@ -18,7 +18,7 @@ use projections::framework::{Projection, rebuild, unwatched};
 use projections::tasks::ProcessRef;
 
 use super::super::command::*;
-use super::super::core::{Core, CoreConfig};
+use super::super::core::{Core, CoreConfig, Restored};
 use super::super::decision::Decision;
 use super::super::ports::SeededRandom;
 use crate::scheduler::decide::{EndResult, Ended};
@@ -32,6 +32,9 @@ enum Real {
     Vanished,
 }
 
+/// When the host was booted.
+const BOOTED: u64 = 1_700_000_000_000_000;
+
 pub(super) struct World {
     pub(super) random: SeededRandom,
     pub(super) ledger: LedgerId,
@@ -39,7 +42,10 @@ pub(super) struct World {
     /// What is in the store, folded.
     pub(super) mirror: Decision,
     pub(super) core: Core,
+    /// Time since boot.
     pub(super) now: u64,
+    /// How far the wall clock was set.
+    pub(super) set_by: i64,
     pub(super) life: u64,
     pub(super) in_flight: Option<Batch>,
     pub(super) inputs: Vec<Input>,
@@ -71,7 +77,7 @@ fn start(
     ledger: LedgerId,
     seed: u64,
     life: u64,
-    now: u64,
+    now: Now,
 ) -> (Core, Vec<Output>) {
     let mut seed_bytes = [0; 32];
     seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -80,27 +86,25 @@ fn start(
         ledger,
         head: LogReader::head(store).unwrap(),
         state: fold(store),
-        replay: Micros(0),
+        restored: Restored::default(),
         policy: policy(),
         tenure: LeaseAcquired {
             holder: Id::new("n").unwrap(),
             pid: 1,
+            start_time: None,
             boot_id: "boot".into(),
             incarnation: life.to_string(),
         },
+        ended: None,
         started: NodeStarted {
             software: "test".into(),
             host: "h".into(),
             max_running: 3,
+            clock: None,
         },
         random: Box::new(SeededRandom::new(seed_bytes)),
     };
-    Core::start(
-        Now {
-            wall: Timestamp(now),
-        },
-        config,
-    )
+    Core::start(now, config)
 }
 
 fn policy() -> Policy {
@@ -121,7 +125,11 @@ impl World {
         let store = MemoryStore::new(ledger);
         let mut seed_bytes = [7; 32];
         seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let (core, first) = start(&store, ledger, seed, 0, 1_000_000);
+        let now = Now {
+            wall: Timestamp(BOOTED + 1_000_000),
+            boot: Micros(1_000_000),
+        };
+        let (core, first) = start(&store, ledger, seed, 0, now);
         let mut world = Self {
             random: SeededRandom::new(seed_bytes),
             ledger,
@@ -129,6 +137,7 @@ impl World {
             mirror: Decision::default(),
             core,
             now: 1_000_000,
+            set_by: 0,
             life: 0,
             in_flight: None,
             inputs: Vec::new(),
@@ -176,6 +185,7 @@ impl World {
             15 => self.inputs.push(Input::Hold),
             16 => self.define_jobs(),
             17 => self.now += pick(&mut self.random, 4_000_000),
+            18 if self.failing && pick(&mut self.random, 8) == 0 => self.set_clock(),
             18 | 19 => self.steer_something(),
             _ => {}
         }
@@ -183,6 +193,16 @@ impl World {
         if pick(&mut self.random, 3) > 0 {
             self.turn();
         }
+    }
+
+    /// Somebody sets the wall clock, by up to two hours; it stays so for a while or for good.
+    fn set_clock(&mut self) {
+        let by = pick(&mut self.random, 14_400_000_000);
+        self.set_by = match pick(&mut self.random, 3) {
+            0 => 0,
+            _ => i64::try_from(by).unwrap() - 7_200_000_000,
+        };
+        self.now += pick(&mut self.random, 90_000_000);
     }
 
     fn end_something(&mut self) {
@@ -275,14 +295,15 @@ impl World {
         self.inputs.clear();
         self.asked.clear();
         self.stopped = None;
-        let (core, first) = start(&self.store, self.ledger, seed, self.life, self.now);
+        let (core, first) = start(&self.store, self.ledger, seed, self.life, self.time());
         self.core = core;
         self.carry_out(first);
     }
 
-    fn time(&self) -> Now {
+    pub(super) fn time(&self) -> Now {
         Now {
-            wall: Timestamp(self.now),
+            wall: Timestamp((BOOTED + self.now).saturating_add_signed(self.set_by)),
+            boot: Micros(self.now),
         }
     }
 
@@ -307,6 +328,9 @@ impl World {
                     assert_eq!(boot, BootOfOrder::Current);
                     self.report(&order.attempt);
                     self.begin_if_unstarted(&order.attempt);
+                }
+                Output::Settled(id) => {
+                    assert!(self.ended(&id), "settled before its end was durable");
                 }
                 Output::Cancel(id) => {
                     assert!(self.ordered(&id), "cancel before its event was durable");
@@ -333,6 +357,14 @@ impl World {
                     .attempts
                     .iter()
                     .any(|record| record.attempt == id.attempt)
+        })
+    }
+
+    /// Whether the end of an attempt is in the log.
+    fn ended(&self, id: &AttemptId) -> bool {
+        self.mirror.tasks.get(&id.task).is_some_and(|task| {
+            let mut records = task.attempts.iter();
+            records.any(|record| record.attempt == id.attempt)
         })
     }
 
@@ -433,8 +465,8 @@ impl World {
             }
             self.turn();
             // Nothing happens any more but what the clock brings.
-            if let Some(due) = self.core.next_due(self.time()) {
-                self.now = self.now.max(due.0);
+            if let Some(wait) = self.core.next_due(self.time()) {
+                self.now += wait.0;
             }
             // On disk as well: what a turn held back is written in the next.
             let ended = |state: &Decision| state.tasks.iter().all(|t| t.is_ended());
@@ -448,7 +480,7 @@ impl World {
     }
 }
 
-fn builtin() -> Payload {
+pub(super) fn builtin() -> Payload {
     Payload::Builtin(Builtin {
         job: BuiltinJob::HealthCheck,
     })

@@ -5,6 +5,7 @@ mod model;
 mod refusals;
 mod trees;
 mod verdicts;
+mod working;
 
 use ledger_core::envelope::Header;
 use ledger_core::event::{

@@ -12,13 +12,13 @@ use super::super::tree::{Snapshot, Spared, Tree};
 use crate::shim::ProcessIdentity;
 
 /// A shell that leads its own group, and what it says. Dropping it kills all of the group.
-struct Shell {
+pub(super) struct Shell {
     child: Child,
     says: BufReader<ChildStdout>,
 }
 
 impl Shell {
-    fn run(script: &str) -> Self {
+    pub(super) fn run(script: &str) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", script])
             .stdin(Stdio::null())
@@ -30,12 +30,17 @@ impl Shell {
         Self { child, says }
     }
 
-    fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    fn identity(&self) -> ProcessIdentity {
+    pub(super) fn identity(&self) -> ProcessIdentity {
         ProcessIdentity::of(self.pid()).unwrap().unwrap()
+    }
+
+    /// The signal that has ended it; nothing if it goes on.
+    pub(super) fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap()?.signal()
     }
 
     fn line(&mut self) -> String {

@@ -18,11 +18,12 @@
 
 mod place;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
@@ -73,6 +74,10 @@ pub(super) struct Cgroup {
     dir: OwnedFd,
     /// Whether all in it were ever killed at once.
     killed: Cell<bool>,
+    /// The limit on processes that was set last, if that is what it is.
+    limit: Cell<Option<Option<u32>>>,
+    /// Says whether it is populated; opened when that is asked first.
+    events: OnceCell<File>,
 }
 
 /// A process in a cgroup, held.
@@ -123,6 +128,8 @@ impl Cgroup {
             path,
             dir,
             killed: Cell::new(false),
+            limit: Cell::new(None),
+            events: OnceCell::new(),
         })
     }
 
@@ -151,13 +158,18 @@ impl Cgroup {
 
     /// Limits how many processes may be in it.
     fn limit(&self, processes: Option<u32>) -> io::Result<()> {
+        if self.limit.get() == Some(processes) {
+            return Ok(());
+        }
         let own = u32::from(self.version == CgroupVersion::V1);
         let text = match processes {
             // The shim is in it too.
             Some(processes) => processes.saturating_add(own).to_string(),
             None => "max".to_owned(),
         };
-        self.write("pids.max", &text)
+        self.write("pids.max", &text)?;
+        self.limit.set(Some(processes));
+        Ok(())
     }
 
     /// Who is in it, except the calling process. Kernel threads and processes of other pid
@@ -183,8 +195,10 @@ impl Cgroup {
     pub(super) fn is_populated(&self) -> io::Result<bool> {
         match self.version {
             CgroupVersion::V2 => {
-                let events = self.read("cgroup.events")?;
-                let populated = events.lines().any(|line| line == "populated 1");
+                let mut events = [0; 128];
+                let count = self.events()?.read_at(&mut events, 0)?;
+                let mut lines = events[..count].split(|&byte| byte == b'\n');
+                let populated = lines.any(|line| line == b"populated 1");
                 // A kernel may count one that has just been reaped a moment longer.
                 Ok(populated && !self.pids()?.is_empty())
             }
@@ -200,6 +214,7 @@ impl Cgroup {
         }
         if self.version == CgroupVersion::V1 {
             // Nobody is born any more, where that can be had; else each round meets fewer.
+            self.limit.set(None);
             let _ = self.write("pids.max", "0");
         }
         let mut seen = BTreeSet::new();
@@ -229,6 +244,15 @@ impl Cgroup {
     /// Removes it. It must be empty.
     pub(super) fn remove(self) -> io::Result<()> {
         fs::remove_dir(&self.path)
+    }
+
+    fn events(&self) -> io::Result<&File> {
+        if let Some(events) = self.events.get() {
+            return Ok(events);
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(&self.dir, "cgroup.events", flags, Mode::empty())?;
+        Ok(self.events.get_or_init(|| File::from(file)))
     }
 
     fn read(&self, name: &str) -> io::Result<String> {

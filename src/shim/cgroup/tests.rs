@@ -23,6 +23,7 @@ fn request(argv: &[&str]) -> SpawnRequest {
         output_limit: 0,
         stall_after_ms: None,
         max_processes: None,
+        announce_after_ms: 0,
     }
 }
 

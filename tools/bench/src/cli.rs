@@ -50,13 +50,15 @@ pub(crate) enum Figure {
     Reap,
     /// What a node costs that has nothing to do
     Idle,
+    /// From the loss of a leader, or of all nodes, to the first acknowledged append of the next one
+    Takeover,
     /// What it costs to watch a thousand processes of others
     Watched,
 }
 
 impl Figure {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Append,
         Self::Scan,
         Self::Store,
@@ -65,6 +67,7 @@ impl Figure {
         Self::Exec,
         Self::Reap,
         Self::Idle,
+        Self::Takeover,
         Self::Watched,
     ];
 }

@@ -25,6 +25,7 @@ mod scan;
 mod settings;
 mod store;
 mod table;
+mod takeover;
 mod tasks;
 mod watched;
 
@@ -96,6 +97,7 @@ fn compare(args: &CompareArgs) -> Result<String, Failure> {
             Figure::Exec => exec::compare(dir, &ledger()?, &settings)?,
             Figure::Reap => reap::compare(dir, &ledger()?, &settings)?,
             Figure::Idle => idle::compare(dir, &ledger()?)?,
+            Figure::Takeover => takeover::compare(dir, &ledger()?, &settings)?,
             Figure::Watched => watched::compare(dir, &ledger()?)?,
         });
     }

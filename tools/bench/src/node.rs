@@ -75,25 +75,19 @@ pub(crate) struct Node {
     log: PathBuf,
 }
 
-impl Node {
-    /// Makes a ledger in `home/data` and runs a node over it that runs at most `max_running`
-    /// attempts at once; `more` is the rest of its `ledger.toml`. Returns when it serves. Its log is
-    /// `home/node.log`.
+impl Ledger {
+    /// Makes a ledger in `home/data` whose nodes run at most `max_running` attempts at once; `more` is
+    /// the rest of its `ledger.toml`.
     ///
     /// # Errors
-    /// [`Failure`] with the end of its log.
-    pub(crate) fn start(
-        ledger: &Ledger,
-        home: &Path,
-        max_running: u32,
-        more: &str,
-    ) -> Result<Self, Failure> {
+    /// [`Failure`] if the command does not do that.
+    pub(crate) fn init(&self, home: &Path, max_running: u32, more: &str) -> Result<(), Failure> {
         let data_dir = home.join("data");
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&data_dir)
             .context(format!("making {}", data_dir.display()))?;
-        let code = ledger.run(&data_dir, &["init", "--name", "bench"])?;
+        let code = self.run(&data_dir, &["init", "--name", "bench"])?;
         if code != Some(0) {
             return Err(Failure::new(format!(
                 "`ledger init` in {} ended with {code:?}",
@@ -103,21 +97,79 @@ impl Node {
         // What the node does by itself would be measured too.
         let settings =
             format!("[scheduler]\nmax_running = {max_running}\n[jobs]\nbuiltin = false\n{more}");
-        fs::write(data_dir.join("ledger.toml"), settings).context("writing ledger.toml")?;
-        let log = home.join("node.log");
+        fs::write(data_dir.join("ledger.toml"), settings).context("writing ledger.toml")
+    }
+}
+
+impl Node {
+    /// Makes a ledger in `home/data`, as [`Ledger::init`] does, and runs a node over it. Returns when it
+    /// serves.
+    ///
+    /// # Errors
+    /// [`Failure`] with the end of its log.
+    pub(crate) fn start(
+        ledger: &Ledger,
+        home: &Path,
+        max_running: u32,
+        more: &str,
+    ) -> Result<Self, Failure> {
+        ledger.init(home, max_running, more)?;
+        let mut node = Self::up(ledger, home, "primary")?;
+        node.wait_until_it_serves()?;
+        Ok(node)
+    }
+
+    /// Starts a node of this name over the ledger in `home/data`, and does not wait for it. Its log is
+    /// `home/NAME.log`.
+    ///
+    /// # Errors
+    /// [`Failure`] if it can't be started.
+    pub(crate) fn up(ledger: &Ledger, home: &Path, name: &str) -> Result<Self, Failure> {
+        let data_dir = home.join("data");
+        let log = home.join(format!("{name}.log"));
         let log_file = File::create(&log).context("making the node's log")?;
         let child = ledger
-            .command(&data_dir, &["up"])
+            .command(&data_dir, &["up", "--node", name])
             .stderr(log_file)
             .spawn()
             .context("starting a node")?;
-        let mut node = Self {
+        Ok(Self {
             child,
             data_dir,
             log,
-        };
-        node.wait_until_it_serves()?;
-        Ok(node)
+        })
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    ///
+    /// # Errors
+    /// [`Failure`] if the system refuses.
+    pub(crate) fn crash(mut self) -> Result<(), Failure> {
+        self.child.kill().context("killing a node")?;
+        self.child.wait().context("waiting for a node").map(drop)
+    }
+
+    /// Has its process stand still.
+    ///
+    /// # Errors
+    /// [`Failure`] if the system refuses.
+    pub(crate) fn hang(&self) -> Result<(), Failure> {
+        let pid = i32::try_from(self.child.id()).context("a pid")?;
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).context("stopping a node")
+    }
+
+    /// Fails with its log's end if it has ended.
+    ///
+    /// # Errors
+    /// That [`Failure`].
+    pub(crate) fn still_there(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait().context("looking at a node")? {
+            None => Ok(()),
+            Some(_) => Err(Failure::new(format!(
+                "the node has ended; it said: {}",
+                self.last_words()
+            ))),
+        }
     }
 
     fn wait_until_it_serves(&mut self) -> Result<(), Failure> {

@@ -174,7 +174,7 @@ fn created(ledger_id: LedgerId) -> Draft {
 /// # Errors
 /// [`Failure`] if the store refuses.
 pub(crate) fn fill(
-    store: &mut RedbStore,
+    store: &mut impl LogWriter,
     decisions: impl Iterator<Item = Vec<Draft>>,
 ) -> Result<u64, Failure> {
     let key = ChainKey::new(store.ledger_id());

@@ -17,6 +17,14 @@ pub(crate) struct Settings {
     pub(crate) cancels: usize,
     /// Tasks of the ledger that is rebuilt from, five events each.
     pub(crate) rebuild_tasks: u64,
+    /// Tasks that have ended in a ledger that is taken over, five events each.
+    pub(crate) past_tasks: u64,
+    /// Tasks that run while it is.
+    pub(crate) running_tasks: u32,
+    /// Leaders that are killed.
+    pub(crate) takeovers: usize,
+    /// Leaders that hang, and nodes that are started over a ledger that none leads.
+    pub(crate) restarts: usize,
 }
 
 impl Settings {
@@ -28,6 +36,10 @@ impl Settings {
         store_events: 5_000_000,
         cancels: 200,
         rebuild_tasks: 60_000,
+        past_tasks: 200_000,
+        running_tasks: 200,
+        takeovers: 50,
+        restarts: 5,
     };
 
     /// A first look, and what tests run.
@@ -38,5 +50,9 @@ impl Settings {
         store_events: 200_000,
         cancels: 20,
         rebuild_tasks: 6_000,
+        past_tasks: 20_000,
+        running_tasks: 20,
+        takeovers: 10,
+        restarts: 3,
     };
 }

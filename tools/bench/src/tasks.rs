@@ -23,10 +23,10 @@ use ledger_core::ids::{Entity, Id, Term};
 use ledger_core::store::durable::DurableStore;
 use ledger_core::store::{LogReader, LogWriter};
 use ledger_core::time::{Micros, Millis};
-use opsledger::node::command::{AttemptId, Command, Input, Now, Output, Reply, RequestId};
-use opsledger::node::core::{Core, CoreConfig};
+use opsledger::node::command::{AttemptId, Command, Input, Output, Reply, RequestId};
+use opsledger::node::core::{Core, CoreConfig, Restored};
 use opsledger::node::decision::Decision;
-use opsledger::node::ports::SeededRandom;
+use opsledger::node::ports::{self, SeededRandom};
 use opsledger::scheduler::decide::{EndResult, Ended};
 use opsledger::scheduler::policy::Policy;
 use projections::framework::rebuild;
@@ -142,7 +142,7 @@ impl World {
             ledger: store.ledger_id(),
             head: reader.head().context("reading the ledger")?,
             state: fold.state().clone(),
-            replay: Micros(0),
+            restored: Restored::default(),
             policy: Policy {
                 max_running: 4 * submitters,
                 ..Policy::default()
@@ -150,17 +150,20 @@ impl World {
             tenure: LeaseAcquired {
                 holder: name("bench")?,
                 pid: 1,
+                start_time: None,
                 boot_id: "bench".into(),
                 incarnation: "0".into(),
             },
+            ended: None,
             started: NodeStarted {
                 software: "bench".into(),
                 host: "bench".into(),
                 max_running: 4,
+                clock: None,
             },
             random: Box::new(SeededRandom::new([7; 32])),
         };
-        let (core, outputs) = Core::start(now(), config);
+        let (core, outputs) = Core::start(ports::now(), config);
         let mut world = Self {
             core,
             store,
@@ -181,7 +184,7 @@ impl World {
 
     /// One turn; returns what arrives for the next.
     fn turn(&mut self, inputs: Vec<Input>) -> Result<Vec<Input>, Failure> {
-        let outputs = self.core.step(now(), inputs);
+        let outputs = self.core.step(ports::now(), inputs);
         self.carry_out(outputs)
     }
 
@@ -208,6 +211,8 @@ impl World {
                         outcome: Box::new(outcome(process)),
                     });
                 }
+                // There is nobody to be released.
+                Output::Settled(_) => {}
                 Output::Reply { result, .. } => {
                     let reply =
                         result.map_err(|e| Failure::new(format!("a task was refused: {e}")))?;
@@ -252,10 +257,6 @@ impl World {
             command,
         }
     }
-}
-
-fn now() -> Now {
-    Now { wall: clock::now() }
 }
 
 fn task() -> TaskSubmitted {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{DurableStore, JOURNAL_DIR, OfflineReader, SealIn, Settings};
+use super::{DurableStore, JOURNAL_DIR, OfflineReader, SealIn, Settings, Structure};
 use crate::hash::Hash;
 use crate::ids::{Seq, Term};
 use crate::store::redb::{HEAD_FILE, STORE_FILE};
@@ -24,6 +24,7 @@ const TINY: Settings = Settings {
     block_cap: 2048,
     lag_bytes: 64 * 1024,
     sealing: SealIn::Foreground,
+    structure: Structure::Trusted,
 };
 
 /// A store with sealed blocks and a tail, and the hashes of its events.

@@ -25,6 +25,8 @@ mod tail;
 
 #[cfg(test)]
 mod damage_tests;
+#[cfg(any(test, feature = "sim"))]
+pub(in crate::store) mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -42,8 +44,8 @@ use super::journal::{
 };
 use super::memory::admit;
 use super::redb::{
-    self, HeadFile, HeadFileFault, RedbReader, RedbStore, check_head_file, open_head_file,
-    read_head_file,
+    self, HeadFile, HeadFileFault, RedbReader, RedbStore, Unchecked, check_head_file,
+    open_head_file, read_head_file,
 };
 use super::{AppendError, LogReader, LogWriter, OpenError};
 use crate::chain::{Batch, ChainKey, Head};
@@ -65,6 +67,19 @@ pub struct Settings {
     pub lag_bytes: usize,
     /// Who seals.
     pub sealing: SealIn,
+    /// Whether redb's own record of its pages is believed.
+    pub structure: Structure,
+}
+
+/// Whether redb's own record of its pages is believed. A writer goes by which of them it says are free:
+/// were that wrong, sealing would overwrite events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Structure {
+    /// It is: for a store that was just made, or was checked.
+    Trusted,
+    /// Not before it was checked: nothing is sealed until then. That reads all of the store, a third of a
+    /// second for a million events, while the journal takes appends up to [`Settings::lag_bytes`].
+    CheckedFirst,
 }
 
 /// Where sealing happens.
@@ -85,6 +100,7 @@ impl Default for Settings {
             block_cap: super::BLOCK_CAP,
             lag_bytes: 4 * 1024 * 1024,
             sealing: SealIn::Background,
+            structure: Structure::Trusted,
         }
     }
 }
@@ -140,14 +156,46 @@ impl DurableStore {
             RedbStore::open_sealed(dir, |sealed| check_seam(sealed, &look, &said))
                 .map_err(|error| or_gone(error, dir, &look))?;
         let files = Files::open(&journal_dir, Access::Write).map_err(writing)?;
-        let found = Found {
+        let mut found = Found {
             redb,
             recovered,
             // It was just held against the store, so it is there.
             acknowledged: said.map_or(Seq::ZERO, |said| said.seq),
         };
         let head_file = Box::new(open_head_file(dir)?);
-        Self::resume(found, Box::new(files), head_file, settings)
+        // Before there is anybody who waits for what comes of it.
+        let unchecked = match settings.structure {
+            Structure::Trusted => None,
+            Structure::CheckedFirst => Some(Unchecked::of(dir).map_err(checking)?),
+        };
+        let unchecked = match (unchecked, settings.sealing) {
+            (Some(unchecked), SealIn::Foreground) => {
+                found.check(unchecked)?;
+                None
+            }
+            (unchecked, _) => unchecked,
+        };
+        let store = Self::resume(found, Box::new(files), head_file, settings)?;
+        if let Some(unchecked) = unchecked {
+            store.have_checked(unchecked).map_err(checking)?;
+        }
+        Ok(store)
+    }
+
+    /// Has the structure checked in a thread of its own; sealing and closing wait for it. What it finds
+    /// is told by the next append, as what sealing fails with is, and by
+    /// [`DurableReader::wait_until_checked`].
+    fn have_checked(&self, unchecked: Unchecked) -> io::Result<()> {
+        let tail = Arc::clone(&self.tail);
+        let watch = sealer::Watch(Arc::clone(&tail));
+        let check = move || {
+            let _watch = watch;
+            tail.checked(unchecked.check());
+        };
+        let thread = std::thread::Builder::new().name("checker".into());
+        let started = thread.spawn(check).map(drop);
+        // Whoever waits for it would wait for ever.
+        started.inspect_err(|error| self.tail.fail(error))
     }
 
     /// Goes on behind what was recovered.
@@ -279,6 +327,17 @@ struct Found {
     acknowledged: Seq,
 }
 
+impl Found {
+    /// Has the structure checked now. A store with a wrong one is not written, not even when it is closed.
+    fn check(&mut self, unchecked: Unchecked) -> Result<(), OpenError> {
+        let sound = unchecked.check();
+        if sound.is_err() {
+            self.redb.abandon();
+        }
+        Ok(sound?)
+    }
+}
+
 /// Reads the journal behind the sealed events, and holds their end against the head file.
 fn check_seam(
     sealed: &RedbReader,
@@ -347,6 +406,13 @@ fn append_error(error: io::Error) -> AppendError {
 fn reading(error: io::Error) -> OpenError {
     OpenError::Io {
         what: "reading the journal".into(),
+        error,
+    }
+}
+
+fn checking(error: io::Error) -> OpenError {
+    OpenError::Io {
+        what: "having the store checked".into(),
         error,
     }
 }

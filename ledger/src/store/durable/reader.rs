@@ -1,6 +1,7 @@
 //! Reading the durable store: redb's blocks, then those of the tail.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use super::tail::{Snapshot, Tail};
@@ -25,6 +26,17 @@ impl DurableReader {
     /// Bytes of all encoded events together.
     pub fn event_bytes(&self) -> u64 {
         self.tail.bounds().head.event_bytes
+    }
+
+    /// Waits until redb's record of its pages was checked, where that is done beside other work.
+    ///
+    /// # Errors
+    /// What is wrong with it, or why sealing can't go on: nothing more can be appended for long.
+    pub fn wait_until_checked(&self) -> io::Result<()> {
+        match self.tail.wait_until_checked() {
+            true => Ok(()),
+            false => self.tail.failure(),
+        }
     }
 
     /// How far the ledger is sealed in redb; what is behind stands in the journal.

@@ -78,6 +78,10 @@ impl Sealing {
     }
 
     fn run(&mut self) -> io::Result<()> {
+        if !self.tail.wait_until_checked() {
+            self.redb.abandon();
+            return Ok(());
+        }
         self.begin();
         while let Some(work) = self.tail.wait_for_work() {
             match work {
@@ -169,8 +173,8 @@ fn step_back() {
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
-/// Tells whoever waits for the sealer if it panics.
-struct Watch(Arc<Tail>);
+/// Tells whoever waits for the sealer if it, or what it waits for, panics.
+pub(super) struct Watch(pub(super) Arc<Tail>);
 
 impl Drop for Watch {
     fn drop(&mut self) {

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::Settings;
 use super::leaves::{Known, Leaves};
+use super::{SealIn, Settings, Structure};
 use crate::chain::{Batch, Head};
 use crate::ids::Seq;
 use crate::merkle::{TreeHash, leaf_hashes};
-use crate::store::LogTree;
 use crate::store::redb::StoreHead;
+use crate::store::{LogTree, ReadError};
 
 /// How much is hashed for the tree at once, in bytes of events: a proof of an event that is not sealed
 /// hashes less than that itself.
@@ -43,6 +43,8 @@ struct State {
     /// Of the events up to here all are sealed that can be: the rest fills no block.
     settled: Seq,
     sealer: Status,
+    /// Whether redb's record of its pages is believed.
+    checked: bool,
     /// Whether an append waits for room.
     waiting: bool,
 }
@@ -140,6 +142,9 @@ impl Tail {
             hashed_bytes: sealed.event_bytes,
             settled: Seq::ZERO,
             sealer: Status::Running,
+            // Whoever seals in the foreground had it checked before.
+            checked: settings.structure == Structure::Trusted
+                || settings.sealing == SealIn::Foreground,
             waiting: false,
         };
         let tail = Self {
@@ -240,6 +245,27 @@ impl Tail {
     /// The whole tail.
     pub(super) fn all(&self) -> Snapshot {
         self.state().snapshot()
+    }
+
+    /// What came of checking the structure: sealing begins, or never does.
+    pub(super) fn checked(&self, found: Result<(), ReadError>) {
+        let mut state = self.state();
+        match found {
+            Ok(()) => state.checked = true,
+            Err(error) => {
+                state.sealer = Status::Failed(io::ErrorKind::InvalidData, error.to_string());
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until redb's record of its pages is known to be right, even if sealing is to end: closing
+    /// redb writes too. `false` if it is wrong.
+    pub(super) fn wait_until_checked(&self) -> bool {
+        let unknown = |state: &mut State| !state.checked && state.failure().is_ok();
+        let state = self.changed.wait_while(self.state(), unknown);
+        state.unwrap_or_else(PoisonError::into_inner).checked
     }
 
     /// Waits until there is enough to hash or to seal; `None` when sealing is to end.

@@ -24,13 +24,16 @@ mod reader;
 mod tree;
 mod writer;
 
+#[cfg(any(test, feature = "sim"))]
+pub(super) mod sim;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 
 pub use head_file::{HEAD_FILE, HEAD_FILE_LEN, HeadFile, HeadFileFault};
 pub(in crate::store) use meta::StoreHead;
 pub use meta::{LAYOUT, Layout};
 pub use offline::OfflineReader;
+pub(in crate::store) use offline::Unchecked;
 pub(in crate::store) use overlay::Source;
 pub use reader::RedbReader;
 pub(in crate::store) use writer::NewLeaves;
@@ -220,6 +223,11 @@ impl RedbStore {
     /// The head, and the bytes of all events up to it.
     pub(super) fn sealed(&self) -> StoreHead {
         self.writer.shared.head()
+    }
+
+    /// Nothing more is written, not even when it is closed: what it says of its pages is wrong.
+    pub(super) fn abandon(&mut self) {
+        self.writer.shared.distrust();
     }
 
     /// A reader of this store; it may outlive it, and then returns errors.

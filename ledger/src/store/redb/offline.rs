@@ -139,25 +139,7 @@ impl OfflineReader {
     /// # Errors
     /// [`ReadError::Damaged`] with what redb found.
     pub fn check_structure(&self) -> Result<(), ReadError> {
-        let overlay = Overlay::new(Arc::clone(&self.source)).map_err(ReadError::Io)?;
-        let check = || -> Result<bool, DatabaseError> {
-            let mut db = Builder::new()
-                .set_cache_size(super::CACHE_BYTES)
-                .create_with_backend(overlay)?;
-            let sound = db.check_integrity();
-            discard(db);
-            sound
-        };
-        let result = match contain(check) {
-            Ok(Ok(true)) => return Ok(()),
-            Ok(Ok(false)) => ReadError::Damaged(
-                "pages are wrong, or taken for free while they are in use".into(),
-            ),
-            Ok(Err(DatabaseError::Storage(error))) => from_storage(error),
-            Ok(Err(error)) => ReadError::Damaged(error.to_string()),
-            Err(panic) => ReadError::Damaged(panic),
-        };
-        Err(self.explain(result))
+        check_structure(Arc::clone(&self.source)).map_err(|error| self.explain(error))
     }
 
     /// Whether the files are still those that were opened: call it after finding damage, or
@@ -175,6 +157,50 @@ impl OfflineReader {
     /// An error, or that a node is the reason for it.
     fn explain(&self, error: ReadError) -> ReadError {
         self.check_undisturbed().err().unwrap_or(error)
+    }
+}
+
+/// redb's own check of a file that nobody writes meanwhile, made in memory.
+fn check_structure(source: Arc<dyn Source>) -> Result<(), ReadError> {
+    let overlay = Overlay::new(source).map_err(ReadError::Io)?;
+    let check = || -> Result<bool, DatabaseError> {
+        let mut db = Builder::new()
+            .set_cache_size(super::CACHE_BYTES)
+            .create_with_backend(overlay)?;
+        let sound = db.check_integrity();
+        discard(db);
+        sound
+    };
+    Err(match contain(check) {
+        Ok(Ok(true)) => return Ok(()),
+        Ok(Ok(false)) => {
+            ReadError::Damaged("pages are wrong, or taken for free while they are in use".into())
+        }
+        Ok(Err(DatabaseError::Storage(error))) => from_storage(error),
+        Ok(Err(error)) => ReadError::Damaged(error.to_string()),
+        Err(panic) => ReadError::Damaged(panic),
+    })
+}
+
+/// What whoever has a store open for writing can have checked, as long as nothing is written.
+#[derive(Debug)]
+pub(in crate::store) struct Unchecked(Arc<File>);
+
+impl Unchecked {
+    /// The store in `dir`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(in crate::store) fn of(dir: &Path) -> io::Result<Self> {
+        Ok(Self(Arc::new(File::open(dir.join(STORE_FILE))?)))
+    }
+
+    /// As [`OfflineReader::check_structure`]: reads the whole file.
+    ///
+    /// # Errors
+    /// The same.
+    pub(in crate::store) fn check(self) -> Result<(), ReadError> {
+        check_structure(self.0)
     }
 }
 

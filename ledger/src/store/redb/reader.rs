@@ -55,6 +55,11 @@ impl Shared {
         self.accepted.store(true, Ordering::Relaxed);
     }
 
+    /// Closing writes nothing from now on.
+    pub(super) fn distrust(&self) {
+        self.accepted.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn head(&self) -> StoreHead {
         self.extent().head
     }

@@ -9,7 +9,7 @@ use super::{Image, Name, SECTOR};
 
 /// The disk behind a record, up to a moment that moves forward.
 #[derive(Debug)]
-pub(crate) struct Platter<'a> {
+pub struct Platter<'a> {
     record: &'a [Op],
     at: usize,
     files: Vec<Contents>,
@@ -50,7 +50,7 @@ fn put(bytes: &mut Vec<u8>, at: usize, sector: &[u8]) {
 
 impl<'a> Platter<'a> {
     /// The disk that held `base`, before anything of the record was done.
-    pub(crate) fn new(base: &Image, record: &'a [Op]) -> Self {
+    pub fn new(base: &Image, record: &'a [Op]) -> Self {
         let durable = |bytes: &Vec<u8>| Contents {
             synced: bytes.clone(),
             ..Contents::default()
@@ -65,7 +65,7 @@ impl<'a> Platter<'a> {
     }
 
     /// Goes on until this many operations are done. There is no way back.
-    pub(crate) fn advance(&mut self, to: usize) {
+    pub fn advance(&mut self, to: usize) {
         for op in &self.record[self.at..to] {
             self.done(op);
         }
@@ -82,7 +82,7 @@ impl<'a> Platter<'a> {
             Op::Sync(file) => self.files[*file].sync(),
             Op::FailedSync(file) => self.files[*file].fail(),
             Op::Create(_, file) => {
-                assert_eq!(*file, self.files.len());
+                debug_assert_eq!(*file, self.files.len());
                 self.files.push(Contents::default());
                 self.pending_names.push(op.clone());
             }
@@ -97,7 +97,7 @@ impl<'a> Platter<'a> {
 
     /// What is left if the power fails now; of everything that may or may not be there, `keep` says
     /// what is.
-    pub(crate) fn image(&self, keep: &mut dyn FnMut() -> bool) -> Image {
+    pub fn image(&self, keep: &mut dyn FnMut() -> bool) -> Image {
         let mut names = self.names.clone();
         for op in &self.pending_names {
             if keep() {

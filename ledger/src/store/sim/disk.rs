@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ::redb::StorageBackend;
 
-use super::{Image, Name, SECTOR};
+use super::{Image, Name, Platter, SECTOR};
 use crate::store::journal::{SegmentDir, SegmentFile};
 use crate::store::redb::{HeadFile, HeadFileFault, Source};
 
 /// Something that was done to the disk. Files are numbered; a name can stand for one after another.
 #[derive(Debug, Clone)]
-pub(crate) enum Op {
+pub enum Op {
     /// The sectors from this byte on as they are after a write.
     Write(usize, usize, Arc<[u8]>),
     /// The file was cut or grown.
@@ -32,7 +32,7 @@ pub(crate) enum Op {
 
 /// Which calls fail, once it is time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fails {
+pub enum Fails {
     /// One call.
     Once,
     /// All calls.
@@ -55,6 +55,8 @@ struct Plan {
 
 #[derive(Debug, Clone, Default)]
 struct State {
+    /// What was there before anything of the record was done.
+    base: Arc<Image>,
     files: Vec<Vec<u8>>,
     names: BTreeMap<Name, usize>,
     ops: Vec<Op>,
@@ -67,11 +69,13 @@ struct State {
     failed_on: Option<Name>,
     /// Syncs of this file wait.
     held: Option<Name>,
+    /// Syncs are acknowledged and not carried out.
+    lies: bool,
 }
 
 /// A disk; clones are the same one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Disk(Arc<Shared>);
+pub struct Disk(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -93,10 +97,11 @@ enum Call<'a> {
 
 impl Disk {
     /// A disk on which these files are, durably.
-    pub(crate) fn holding(image: &Image) -> Self {
+    pub fn holding(image: &Image) -> Self {
         let disk = Self::default();
         {
             let mut state = disk.state();
+            state.base = Arc::new(image.clone());
             state.files = image.values().cloned().collect();
             state.names = image.keys().copied().zip(0..).collect();
         }
@@ -105,7 +110,7 @@ impl Disk {
 
     /// Another disk in the same state, with the same record: what a process leaves that is killed
     /// now. Nothing fails on it.
-    pub(crate) fn fork(&self) -> Self {
+    pub fn fork(&self) -> Self {
         let mut state = self.state().clone();
         state.plan = None;
         state.held = None;
@@ -116,28 +121,63 @@ impl Disk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap()
+        // What panics here is a test, whose panic is what counts.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another disk as it was when `at` operations were done, with the record up to there: what a
+    /// process leaves that is killed in the middle of a call. Nothing fails on it.
+    pub fn killed_at(&self, at: usize) -> Self {
+        let state = self.state();
+        let mut before = State {
+            base: Arc::clone(&state.base),
+            files: state.base.values().cloned().collect(),
+            names: state.base.keys().copied().zip(0..).collect(),
+            lies: state.lies,
+            ..State::default()
+        };
+        for op in &state.ops[..at.min(state.ops.len())] {
+            before.redo(op);
+        }
+        Self(Arc::new(Shared {
+            state: Mutex::new(before),
+            released: Condvar::new(),
+        }))
+    }
+
+    /// What is left if the power fails when `at` operations are done; of everything that may or may
+    /// not be there, `keep` says what is.
+    pub fn power_failed_at(&self, at: usize, keep: &mut dyn FnMut() -> bool) -> Image {
+        let state = self.state();
+        let mut platter = Platter::new(&state.base, &state.ops);
+        platter.advance(at.min(state.ops.len()));
+        platter.image(keep)
+    }
+
+    /// From now on syncs are acknowledged and not carried out.
+    pub fn lie(&self) {
+        self.state().lies = true;
     }
 
     /// The files as a process sees them.
-    pub(crate) fn live(&self) -> Image {
+    pub fn live(&self) -> Image {
         let state = self.state();
         let files = |(&name, &file): (&Name, &usize)| (name, state.files[file].clone());
         state.names.iter().map(files).collect()
     }
 
     /// How many operations were done.
-    pub(crate) fn ops(&self) -> usize {
+    pub fn ops(&self) -> usize {
         self.state().ops.len()
     }
 
     /// All that was done.
-    pub(crate) fn record(&self) -> Vec<Op> {
+    pub fn record(&self) -> Vec<Op> {
         self.state().ops.clone()
     }
 
     /// Lets calls fail after this many more that change something.
-    pub(crate) fn fail_after(&self, calls: usize, fails: Fails, kind: io::ErrorKind) {
+    pub fn fail_after(&self, calls: usize, fails: Fails, kind: io::ErrorKind) {
         let mut state = self.state();
         state.plan = Some(Plan {
             left: calls,
@@ -147,34 +187,34 @@ impl Disk {
     }
 
     /// Counts reads among the calls that can fail.
-    pub(crate) fn reads_fail_too(&self) {
+    pub fn reads_fail_too(&self) {
         self.state().reads_fail = true;
     }
 
     /// Everything works again. Returns at which operation the first call failed, if any did.
-    pub(crate) fn heal(&self) -> Option<usize> {
+    pub fn heal(&self) -> Option<usize> {
         let mut state = self.state();
         state.plan = None;
         state.failed_at.take()
     }
 
     /// Whether a call has failed.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.state().failed_at.is_some()
     }
 
     /// The first file of which a call failed.
-    pub(crate) fn failed_on(&self) -> Option<Name> {
+    pub fn failed_on(&self) -> Option<Name> {
         self.state().failed_on
     }
 
     /// Lets syncs of a file wait.
-    pub(crate) fn hold(&self, name: Name) {
+    pub fn hold(&self, name: Name) {
         self.state().held = Some(name);
     }
 
     /// Lets them go on.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         self.state().held = None;
         self.0.released.notify_all();
     }
@@ -209,7 +249,8 @@ impl Disk {
     fn change(&self, call: Call<'_>) -> io::Result<()> {
         let mut state = self.state();
         while matches!(call, Call::Sync(file) if state.is_held(file)) {
-            state = self.0.released.wait(state).unwrap();
+            let waited = self.0.released.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         }
         match state.failure(call) {
             None => {
@@ -234,6 +275,7 @@ impl State {
         if matches!(call, Call::Read) && !self.reads_fail {
             return None;
         }
+        self.plan.as_ref()?;
         let grows = match call {
             Call::Write(file, at, data) => at + data.len() > self.files[file].len(),
             Call::SetLen(file, len) => len > self.files[file].len(),
@@ -277,6 +319,7 @@ impl State {
                 self.files[file].resize(len, 0);
                 self.ops.push(Op::SetLen(file, len));
             }
+            Call::Sync(_) | Call::SyncNames if self.lies => {}
             Call::Sync(file) => self.ops.push(Op::Sync(file)),
             Call::Create(name) => {
                 let file = self.files.len();
@@ -290,6 +333,28 @@ impl State {
             }
             Call::SyncNames => self.ops.push(Op::SyncNames),
         }
+    }
+
+    /// Does again what a record says.
+    fn redo(&mut self, op: &Op) {
+        match op {
+            Op::Write(file, at, bytes) => {
+                let content = &mut self.files[*file];
+                let end = at + bytes.len();
+                content.resize(content.len().max(end), 0);
+                content[*at..end].copy_from_slice(bytes);
+            }
+            Op::SetLen(file, len) => self.files[*file].resize(*len, 0),
+            Op::Create(name, file) => {
+                self.files.push(Vec::new());
+                self.names.insert(*name, *file);
+            }
+            Op::Remove(name) => {
+                self.names.remove(name);
+            }
+            Op::Sync(_) | Op::FailedSync(_) | Op::SyncNames => {}
+        }
+        self.ops.push(op.clone());
     }
 
     /// What is done of a call that fails.

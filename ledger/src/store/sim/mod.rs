@@ -1,4 +1,4 @@
-//! A simulated disk for tests of stores: all of a ledger's files in memory, with one record of
+//! A simulated disk for tests of stores and for the simulator (`tools/sim`): all of a ledger's files in memory, with one record of
 //! what was done to them, in order.
 //!
 //! ```text
@@ -19,17 +19,18 @@ mod disk;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crash::Platter;
-pub(crate) use disk::{Disk, Fails, Op};
+pub use super::durable::sim::{new_ledger, offline, open};
+pub use crash::Platter;
+pub use disk::{Disk, Fails, Op};
 
 use std::collections::BTreeMap;
 
 /// What a disk writes whole or not at all.
-pub(crate) const SECTOR: usize = 512;
+pub const SECTOR: usize = 512;
 
 /// The files of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Name {
+pub enum Name {
     /// redb's.
     Store,
     /// The lower bound of the head.
@@ -39,18 +40,20 @@ pub(crate) enum Name {
 }
 
 /// Files and their bytes, as somebody finds them.
-pub(crate) type Image = BTreeMap<Name, Vec<u8>>;
+pub type Image = BTreeMap<Name, Vec<u8>>;
 
 /// Chance from a seed (splitmix64), the same on every machine.
 #[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The chance of this seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -59,12 +62,12 @@ impl Chance {
     }
 
     /// Less than `n`, which is not 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.draw() % n as u64) as usize
     }
 
     /// Heads or tails.
-    pub(crate) fn coin(&mut self) -> bool {
-        self.next() >> 63 == 0
+    pub fn coin(&mut self) -> bool {
+        self.draw() >> 63 == 0
     }
 }

@@ -34,11 +34,17 @@ fn counted(events: &[Recorded]) -> BTreeMap<&'static str, (u64, u64)> {
     BTreeMap::from([
         (
             "term",
-            lives(&["lease.acquired"], &["lease.released", "lease.lost"]),
+            lives(
+                &["lease.acquired"],
+                &["lease.released", "lease.lost", "lease.fenced"],
+            ),
         ),
         (
             "node",
-            lives(&["node.started"], &["lease.released", "lease.lost"]),
+            lives(
+                &["node.started"],
+                &["lease.released", "lease.lost", "lease.fenced"],
+            ),
         ),
         (
             "task",

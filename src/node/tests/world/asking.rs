@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger_core::event::*;
 use ledger_core::ids::{Entity, Id, Seq};
-use ledger_core::time::{Millis, Timestamp};
+use ledger_core::time::Millis;
 
 use super::super::super::command::*;
 use super::{World, builtin, pick};
@@ -45,7 +45,7 @@ impl World {
         if !n.is_multiple_of(3) {
             return None;
         }
-        let ahead = |ms| Some(Timestamp(self.now).plus(Millis(ms)));
+        let ahead = |ms| Some(self.time().wall.plus(Millis(ms)));
         let key = |name: &str| Some(Id::new(name).unwrap());
         let depends_on = vec![Id::new(format!("t{}", n / 2)).unwrap()];
         Some(Box::new(Terms {
@@ -101,13 +101,20 @@ impl World {
         });
     }
 
-    /// Those of three jobs whose bit is set, due every so many seconds.
+    /// Those of three jobs whose bit is set, due every so many seconds: the last by the calendar.
     pub(in super::super) fn jobs_of(bits: u64, seconds: u64) -> BTreeMap<Id, JobSpec> {
+        let schedule = |n| match n {
+            2 => Schedule::Cron {
+                expression: format!("*/{seconds} * * * * *"),
+                time_zone: "UTC".into(),
+            },
+            _ => Schedule::Every {
+                every_ms: Millis(1000 * seconds),
+            },
+        };
         let job = |n: u64| {
             let spec = JobSpec {
-                schedule: Schedule::Every {
-                    every_ms: Millis(1000 * seconds),
-                },
+                schedule: schedule(n),
                 overlap: [Overlap::Skip, Overlap::CancelRunning][usize::from(n == 1)],
                 missed: Missed::RunOnce,
                 task: TaskSubmitted {

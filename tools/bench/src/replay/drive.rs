@@ -133,7 +133,8 @@ async fn submit(client: &Client, request: &SubmitRequest) -> Result<SubmitReceip
         match client.submit(request).await {
             Ok(receipt) => return Ok(receipt),
             Err(ApiError {
-                code: ErrorCode::Failed | ErrorCode::Timeout,
+                code:
+                    ErrorCode::Lost | ErrorCode::NotLeader | ErrorCode::Failed | ErrorCode::Timeout,
                 ..
             }) if tried < RETRIES => tried += 1,
             Err(error) => return Err(error).context("submitting a task"),

@@ -12,14 +12,8 @@ pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 pub fn ledger() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.current_dir(ROOT);
-    build.args([
-        "build",
-        "--quiet",
-        "--package",
-        "opsledger",
-        "--bin",
-        "ledger",
-    ]);
+    // Of the whole workspace, as the tests are: with other features everything would be compiled anew.
+    build.args(["build", "--quiet", "--workspace", "--bin", "ledger"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }

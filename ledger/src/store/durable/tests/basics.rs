@@ -20,6 +20,7 @@ const TINY: Settings = Settings {
     block_cap: 4 * 1024,
     lag_bytes: 64 * 1024,
     sealing: SealIn::Foreground,
+    structure: Structure::Trusted,
 };
 
 fn create(dir: &Path, settings: Settings) -> DurableStore {
@@ -44,7 +45,7 @@ fn verified(dir: &Path) -> Report {
 }
 
 /// The files as they are now, as a kill would leave them; nothing must be writing.
-fn copy(from: &Path) -> TempDir {
+pub(super) fn copy(from: &Path) -> TempDir {
     let to = TempDir::new().unwrap();
     for name in [STORE_FILE, HEAD_FILE] {
         fs::copy(from.join(name), to.path().join(name)).unwrap();

@@ -5,4 +5,5 @@ mod crash;
 mod fail;
 mod lives;
 mod readers;
+mod structure;
 mod world;

@@ -112,6 +112,7 @@ const AHEAD: Settings = Settings {
     block_cap: 16 * 1024,
     lag_bytes: 1024 * 1024,
     sealing: SealIn::Background,
+    structure: Structure::Trusted,
 };
 
 #[test]
@@ -189,6 +190,7 @@ fn no_bounds_make_an_append_wait_for_ever() {
                         block_cap,
                         lag_bytes,
                         sealing,
+                        structure: Structure::Trusted,
                     };
                     let (disk, mut store) = background(settings);
                     for size in [10, 3000, 200, 50_000, 10, 10, 4000] {

@@ -2,15 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use super::super::*;
 use crate::hash::Hash;
 use crate::ids::Term;
 use crate::store::LogTree;
-use crate::store::redb::tests::{new_store, open_over, read_over};
 use crate::store::samples::{batch, genesis, ledger_id};
-use crate::store::sim::{Disk, Image, Name};
+use crate::store::sim::{Disk, Image};
 use crate::store::{ReadError, for_each_event};
 use crate::verify::{Report, verify_reader};
 
@@ -22,47 +21,25 @@ pub(super) const TINY: Settings = Settings {
     block_cap: 1024,
     lag_bytes: 64 * 1024,
     sealing: SealIn::Foreground,
+    structure: Structure::Trusted,
 };
 
 /// The files of a ledger that was made and never opened.
 pub(super) fn new_ledger() -> Image {
     static MADE: OnceLock<Image> = OnceLock::new();
-    let make = || {
-        let id = ledger_id(1);
-        let first = genesis(id);
-        let said = HeadFile {
-            ledger_id: id,
-            seq: first.head().seq,
-            hash: first.head().hash,
-        };
-        Image::from([
-            (Name::Store, new_store(id, &first)),
-            (Name::Head, said.encode().to_vec()),
-        ])
-    };
+    let id = ledger_id(1);
+    let make = || sim::new_ledger(id, &genesis(id)).unwrap();
     MADE.get_or_init(make).clone()
 }
 
 /// As [`DurableStore::open_with`].
 pub(super) fn open(disk: &Disk, settings: Settings) -> Result<DurableStore, OpenError> {
-    let said = disk.head_file();
-    let folder = disk.folder();
-    let store = disk.file(Name::Store);
-    let check = |sealed: &RedbReader| check_seam(sealed, &folder, &said);
-    let (redb, recovered) = open_over(store.clone(), Arc::new(store), check)?;
-    let found = Found {
-        redb,
-        recovered,
-        acknowledged: said.unwrap().seq,
-    };
-    let head_file = Box::new(disk.file(Name::Head));
-    DurableStore::resume(found, Box::new(disk.folder()), head_file, settings)
+    sim::open(disk, settings)
 }
 
 /// As [`OfflineReader::open`].
 pub(super) fn offline(disk: &Disk) -> Result<OfflineReader, OpenError> {
-    let sealed = read_over(Arc::new(disk.file(Name::Store)), disk.head_file())?;
-    OfflineReader::over(sealed, &disk.folder())
+    sim::offline(disk)
 }
 
 /// What the verification says of the files on a disk.

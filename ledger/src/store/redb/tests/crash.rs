@@ -8,10 +8,10 @@
 use std::ops::ControlFlow;
 
 use super::super::*;
-use super::{new_store, open_over};
 use crate::hash::Hash;
 use crate::ids::{Seq, Term};
 use crate::store::for_each_event;
+use crate::store::redb::sim::{new_store, open_over};
 use crate::store::samples::{batch, genesis, ledger_id};
 use crate::store::sim::{Chance, Disk, Fails, Image, Name, Op, Platter};
 
@@ -19,7 +19,7 @@ const ID: u128 = 1;
 
 fn empty_store() -> Image {
     let id = ledger_id(ID);
-    Image::from([(Name::Store, new_store(id, &genesis(id)))])
+    Image::from([(Name::Store, new_store(id, &genesis(id)).unwrap())])
 }
 
 fn head_file(head: Head) -> HeadFile {

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Ledger, is_ci, show, text};
+use super::{Ledger, is_ci, show, text};
 
 /// A file system that is gone when this is dropped.
 pub(crate) struct SmallDisk {
@@ -156,6 +156,12 @@ impl SmallDisk {
         assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
     }
 
+    /// From here on every write waits, for as long as what is returned lives. Only for one on ext4.
+    pub(crate) fn freeze(&self) -> Frozen {
+        must("fsfreeze", &["-f", show(&self.at)]);
+        Frozen(self.at.clone())
+    }
+
     /// Unmounts it, mends it, and mounts it again.
     pub(crate) fn mend(&self, image: &Path) {
         must("umount", &[show(&self.at)]);
@@ -168,6 +174,15 @@ impl SmallDisk {
     /// Where it is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.at.join(name)
+    }
+}
+
+/// A file system whose writes wait.
+pub(crate) struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
     }
 }
 

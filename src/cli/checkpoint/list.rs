@@ -1,0 +1,116 @@
+//! `ledger checkpoint list`.
+
+use std::path::Path;
+
+use ledger_core::clock;
+use projections::checkpoints::Checkpoint;
+use serde::Serialize;
+
+use super::checkpoints;
+use crate::cli::error::{Exit, Failure};
+use crate::cli::globals::Globals;
+use crate::cli::output::escape::escape;
+use crate::cli::output::table::{Column, Table};
+use crate::cli::output::{Buffering, Paging};
+use crate::cli::source::Source;
+use crate::node::checkpoints::path_of;
+use crate::units::{format_count, format_duration, format_size};
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// One that is kept, and where.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    checkpoint: &'a Checkpoint,
+    path: String,
+    /// Whether its file is there; what is in it is another question.
+    there: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn of(checkpoint: &'a Checkpoint, data_dir: &Path) -> Self {
+        let path = path_of(data_dir, checkpoint.facts.seq, &checkpoint.name);
+        Self {
+            checkpoint,
+            there: path.symlink_metadata().is_ok_and(|meta| meta.is_file()),
+            path: path.display().to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    checkpoints: Vec<Shown<'a>>,
+    gone: &'a [projections::checkpoints::Gone],
+    refused: &'a [projections::checkpoints::Refused],
+    failed: Option<&'a projections::checkpoints::FailedToMake>,
+}
+
+pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
+    let data_dir = globals.data_dir()?;
+    let source = Source::open(&data_dir)?;
+    let list = checkpoints(&source)?;
+    let shown = list.checkpoints.iter().map(|one| Shown::of(one, &data_dir));
+    let shown: Vec<Shown<'_>> = shown.collect();
+    let mut out = globals.out(Paging::Allowed, Buffering::Full);
+    if globals.json {
+        out.json(&List {
+            checkpoints: shown,
+            gone: &list.gone,
+            refused: &list.refused,
+            failed: list.failed.as_ref(),
+        })?;
+        out.finish()?;
+        return Ok(Exit::OK);
+    }
+    let mut table = Table::new(&[
+        Column::elastic("CHECKPOINT"),
+        Column::number("EVENTS"),
+        Column::number("SIZE"),
+        Column::number("AGO"),
+        Column::text("WHY"),
+        Column::text("FILE"),
+    ]);
+    let now = clock::now();
+    for one in &shown {
+        table.row(row(one, now));
+    }
+    let paint = out.paint;
+    let lines = table.render(out.width, paint, &|column, cell| match (column, cell) {
+        (5, "damaged" | "missing") => paint.warn(cell),
+        _ => cell.to_owned(),
+    });
+    out.lines(lines)?;
+    let warnings = list.warnings().into_iter();
+    let label = paint.warn("warning:");
+    out.lines(warnings.map(|warning| format!("{label} {}", escape(&warning))))?;
+    out.finish()?;
+    Ok(Exit::OK)
+}
+
+fn row(one: &Shown<'_>, now: ledger_core::time::Timestamp) -> Vec<String> {
+    let Checkpoint {
+        name,
+        recorded_at,
+        facts,
+        rejected,
+        ..
+    } = one.checkpoint;
+    let made_at = facts.made_at.unwrap_or(*recorded_at);
+    let file = match (rejected, one.there) {
+        (Some(_), _) => "damaged",
+        (None, true) => "there",
+        (None, false) => "missing",
+    };
+    vec![
+        name.to_string(),
+        format_count(facts.seq.0),
+        format_size(facts.bytes),
+        format_duration(now.since(made_at)),
+        facts.cause.map_or("-", |cause| cause.name()).to_owned(),
+        file.to_owned(),
+    ]
+}

@@ -1,0 +1,227 @@
+//! What can be said where no node leads: the lock, the lease's record and whether its process lives, the
+//! last term by the log, and the nodes that listen nonetheless.
+
+use std::path::Path;
+
+use ledger_core::event::{Event, LeaseEvent, ReleaseReason};
+use ledger_core::ids::{Id, Seq, Term};
+use ledger_core::store::LogReader;
+use ledger_core::store::durable::OfflineReader;
+use ledger_core::time::Timestamp;
+use serde::Serialize;
+
+use super::standbys;
+use crate::api::wire::Neighbor;
+use crate::audit::filter::{Filter, SeqRange};
+use crate::cli::error::Failure;
+use crate::cli::output::Out;
+use crate::cli::output::escape::escape;
+use crate::cli::source::scan::scan_back;
+use crate::client::nodes::Surveyed;
+use crate::lease::file;
+use crate::lease::lock::DirLock;
+use crate::shim::{ProcessIdentity, ProcessStat};
+
+/// A ledger that nobody leads.
+#[derive(Debug, Serialize)]
+pub(crate) struct Leaderless {
+    /// Nobody.
+    holder: Option<Id>,
+    /// Whether some process has the data directory locked; absent if that can't be told.
+    locked: Option<bool>,
+    /// Who says in the lease's record that it holds the lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Named>,
+    /// Why there is no record to be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_fault: Option<String>,
+    /// The last term; absent while the files can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<LastTerm>,
+    /// The nodes that listen.
+    nodes: Vec<Neighbor>,
+}
+
+/// Whom the record names.
+#[derive(Debug, Serialize)]
+struct Named {
+    holder: Id,
+    pid: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<Term>,
+    process: Process,
+}
+
+/// What became of the process that the record names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Process {
+    /// It runs.
+    Lives,
+    /// It was stopped by a signal.
+    Stopped,
+    /// It has ended; its number may be another's.
+    Gone,
+    /// That can't be told.
+    Unknown,
+}
+
+/// The last term by the log.
+#[derive(Debug, Serialize)]
+struct LastTerm {
+    holder: Id,
+    term: Term,
+    acquired: Seq,
+    acquired_at: Timestamp,
+    /// Why it was given back; absent if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released: Option<ReleaseReason>,
+}
+
+impl Leaderless {
+    /// Looks at everything but the nodes, which were looked at.
+    pub(crate) fn of(data_dir: &Path, nodes: Vec<Surveyed>) -> Self {
+        let (record, record_fault) = match file::read(data_dir) {
+            Ok((record, _)) => (
+                Some(Named {
+                    process: process(&record.process),
+                    holder: record.holder,
+                    pid: record.process.pid,
+                    term: record.term,
+                }),
+                None,
+            ),
+            Err(fault) => (None, Some(fault.to_string())),
+        };
+        Self {
+            holder: None,
+            locked: DirLock::is_held(data_dir).ok(),
+            record,
+            record_fault,
+            // Whatever keeps the files from being read, this is not the command that says it.
+            last: last_term(data_dir).ok().flatten(),
+            nodes: nodes.into_iter().map(neighbor).collect(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn lines(&self, out: &Out) -> Vec<String> {
+        let field = |name: &str, value: &str| {
+            format!("{} {value}", out.paint.strong(&format!("{name:<8}")))
+        };
+        let mut lines = vec![
+            field("leader", &out.paint.bad("nobody leads")),
+            field("lock", &self.lock()),
+        ];
+        lines.extend(self.last.as_ref().map(|last| {
+            let how = match last.released {
+                Some(reason) => format!("given back ({})", word(reason)),
+                None => "not given back".to_owned(),
+            };
+            let since = out.times.full(last.acquired_at);
+            let text = format!(
+                "term {} of {}, since {since}, {how}",
+                last.term, last.holder
+            );
+            field("last", &text)
+        }));
+        if self.nodes.is_empty() {
+            lines.push(field(
+                "nodes",
+                &out.paint.warn("none; start one with `ledger up`"),
+            ));
+        } else {
+            lines.push(String::new());
+            lines.extend(standbys::table(out, &self.nodes));
+        }
+        lines
+    }
+
+    fn lock(&self) -> String {
+        let named = self.record.as_ref();
+        match (self.locked, named) {
+            (Some(false), _) if self.nodes.is_empty() => {
+                "free: a node that starts now leads".to_owned()
+            }
+            (Some(false), _) => "free: a node that stands by is about to take it".to_owned(),
+            (None, _) => "can't be looked at".to_owned(),
+            (Some(true), Some(named)) => {
+                let process = format!("process {} of node {}", named.pid, named.holder);
+                match named.process {
+                    Process::Lives => {
+                        format!("held by {process}, which is starting, stopping or hangs")
+                    }
+                    Process::Stopped => format!("held by {process}, which was stopped by a signal"),
+                    Process::Gone => format!("held by somebody unknown: {process} has gone"),
+                    Process::Unknown => format!("held, by {process} as its record says"),
+                }
+            }
+            (Some(true), None) => {
+                let why = self.record_fault.as_deref().unwrap_or_default();
+                format!("held by somebody unknown: {}", escape(why))
+            }
+        }
+    }
+}
+
+const fn word(reason: ReleaseReason) -> &'static str {
+    match reason {
+        ReleaseReason::Shutdown => "it was stopped",
+        ReleaseReason::DiskFull => "the disk was full",
+        ReleaseReason::StepDown => "it stepped down",
+    }
+}
+
+fn neighbor(node: Surveyed) -> Neighbor {
+    let (standing, error) = match node.answer {
+        Ok((_, standing)) => (Some(standing), None),
+        Err(error) => (None, Some(error)),
+    };
+    Neighbor {
+        node: node.name,
+        standing,
+        behind: None,
+        error,
+    }
+}
+
+fn process(identity: &ProcessIdentity) -> Process {
+    match identity.is_alive_same() {
+        Ok(false) => Process::Gone,
+        Err(_) => Process::Unknown,
+        Ok(true) => match ProcessStat::of(identity.pid) {
+            Ok(Some(stat)) if matches!(stat.letter, 'T' | 't') => Process::Stopped,
+            Ok(_) | Err(_) => Process::Lives,
+        },
+    }
+}
+
+/// The last term that the log knows, if its files can be read: nobody has them open.
+fn last_term(data_dir: &Path) -> Result<Option<LastTerm>, Failure> {
+    let reader = OfflineReader::open(data_dir)?;
+    let range = SeqRange {
+        first: Seq::FIRST,
+        last: reader.head()?.seq,
+    };
+    let filter: Filter = "lease.*".parse()?;
+    let (mut released, mut found) = (None, None);
+    scan_back(&reader, range, &filter, &mut |event| {
+        match Event::decode(&event.event) {
+            Ok(Event::Lease(LeaseEvent::Released(e))) => released = Some(e.reason),
+            Ok(Event::Lease(LeaseEvent::Acquired(e))) => {
+                let header = &event.event.header;
+                found = Some(LastTerm {
+                    holder: e.holder,
+                    term: header.term,
+                    acquired: header.seq,
+                    acquired_at: header.recorded_at,
+                    released,
+                });
+                return Ok(std::ops::ControlFlow::Break(()));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}

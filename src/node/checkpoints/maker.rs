@@ -1,0 +1,335 @@
+//! Making checkpoints apart from the core, having them recorded, and letting go of what the rule does not
+//! keep.
+//!
+//! It folds by itself, from the newest checkpoint on, instead of copying the core's state: a copy would
+//! stop the core for as long as it takes (a second for a million tasks) and hand on whatever the core has
+//! got wrong. The price is memory for a second state while it works.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use ledger_core::clock;
+use ledger_core::envelope::Origin;
+use ledger_core::event::{
+    CheckpointCause, CheckpointCreated, CheckpointEvent, CheckpointFailed, CheckpointPruned,
+    CheckpointRejected,
+};
+use ledger_core::ids::{Id, Seq};
+use ledger_core::store::LogReader;
+use ledger_core::time::Timestamp;
+use projections::checkpoints::Checkpoints;
+use projections::framework::ViewWorker;
+use tokio::sync::oneshot;
+
+use super::dir::{CheckpointDir, CheckpointFile};
+use super::file::{CheckpointError, MAX_EXTRA};
+use super::files::Files;
+use super::fold::{PassedOver, file_of};
+use super::keep::{Keep, Kept, expendable};
+use super::making::{MakeError, Wish, make_file};
+use crate::node::command::Command;
+use crate::node::core::node_subject;
+use crate::node::ports::Stopwatch;
+use crate::node::threads::Mail;
+use crate::redact;
+
+/// How long the view may take to show what is durable.
+const VIEW_PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether enough events have come.
+const NAP: Duration = Duration::from_secs(5);
+/// However many events come, making checkpoints by their number takes at most a part of the time: after
+/// one, so many times as long as it took passes until the next.
+const REST: u64 = 20;
+/// How many that were set aside stay for somebody to look at.
+const SET_ASIDE: usize = 3;
+
+/// A checkpoint that was made and recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) name: Id,
+    pub(crate) facts: CheckpointCreated,
+    /// The event that tells of it.
+    pub(crate) recorded: Seq,
+    /// What the rule let go.
+    pub(crate) pruned: Vec<Id>,
+}
+
+/// Makes checkpoints for a node, one at a time.
+pub(crate) struct Checkpointer {
+    node: Id,
+    dir: CheckpointDir,
+    keep: Keep,
+    reader: Arc<dyn LogReader>,
+    /// Weak: the views stop when the node does, not when a checkpoint is done.
+    views: Weak<ViewWorker>,
+    inbox: Sender<Mail>,
+    /// Held while one is made or removed.
+    at_work: Mutex<()>,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(
+        node: Id,
+        data_dir: &Path,
+        keep: Keep,
+        reader: Arc<dyn LogReader>,
+        views: &Arc<ViewWorker>,
+        inbox: Sender<Mail>,
+    ) -> Self {
+        Self {
+            node,
+            dir: CheckpointDir::new(data_dir),
+            keep,
+            reader,
+            views: Arc::downgrade(views),
+            inbox,
+            at_work: Mutex::default(),
+        }
+    }
+
+    /// Makes one, has it recorded, and lets go of what the rule does not keep. That one can't be made is
+    /// recorded too, unless the wish itself can't be granted.
+    ///
+    /// # Errors
+    /// [`MakeError`].
+    pub(crate) fn make(&self, wish: &Wish) -> Result<Made, MakeError> {
+        let _at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        let name = self.name(wish, now)?;
+        let made =
+            make_file(&self.dir, &*self.reader, wish, &name, now).and_then(|(file, facts)| {
+                let recorded = self.note(&name, CheckpointEvent::Created(facts.clone()))?;
+                Ok((file, facts, recorded))
+            });
+        match made {
+            Ok((_, facts, recorded)) => {
+                let pruned = self.prune_now(now).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "old checkpoints could not be removed");
+                    Vec::new()
+                });
+                Ok(Made {
+                    name,
+                    facts,
+                    recorded,
+                    pruned,
+                })
+            }
+            Err(MakeError::Stopping) => Err(MakeError::Stopping),
+            Err(error) => {
+                // A store that was closed fails whoever reads it.
+                self.reader.head().map_err(|_| MakeError::Stopping)?;
+                tracing::error!(%error, "a checkpoint could not be made");
+                let failed = CheckpointFailed {
+                    cause: wish.cause,
+                    reason: redact::text(&error.to_string()).into_owned(),
+                };
+                self.note(&name, CheckpointEvent::Failed(failed))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the rule would let go, and what it lets go unless that is only asked.
+    ///
+    /// # Errors
+    /// [`MakeError`].
+    pub(crate) fn prune(&self, only_asked: bool) -> Result<Vec<Id>, MakeError> {
+        let _at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        if only_asked {
+            let gone = self.expendable(clock::now())?;
+            return Ok(gone.into_iter().map(|file| file.name).collect());
+        }
+        self.prune_now(clock::now())
+    }
+
+    /// Has recorded what a recovery has passed over, and sets those files aside; removes what an
+    /// interrupted making has left.
+    fn pass_over(&self, passed: &[PassedOver]) -> Result<(), MakeError> {
+        let _at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        for PassedOver { file, reason } in passed {
+            let rejected = CheckpointRejected {
+                reason: redact::text(reason).into_owned(),
+                seq: Some(file.seq),
+            };
+            self.note(&file.name, CheckpointEvent::Rejected(rejected))?;
+            if let Err(error) = self.dir.reject(file) {
+                tracing::warn!(%error, checkpoint = %file.name, "it could not be set aside");
+            }
+        }
+        // It may be as large as the state, and the next one long in coming.
+        if let Err(error) = self.dir.clear() {
+            tracing::warn!(%error, "what an interrupted making left could not be removed");
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that has recorded what was passed over, and then makes one whenever `every`
+    /// events have come since the last. It ends after `stop` was closed.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        passed: Vec<PassedOver>,
+        every: Option<u64>,
+        stop: Receiver<()>,
+    ) -> std::io::Result<()> {
+        let own = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("checkpoints".into());
+        let watch = move || {
+            if own.pass_over(&passed).is_ok()
+                && let Some(every) = every
+            {
+                drop(own.watch(every, &stop));
+            }
+        };
+        thread.spawn(watch).map(drop)
+    }
+
+    fn watch(&self, every: u64, stop: &Receiver<()>) -> Result<(), MakeError> {
+        let mut rest = Duration::ZERO;
+        loop {
+            match stop.recv_timeout(NAP.max(rest)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return Err(MakeError::Stopping),
+            }
+            rest = Duration::ZERO;
+            let head = self.reader.head().map_err(|_| MakeError::Stopping)?.seq;
+            let views = self.views.upgrade().ok_or(MakeError::Stopping)?;
+            let last = views.with_checkpoints(|all, _| all.latest().map(|c| c.facts.seq));
+            let last = last.flatten().unwrap_or(Seq::ZERO);
+            drop(views);
+            if head.0.saturating_sub(last.0) < every {
+                continue;
+            }
+            let begun = Stopwatch::start();
+            let wish = Wish {
+                cause: CheckpointCause::Events,
+                name: None,
+                extra: None,
+            };
+            if let Err(MakeError::Stopping) = self.make(&wish) {
+                return Err(MakeError::Stopping);
+            }
+            rest = Duration::from_micros(begun.elapsed().0.saturating_mul(REST));
+        }
+    }
+
+    /// What is known of checkpoints, up to everything that is durable now.
+    fn known<R>(&self, read: impl FnOnce(&Checkpoints) -> R) -> Result<R, MakeError> {
+        let head = self.reader.head().map_err(|_| MakeError::Stopping)?;
+        let views = self.views.upgrade().ok_or(MakeError::Stopping)?;
+        views
+            .wait_for(head.seq, VIEW_PATIENCE)
+            .map_err(|e| MakeError::View(e.to_string()))?;
+        let seen = views.with_checkpoints(|all, at| (at.seq >= head.seq).then(|| read(all)));
+        let lags = || MakeError::View("the view of checkpoints has stopped".into());
+        seen.flatten().ok_or_else(lags)
+    }
+
+    fn name(&self, wish: &Wish, now: Timestamp) -> Result<Id, MakeError> {
+        if let Some(extra) = &wish.extra {
+            let len = extra.to_string().len();
+            if len > MAX_EXTRA {
+                return Err(MakeError::Extra(len));
+            }
+        }
+        let files = self.dir.list().map_err(CheckpointError::from)?;
+        let taken = |name: &str, all: &Checkpoints| {
+            all.get(name).is_some() || files.iter().any(|file| &*file.name == name)
+        };
+        if let Some(name) = &wish.name {
+            return match self.known(|all| taken(name, all))? {
+                true => Err(MakeError::Exists(name.clone())),
+                false => Ok(name.clone()),
+            };
+        }
+        let plain = format!("{}-{}", compact(now), wish.cause.name());
+        self.known(|all| {
+            let nth = |n: u64| match n {
+                1 => plain.clone(),
+                n => format!("{plain}-{n}"),
+            };
+            let free = (1..).map(nth).find(|name| !taken(name, all));
+            let name = free.unwrap_or(plain.clone());
+            Id::new(name).expect("a time and a cause are an id")
+        })
+    }
+
+    fn expendable(&self, now: Timestamp) -> Result<Vec<CheckpointFile>, MakeError> {
+        let keep = self.keep;
+        self.known(|all| {
+            let kept: Vec<_> = all.kept().collect();
+            let seen: Vec<_> = kept
+                .iter()
+                .map(|one| Kept {
+                    seq: one.facts.seq,
+                    made_at: one.facts.made_at.unwrap_or(one.recorded_at),
+                    damaged: one.rejected.is_some(),
+                })
+                .collect();
+            expendable(&seen, keep, now)
+                .into_iter()
+                .map(|at| file_of(&kept[at].name, kept[at].facts.seq))
+                .collect()
+        })
+    }
+
+    fn prune_now(&self, now: Timestamp) -> Result<Vec<Id>, MakeError> {
+        let gone = self.expendable(now)?;
+        for file in &gone {
+            // First the event: a file that is left over is removed below, next time.
+            self.note(&file.name, CheckpointEvent::Pruned(CheckpointPruned {}))?;
+        }
+        self.sweep()?;
+        Ok(gone.into_iter().map(|file| file.name).collect())
+    }
+
+    /// Removes files that nothing keeps: what was pruned, and what was never recorded.
+    fn sweep(&self) -> Result<(), MakeError> {
+        let io = CheckpointError::from;
+        let files = self.dir.list().map_err(io)?;
+        let kept = |file: &CheckpointFile, all: &Checkpoints| {
+            all.get(&file.name)
+                .is_some_and(|one| one.facts.seq == file.seq)
+        };
+        let left_over: Vec<_> = self.known(|all| {
+            let files = files.into_iter();
+            files.filter(|file| !kept(file, all)).collect()
+        })?;
+        for file in &left_over {
+            self.dir.remove(file).map_err(io)?;
+        }
+        let aside = self.dir.set_aside().map_err(io)?;
+        for file in aside.iter().rev().skip(SET_ASIDE) {
+            self.dir.remove(file).map_err(io)?;
+        }
+        Ok(())
+    }
+
+    /// Has something recorded, and waits until it is durable.
+    fn note(&self, name: &Id, event: CheckpointEvent) -> Result<Seq, MakeError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Mail::Ask {
+            origin: Origin::of(node_subject(&self.node)),
+            command: Command::NoteCheckpoint {
+                name: name.clone(),
+                event: Box::new(event),
+            },
+            reply,
+        };
+        self.inbox.send(asked).map_err(|_| MakeError::Stopping)?;
+        match answer.blocking_recv() {
+            Ok(Ok(crate::node::command::Reply::Recorded(head))) => Ok(head.seq),
+            Ok(_) | Err(_) => Err(MakeError::Stopping),
+        }
+    }
+}
+
+/// A time as it may stand in an id: `20260101T020000Z`.
+fn compact(at: Timestamp) -> String {
+    let text = at.to_string();
+    let whole = text.split(['.', 'Z']).next().unwrap_or_default();
+    let mut short: String = whole.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    short.push('Z');
+    short
+}

@@ -1,0 +1,120 @@
+//! Following the leader: blocks from its socket, checked and folded as they come.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger_core::chain::ChainKey;
+use ledger_core::ids::{Id, LedgerId, Seq};
+use ledger_core::store::Block;
+use projections::framework::{DecodedBlock, Fold, FoldError, Projection};
+use tokio::sync::watch;
+
+use super::Seen;
+use crate::api::wire::{ApiError, Role};
+use crate::client::nodes::survey;
+use crate::client::{Client, Follow};
+use crate::node::decision::Decision;
+
+/// How often a leader is looked for while none answers.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Follows whoever leads until told to stop; returns what it has folded, unless that can't be
+/// trusted to be this history.
+pub(super) async fn follow(
+    data_dir: PathBuf,
+    own: Id,
+    seen: Arc<Seen>,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<Fold<Decision>> {
+    let mut follower = Follower {
+        fold: Fold::default(),
+        ledger: None,
+        seen,
+    };
+    let mut ended = None;
+    tokio::select! {
+        () = async {
+            while ended.is_none() {
+                if let Some((name, client)) = leader(&data_dir, &own).await {
+                    follower.seen.follows(Some(name));
+                    ended = follower.pass(&client).await.err();
+                    follower.seen.follows(None);
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            // Nothing is followed any more; the files will tell.
+            std::future::pending::<()>().await;
+        } => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+    if let Some(reason) = ended {
+        tracing::warn!(%reason, "what was followed is dropped");
+        return None;
+    }
+    Some(follower.fold)
+}
+
+/// Who leads, if somebody does.
+async fn leader(data_dir: &std::path::Path, own: &Id) -> Option<(Id, Client)> {
+    let nodes = survey(data_dir, Some(own)).await.ok()?;
+    nodes.into_iter().find_map(|node| {
+        let (client, standing) = node.answer.ok()?;
+        let leads = standing.role == Role::Leader;
+        leads.then_some((standing.node, client))
+    })
+}
+
+struct Follower {
+    fold: Fold<Decision>,
+    ledger: Option<LedgerId>,
+    seen: Arc<Seen>,
+}
+
+impl Follower {
+    /// Follows one leader until it is gone. An error is one that no other leader can mend.
+    async fn pass(&mut self, client: &Client) -> Result<(), String> {
+        let Ok(head) = client.head().await else {
+            return Ok(());
+        };
+        let ledger = *self.ledger.get_or_insert(head.ledger_id);
+        if ledger != head.ledger_id {
+            return Err(format!("the leader serves ledger {} now", head.ledger_id));
+        }
+        let from = self.fold.position().seq.max(Seq::FIRST);
+        let Ok(mut blocks) = client.blocks(from, Follow::Yes).await else {
+            return Ok(());
+        };
+        let key = ChainKey::new(ledger);
+        loop {
+            let bytes: Result<Option<Vec<u8>>, ApiError> = blocks.next().await;
+            let Ok(Some(bytes)) = bytes else {
+                return Ok(());
+            };
+            self.fold(bytes, key)?;
+            // Whoever wants this to stop is heard between blocks.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn fold(&mut self, bytes: Vec<u8>, key: ChainKey) -> Result<(), String> {
+        let block = Block::parse(bytes).map_err(|e| e.to_string())?;
+        let from = self.fold.position().seq.next();
+        let decoded = DecodedBlock::new(block, key, from..=Seq(u64::MAX), &Decision::wants)
+            .map_err(|e| e.to_string())?;
+        match self.fold.apply_block(&decoded) {
+            Ok(()) => {}
+            Err(error @ (FoldError::Gap { .. } | FoldError::Diverged { .. })) => {
+                return Err(error.to_string());
+            }
+            // The one who takes over meets the same event and says so.
+            Err(FoldError::Poison(error)) => {
+                return Err(format!("seq {}: {}", error.seq, error.reason));
+            }
+        }
+        let term = self.fold.state().leases.latest().map(|tenure| tenure.term);
+        let at = self.fold.position().seq;
+        self.seen.folded(at, term.unwrap_or_default());
+        Ok(())
+    }
+}

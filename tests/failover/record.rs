@@ -1,0 +1,71 @@
+//! Whatever becomes of the lease's record, a leader that works goes on, and makes it whole.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use opsledger::api::wire::Role;
+use opsledger::lease::file;
+
+use crate::support::Member;
+use crate::support::{Ledger, exec, id, named};
+
+/// Waits until the record is whole again; every beat shows in its directory.
+fn is_made_whole(dir: &Path, watch: &Inotify) {
+    while file::read(dir).is_err() {
+        watch.read_events().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_leader_makes_its_record_whole_again() {
+    let ledger = Ledger::new();
+    let a = Member::leader(&ledger, "a").await;
+    let b = Member::standby(&ledger, "b").await;
+    let run = ledger.dir.join("run");
+    let record = run.join("lease");
+    let watch = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
+    let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE;
+    watch.add_watch(&run, flags).unwrap();
+    let whole = fs::read_to_string(&record).unwrap();
+    let damages: [&dyn Fn(); 6] = [
+        &|| fs::remove_file(&record).unwrap(),
+        &|| fs::write(&record, "").unwrap(),
+        &|| fs::write(&record, &whole[..whole.len() / 2]).unwrap(),
+        &|| fs::write(&record, "\u{0}garbage\n".repeat(1000)).unwrap(),
+        &|| fs::write(&record, whole.replace("\"version\":1", "\"version\":7")).unwrap(),
+        &|| {
+            fs::remove_file(&record).unwrap();
+            fs::write(&record, "{}").unwrap();
+        },
+    ];
+    for damage in damages {
+        damage();
+        is_made_whole(&ledger.dir, &watch);
+        assert_eq!(a.standing().await.role, Role::Leader);
+        assert_eq!(b.standing().await.role, Role::Standby);
+    }
+    let client = a.client().await;
+    client.submit(&named("x", exec(&["true"]))).await.unwrap();
+    client.wait(&id("x")).await.unwrap();
+    b.stop_well();
+    a.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.count("lease.acquired"), 1, "nobody else has led");
+}
+
+#[tokio::test]
+async fn a_record_left_behind_says_nothing_to_who_comes_next() {
+    let ledger = Ledger::new();
+    for (term, content) in ["", "garbage", "{\"version\":1}", "\u{0}\u{0}\n"]
+        .into_iter()
+        .enumerate()
+    {
+        fs::create_dir_all(ledger.dir.join("run")).unwrap();
+        fs::write(ledger.dir.join("run/lease"), content).unwrap();
+        let a = Member::leader(&ledger, "a").await;
+        assert_eq!(a.standing().await.term.0, term as u64 + 1);
+        a.crash();
+    }
+    ledger.assert_sound();
+}
