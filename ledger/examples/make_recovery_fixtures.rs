@@ -13,8 +13,9 @@ mod golden;
 use golden::{BEGUN, Outcome};
 use ledger_core::event::{
     Builtin, BuiltinJob, CheckpointCause, CheckpointCreated, CheckpointEvent, CheckpointFailed,
-    CheckpointPruned, CheckpointRejected, Event, PartDigest, Payload, Priority, RecoveredFrom,
-    RecoveryCompleted, RecoveryEvent, TaskEvent, TaskSubmitted,
+    CheckpointPruned, CheckpointRejected, Event, FoldCompared, OtherFold, PartDigest, PartDiverged,
+    Payload, Priority, RecoveredFrom, RecoveryCompleted, RecoveryDiverged, RecoveryEvent,
+    RecoveryVerified, TaskEvent, TaskSubmitted,
 };
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Seq, Term, task_subject};
@@ -42,6 +43,52 @@ fn completed(checkpoint: Option<RecoveredFrom>, rejected: u32) -> RecoveryComple
     }
 }
 
+fn part(name: &str, version: u32) -> PartDigest {
+    PartDigest {
+        name: name.into(),
+        version,
+        digest: Hash::of(name.as_bytes()),
+    }
+}
+
+fn verified(checkpoint: Option<RecoveredFrom>) -> Outcome<RecoveryVerified> {
+    let with = OtherFold::Checkpoint {
+        name: Id::new("before-upgrade")?,
+    };
+    let compared = |seq, with, incomparable| FoldCompared {
+        seq,
+        with,
+        incomparable,
+    };
+    Ok(RecoveryVerified {
+        checkpoint,
+        seq: Seq(5),
+        hash: Hash::of(b"the chain at 5"),
+        parts: vec![part("leases", 1), part("tasks", 3)],
+        compared: vec![
+            compared(Seq(1), with, Vec::new()),
+            compared(Seq(4), OtherFold::Standby, vec!["jobs".into()]),
+        ],
+        took_us: Micros(12_345),
+    })
+}
+
+fn diverged(with: OtherFold) -> Event {
+    let parts = vec![PartDiverged {
+        name: "tasks".into(),
+        version: 3,
+        found: Hash::of(b"one fold"),
+        folded: Hash::of(b"another"),
+    }];
+    let diverged = RecoveryDiverged {
+        checkpoint: None,
+        seq: Seq(4),
+        with,
+        parts,
+    };
+    RecoveryEvent::Diverged(diverged).into()
+}
+
 fn events() -> Outcome<Vec<(Entity, Event)>> {
     let task = task_subject(&Id::new("state-checkpoint-20260101T000000")?);
     let (named, auto, node): (Entity, Entity, Entity) = (
@@ -57,11 +104,6 @@ fn events() -> Outcome<Vec<(Entity, Event)>> {
         max_runtime_ms: Millis(600_000),
         grace_ms: Millis(5_000),
         terms: None,
-    };
-    let part = |name: &str, version| PartDigest {
-        name: name.into(),
-        version,
-        digest: Hash::of(name.as_bytes()),
     };
     let created = |cause, extra| CheckpointCreated {
         seq: Seq(1),
@@ -103,9 +145,22 @@ fn events() -> Outcome<Vec<(Entity, Event)>> {
         (auto.clone(), CheckpointEvent::Rejected(rejected).into()),
         (
             node.clone(),
-            RecoveryEvent::Completed(completed(Some(from), 1)).into(),
+            RecoveryEvent::Completed(completed(Some(from.clone()), 1)).into(),
         ),
-        (node, RecoveryEvent::Completed(completed(None, 0)).into()),
+        (
+            node.clone(),
+            RecoveryEvent::Completed(completed(None, 0)).into(),
+        ),
+        (
+            node.clone(),
+            RecoveryEvent::Verified(verified(Some(from))?).into(),
+        ),
+        (
+            node.clone(),
+            RecoveryEvent::Verified(verified(None)?).into(),
+        ),
+        (node.clone(), diverged(OtherFold::Standby)),
+        (node, diverged(OtherFold::Verified { recorded: Seq(7) })),
         (auto.clone(), CheckpointEvent::Failed(failed).into()),
         (auto, CheckpointEvent::Pruned(CheckpointPruned {}).into()),
     ])

@@ -24,6 +24,8 @@ pub(crate) fn listed(all: &Checkpoints) -> CheckpointList {
         gone: all.gone().cloned().collect(),
         refused: all.refused().map(|(_, refused)| refused.clone()).collect(),
         failed: all.failed().cloned(),
+        verified: all.verified().cloned(),
+        diverged: all.diverged().cloned(),
     }
 }
 

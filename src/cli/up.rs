@@ -68,7 +68,9 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     match run_node(&options, said) {
         Ok(()) => Ok(Exit::OK),
         Err(NodeError::SteppedDown(
-            reason @ (StopReason::SteppedDown | StopReason::LeaseExpired { .. }),
+            reason @ (StopReason::SteppedDown
+            | StopReason::LeaseExpired { .. }
+            | StopReason::Diverged(_)),
         )) => {
             note(format_args!("{reason}; it stands by from now on"));
             Err(again(&options))

@@ -16,6 +16,9 @@ pub struct CheckpointConfig {
     /// `every_events`: after how many events it makes one, however long that took; 0 for never.
     /// Default 200,000: as many as are folded in less than half a second.
     pub every_events: u32,
+    /// `compare_after`: how long after a node has begun to lead its state is held against other folds.
+    /// Default 30 s: until then whatever the host has is for the work that is taken up.
+    pub compare_after: Millis,
     /// `keep`: how many of the newest are kept. Default 24.
     pub keep: u32,
     /// `daily`: for how many days the last of each day is kept as well. Default 30.
@@ -28,6 +31,7 @@ impl Default for CheckpointConfig {
             enabled: true,
             every: Millis(2 * 3_600_000),
             every_events: 200_000,
+            compare_after: Millis(30_000),
             keep: 24,
             daily: 30,
         }
@@ -62,6 +66,9 @@ pub(super) const KEYS: &[(&str, super::Setter)] = &[
     }),
     ("every_events", |c, v| {
         set(c, v, 0, u32::MAX, |c| &mut c.every_events)
+    }),
+    ("compare_after", |c, v| {
+        duration(v).map(|after| c.checkpoint.compare_after = after)
     }),
     ("keep", |c, v| set(c, v, 1, 10_000, |c| &mut c.keep)),
     ("daily", |c, v| set(c, v, 0, 3_650, |c| &mut c.daily)),

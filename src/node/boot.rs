@@ -21,7 +21,7 @@ use ledger_core::time::Micros;
 use ledger_core::tree_head::{KeyFileError, SignerKey, VerifierKey};
 use projections::framework::{Fold, Health, catch_up, unwatched};
 
-use super::checkpoints::{CheckpointDir, PassedOver, Recovered, Report, fold_state};
+use super::checkpoints::{CheckpointDir, PassedOver, Recovered, Reference, Report, fold_state};
 use super::core::{Core, CoreConfig, Restored, ledger_subject};
 use super::decision::Decision;
 use super::ports::{self, SeededRandom, Stopwatch};
@@ -179,17 +179,31 @@ pub(super) struct Booted {
     pub(super) store: DurableStore,
     pub(super) core: Core,
     pub(super) first: Vec<super::command::Output>,
-    /// Checkpoints that can't be used.
-    pub(super) passed_over: Vec<PassedOver>,
+    pub(super) aftermath: Aftermath,
     /// Says that this process lives, until whoever works says so himself.
     pub(super) pulse: Pulse,
+}
+
+/// What is still to be told of how state was come by.
+pub(super) struct Aftermath {
+    /// Checkpoints that can't be used.
+    pub(super) passed_over: Vec<PassedOver>,
+    /// What the state was at an earlier position, if it was come by on another way than by the files.
+    pub(super) digests: Option<Reference>,
+}
+
+/// What a standby has made of the history.
+pub(super) struct Warm {
+    pub(super) fold: Fold<Decision>,
+    /// What that was at an earlier position.
+    pub(super) digests: Option<Reference>,
 }
 
 /// The lock, and what is known already by whoever waited for it.
 pub(super) struct Turn {
     pub(super) lock: DirLock,
     /// What a standby has folded; it may stand anywhere in the history, or in another one.
-    pub(super) warm: Option<Fold<Decision>>,
+    pub(super) warm: Option<Warm>,
     /// The holder before, if this node has ended it.
     pub(super) ended: Option<lease::decide::Ended>,
 }
@@ -242,7 +256,7 @@ pub(super) fn boot(
     let store = patiently(|| DurableStore::open_with(dir, settings))?;
     let open = opening.elapsed();
     let reader = store.reader();
-    let Recovered { fold, report } = fold(dir, &reader, warm)?;
+    let (Recovered { fold, report }, digests) = fold(dir, &reader, warm)?;
     refuse_unknown(&reader, &fold)?;
     let restored = Restored {
         checkpoint: report.checkpoint,
@@ -283,7 +297,10 @@ pub(super) fn boot(
         store,
         core,
         first,
-        passed_over: report.passed_over,
+        aftermath: Aftermath {
+            passed_over: report.passed_over,
+            digests,
+        },
         pulse,
     })
 }
@@ -311,9 +328,9 @@ fn patiently<T>(open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError>
 fn fold(
     dir: &Path,
     reader: &dyn LogReader,
-    warm: Option<Fold<Decision>>,
-) -> Result<Recovered, BootError> {
-    if let Some(mut fold) = warm {
+    warm: Option<Warm>,
+) -> Result<(Recovered, Option<Reference>), BootError> {
+    if let Some(Warm { mut fold, digests }) = warm {
         let (begun, from) = (Stopwatch::start(), fold.position().seq);
         match catch_up(&mut fold, reader, None, &mut unwatched) {
             Ok(()) => {
@@ -322,13 +339,15 @@ fn fold(
                     replay: begun.elapsed(),
                     ..Report::default()
                 };
-                return Ok(Recovered { fold, report });
+                return Ok((Recovered { fold, report }, digests));
             }
             // The files are what counts, whatever was heard of them.
             Err(error) => tracing::warn!(%error, "what was followed does not continue; replaying"),
         }
     }
-    fold_state(&CheckpointDir::new(dir), reader).map_err(|e| BootError::Replay(e.to_string()))
+    let recovered = fold_state(&CheckpointDir::new(dir), reader);
+    let recovered = recovered.map_err(|e| BootError::Replay(e.to_string()))?;
+    Ok((recovered, None))
 }
 
 /// Whoever decides must have understood everything that was decided before.

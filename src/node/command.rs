@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ledger_core::chain::{Batch, Head};
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    Attempt, BuiltinJob, CheckpointEvent, Exec, JobSpec, LedgerEvent, Priority, SnapshotEvent,
-    TaskSubmitted,
+    Attempt, BuiltinJob, CheckpointEvent, Exec, JobSpec, LedgerEvent, Priority, RecoveryEvent,
+    SnapshotEvent, TaskSubmitted,
 };
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use ledger_core::time::{Micros, Millis, Timestamp};
@@ -104,6 +104,11 @@ pub enum Command {
         name: Id,
         /// What.
         event: Box<CheckpointEvent>,
+    },
+    /// Record what came of holding the state of this node against other folds.
+    NoteRecovery {
+        /// What.
+        event: Box<RecoveryEvent>,
     },
     /// Record what has become of snapshots of files.
     NoteSnapshot {
@@ -296,6 +301,8 @@ pub enum Input {
     Durable(Head),
     /// The batch in flight could not be written.
     AppendFailed(AppendFailure),
+    /// Somebody who has folded the events this node has folded came to another state.
+    Diverged(String),
     /// A process runs for an attempt.
     Started {
         /// Which.
@@ -363,6 +370,7 @@ impl Input {
             Self::Request { .. }
             | Self::Durable(_)
             | Self::AppendFailed(_)
+            | Self::Diverged(_)
             | Self::Hold
             | Self::LeaseExpired { .. }
             | Self::Shutdown => false,
@@ -475,6 +483,9 @@ pub enum StopReason {
     /// An append failed; state that was ahead of the disk is dropped.
     #[error("the ledger could not be written: {0}")]
     AppendFailed(#[from] AppendFailure),
+    /// What it decides by is not what the ledger says.
+    #[error("its state is not what the ledger says: {0}")]
+    Diverged(String),
     /// A decision did not fold: a defect of this program, found before it did harm.
     #[error("internal: a decision did not fold: {0}")]
     Corrupt(String),

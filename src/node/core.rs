@@ -224,6 +224,7 @@ impl Core {
                 self.obliged = true;
             }
             Input::AppendFailed(failure) => self.stop(failure.into()),
+            Input::Diverged(what) => self.stop(StopReason::Diverged(what)),
             Input::Started { attempt, process } => {
                 self.attempt_event(now, &attempt, |task, run| {
                     scheduler::decide::started(task, run, &process)

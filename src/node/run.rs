@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ledger_core::chain::{Batch, Head};
 use ledger_core::clock;
+use ledger_core::ids::Seq;
 use ledger_core::store::durable::{DurableReader, DurableStore, check_vacant};
 use ledger_core::store::{LogReader, OpenError};
 use projections::framework::{ViewDir, ViewWorker};
@@ -16,9 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backups::Schedule;
 use super::blobs::{self, Blobs};
-use super::boot::{BootError, Turn, boot};
+use super::boot::{Aftermath, BootError, Turn, boot};
 use super::builtins::{Builtins, World};
-use super::checkpoints::{Checkpointer, PassedOver};
+use super::checkpoints::{Checkpointer, Duties};
 use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
 use super::disk::Disk;
@@ -147,7 +148,7 @@ fn lead(
     };
     let api = shared.api(options);
     let stop_copies = start_copies(options, &api, &views)?;
-    let stop_checkpoints = start_checkpoints(options, &checkpointer, booted.passed_over)?;
+    let stop_checkpoints = start_checkpoints(options, &checkpointer, base.seq, booted.aftermath)?;
     let running = Running {
         inbox,
         stops: (stop_copies, stop_checkpoints, stop_jobs),
@@ -341,17 +342,25 @@ fn checkpointer(
     ))
 }
 
-/// Has recorded which checkpoints were passed over, and makes some by the number of events, until what
-/// is returned is dropped.
+/// Has recorded which checkpoints were passed over, holds the state that this node began with against other
+/// folds, and makes checkpoints by the number of events, until what is returned is dropped.
 fn start_checkpoints(
     options: &NodeOptions,
     checkpointer: &Arc<Checkpointer>,
-    passed_over: Vec<PassedOver>,
+    began: Seq,
+    aftermath: Aftermath,
 ) -> Result<Sender<()>, NodeError> {
     let (stop, stopped) = bounded(0);
-    let every = options.config.checkpoint.every_events();
+    let config = &options.config.checkpoint;
+    let duties = Duties {
+        passed_over: aftermath.passed_over,
+        began,
+        own: aftermath.digests,
+        compare_after: Duration::from_millis(config.compare_after.0),
+        every: config.every_events(),
+    };
     checkpointer
-        .start(passed_over, every, stopped)
+        .start(duties, stopped)
         .map_err(io("starting the thread of checkpoints"))?;
     Ok(stop)
 }

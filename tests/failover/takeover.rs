@@ -7,7 +7,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use opsledger::api::wire::{AcquireRequest, Acquired, Role, StepDownRequest};
 
 use crate::support::Member;
-use crate::support::{Ledger, exec, id, identity, is_gone, named, script, show};
+use crate::support::{Follower, Ledger, exec, id, identity, is_gone, named, script, show, text};
 
 #[tokio::test]
 async fn a_killed_leader_is_replaced_and_its_work_goes_on() {
@@ -79,6 +79,46 @@ async fn whoever_followed_goes_on_from_there_and_whoever_did_not_from_a_checkpoi
     let of = cold.data["checkpoint"]["seq"].as_u64().unwrap();
     let upto = cold.data["upto"].as_u64().unwrap();
     assert_eq!(cold.data["replayed"], upto - of);
+}
+
+/// With what a node that leads has held its state against, once it has.
+async fn compared(leader: &Member, term: u64) -> Vec<String> {
+    let mut events = Follower::of(&leader.client().await, 1).await;
+    let verified = events
+        .find(|e| e.kind == "recovery.verified" && e.term == term)
+        .await;
+    let compared = verified.data["compared"].as_array().unwrap();
+    let with = compared.iter().map(|one| one["with"]["type"].as_str());
+    with.map(|with| with.unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn after_each_takeover_state_is_held_against_other_folds() {
+    let ledger = Ledger::configured("[checkpoint]\ncompare_after = \"1ms\"\n");
+    let leader = Member::leader(&ledger, "a").await;
+    let none: [&str; 0] = [];
+    assert_eq!(compared(&leader, 1).await, none);
+    let client = leader.client().await;
+    client.submit(&named("one", exec(&["true"]))).await.unwrap();
+    client.wait(&id("one")).await.unwrap();
+    let made = ledger.cli(&["checkpoint", "create", "point"]);
+    assert!(made.status.success(), "{made:?}");
+    let mut standby = Member::standby(&ledger, "b").await;
+    let head = client.head().await.unwrap();
+    standby.stands(|s| s.seq >= head.seq).await;
+    leader.crash();
+    assert_eq!(standby.leads().await, 2);
+    assert_eq!(compared(&standby, 2).await, ["checkpoint", "standby"]);
+    let listed = ledger.cli(&["checkpoint", "list"]);
+    let listed = text(&listed.stdout);
+    assert!(listed.contains("compared by node b"), "{listed}");
+    assert!(listed.contains("the same as 2 other folds"), "{listed}");
+    standby.crash();
+    let cold = Member::leader(&ledger, "c").await;
+    assert_eq!(compared(&cold, 3).await, ["verified"]);
+    cold.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.count("recovery.diverged"), 0);
 }
 
 #[tokio::test]

@@ -80,6 +80,10 @@ impl Ledger {
         if !toml.contains("[lease]") {
             toml.push_str("[lease]\nrenew_deadline = \"60s\"\nttl = \"90s\"\n");
         }
+        // Nor is there an event that comes when a test happens to take long.
+        if !toml.contains("[checkpoint]") {
+            toml.push_str("[checkpoint]\ncompare_after = \"1h\"\n");
+        }
         std::fs::write(self.dir.join("ledger.toml"), toml).unwrap();
     }
 

@@ -223,16 +223,7 @@ impl Node {
 
     /// Follows the log from an event on.
     pub async fn follow(&self, from: u64) -> Follower {
-        let ledger_id = self.client.head().await.unwrap().ledger_id;
-        Follower {
-            blocks: self.client.blocks(Seq(from), Follow::Yes).await.unwrap(),
-            tail: Tail {
-                next: from,
-                ..Tail::new(ledger_id)
-            },
-            ready: Vec::new(),
-            broke: None,
-        }
+        Follower::of(&self.client, from).await
     }
 
     /// Waits for the first event in the log that is wanted.
@@ -299,6 +290,20 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// Follows the log of a leader from an event on.
+    pub async fn of(client: &Client, from: u64) -> Self {
+        let ledger_id = client.head().await.unwrap().ledger_id;
+        Self {
+            blocks: client.blocks(Seq(from), Follow::Yes).await.unwrap(),
+            tail: Tail {
+                next: from,
+                ..Tail::new(ledger_id)
+            },
+            ready: Vec::new(),
+            broke: None,
+        }
+    }
+
     /// The next event; nothing once the node has ended the stream.
     pub async fn next(&mut self) -> Option<Logged> {
         while self.ready.is_empty() {

@@ -48,7 +48,10 @@ pub use process::{
     ProcessReaped, ProcessRegistered, ProcessUnkillable, Survivor, Usage, process_subject,
 };
 pub use queue::{QueueEvent, QueuePaused, QueueResumed, queue_subject};
-pub use recovery::{RecoveredFrom, RecoveryCompleted, RecoveryEvent};
+pub use recovery::{
+    FoldCompared, OtherFold, PartDiverged, RecoveredFrom, RecoveryCompleted, RecoveryDiverged,
+    RecoveryEvent, RecoveryVerified,
+};
 pub use snapshot::{
     SnapshotCreated, SnapshotEvent, SnapshotFailed, SnapshotPruned, SnapshotRestored,
     snapshot_subject,

@@ -1,8 +1,11 @@
-//! `recovery.*`: how a node that leads came by its state. Subject `node/NAME`.
+//! `recovery.*`: how a node that leads came by its state, and whether it is what the events say. Subject
+//! `node/NAME`.
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::PartDigest;
 use super::family;
+use crate::hash::Hash;
 use crate::ids::{Id, Seq};
 use crate::time::Micros;
 
@@ -57,10 +60,90 @@ fn is_none(n: &u32) -> bool {
     *n == 0
 }
 
+/// A fold of this history that was made by somebody else, or at another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum OtherFold {
+    /// The one that a checkpoint was made of.
+    Checkpoint {
+        /// The checkpoint.
+        name: Id,
+    },
+    /// The one that an earlier leader recorded.
+    Verified {
+        /// The `recovery.verified` that says so.
+        recorded: Seq,
+    },
+    /// The one that this node had made while it stood by, with which it leads now.
+    Standby,
+}
+
+/// A fold that was found to be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldCompared {
+    /// The position at which both were compared.
+    pub seq: Seq,
+    /// The other one.
+    pub with: OtherFold,
+    /// Parts that could not be compared, because they are of other versions or only in one of both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomparable: Vec<String>,
+}
+
+/// Decision state was folded once more, apart from whoever decides, and held against other folds, which
+/// are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryVerified {
+    /// The checkpoint that the fold began with; without one, it was made from the first event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<RecoveredFrom>,
+    /// Where it ends.
+    pub seq: Seq,
+    /// Chain hash there.
+    pub hash: Hash,
+    /// What it is there, part by part: the next recovery is held against that.
+    pub parts: Vec<PartDigest>,
+    /// What it was held against.
+    pub compared: Vec<FoldCompared>,
+    /// How long that took.
+    pub took_us: Micros,
+}
+
+/// A part of which two folds have made different things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartDiverged {
+    /// The projection that it is.
+    pub name: String,
+    /// The projection's version.
+    pub version: u32,
+    /// The digest of the other fold.
+    pub found: Hash,
+    /// The digest of the fold that was made now.
+    pub folded: Hash,
+}
+
+/// The same events were folded to different states: a defect of this program or of the host's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryDiverged {
+    /// The checkpoint that the fold began with; without one, it was made from the first event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<RecoveredFrom>,
+    /// The position at which both were compared.
+    pub seq: Seq,
+    /// The other one.
+    pub with: OtherFold,
+    /// What differs.
+    pub parts: Vec<PartDiverged>,
+}
+
 family!(
     /// Recoveries.
     RecoveryEvent {
         /// The work was taken up.
         Completed(RecoveryCompleted) = "recovery.completed",
+        /// State was held against other folds and is the same.
+        Verified(RecoveryVerified) = "recovery.verified",
+        /// State was held against another fold and is not the same.
+        Diverged(RecoveryDiverged) = "recovery.diverged",
     }
 );

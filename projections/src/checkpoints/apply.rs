@@ -3,33 +3,48 @@
 use std::collections::BTreeMap;
 
 use ledger_core::envelope::Header;
-use ledger_core::event::{CheckpointEvent, Event};
+use ledger_core::event::{CheckpointEvent, Event, RecoveryEvent};
 use ledger_core::ids::{Id, Seq};
 
-use super::state::{Checkpoint, Checkpoints, FailedToMake, Gone, REMEMBERED, Refused};
+use super::state::{Checkpoint, Checkpoints, FailedToMake, Gone, REMEMBERED, Refused, Told};
 use crate::framework::{ApplyError, Projection, RestoreError};
 
 const FAILED: &str = "failed";
+const DIVERGED: &str = "diverged";
+const VERIFIED: &str = "verified";
 
 impl Projection for Checkpoints {
     const NAME: &'static str = "checkpoints";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn wants(kind: &str) -> bool {
-        kind.starts_with("checkpoint.")
+        kind.starts_with("checkpoint.") || matches!(kind, "recovery.verified" | "recovery.diverged")
     }
 
     fn apply(&mut self, header: &Header<'_>, event: &Event) -> Result<(), ApplyError> {
-        let Event::Checkpoint(event) = event else {
-            return Ok(());
+        let changed = match event {
+            Event::Checkpoint(event) => self.change(header, event),
+            Event::Recovery(event) => self.compared(header, event),
+            Event::Ledger(_)
+            | Event::Task(_)
+            | Event::Process(_)
+            | Event::Lease(_)
+            | Event::Node(_)
+            | Event::Job(_)
+            | Event::Queue(_)
+            | Event::Snapshot(_)
+            | Event::App
+            | Event::Unknown => Ok(()),
         };
-        self.change(header, event)
-            .map_err(|reason| ApplyError::at(header, reason))
+        changed.map_err(|reason| ApplyError::at(header, reason))
     }
 
-    /// `failed`; `gone/SEQ` and `refused/SEQ` by the event that says so; `kept/SEQ/NAME` by position.
+    /// `diverged`; `failed`; `verified`; `gone/SEQ` and `refused/SEQ` by the event that says so; `kept/SEQ/NAME` by position.
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
         let plain = "they hold only texts, numbers and string-keyed maps";
+        if let Some(diverged) = &self.diverged {
+            emit(DIVERGED, &serde_json::to_string(diverged).expect(plain));
+        }
         if let Some(failed) = &self.failed {
             emit(FAILED, &serde_json::to_string(failed).expect(plain));
         }
@@ -44,6 +59,9 @@ impl Projection for Checkpoints {
         for (seq, refused) in &self.refused {
             let value = serde_json::to_string(refused).expect(plain);
             emit(&format!("refused/{:020}", seq.0), &value);
+        }
+        if let Some(verified) = &self.verified {
+            emit(VERIFIED, &serde_json::to_string(verified).expect(plain));
         }
     }
 
@@ -63,6 +81,12 @@ impl Checkpoints {
         let bad = |e: serde_json::Error| e.to_string();
         let seq = |text: &str| text.parse().map(Seq).map_err(|_| "not a seq".to_owned());
         match key.split_once('/') {
+            None if key == DIVERGED => {
+                self.diverged = Some(serde_json::from_str(value).map_err(bad)?);
+            }
+            None if key == VERIFIED => {
+                self.verified = Some(serde_json::from_str(value).map_err(bad)?);
+            }
             None if key == FAILED => self.failed = Some(serde_json::from_str(value).map_err(bad)?),
             Some(("gone", at)) => {
                 let gone = serde_json::from_str(value).map_err(bad)?;
@@ -85,6 +109,16 @@ impl Checkpoints {
         }
         self.places.insert(name.clone(), seq);
         self.kept.insert((seq, name), checkpoint);
+        Ok(())
+    }
+
+    fn compared(&mut self, header: &Header<'_>, event: &RecoveryEvent) -> Result<(), String> {
+        let node = Id::new(header.subject_id()).map_err(|e| e.to_string())?;
+        match event {
+            RecoveryEvent::Completed(_) => {}
+            RecoveryEvent::Verified(facts) => self.verified = Some(told(header, node, facts)),
+            RecoveryEvent::Diverged(facts) => self.diverged = Some(told(header, node, facts)),
+        }
         Ok(())
     }
 
@@ -133,6 +167,15 @@ impl Checkpoints {
             }
         }
         Ok(())
+    }
+}
+
+fn told<T: Clone>(header: &Header<'_>, node: Id, facts: &T) -> Told<T> {
+    Told {
+        recorded: header.seq,
+        at: header.recorded_at,
+        node,
+        facts: facts.clone(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger_core::event::{CheckpointCause, CheckpointCreated};
+use ledger_core::event::{CheckpointCause, CheckpointCreated, RecoveryDiverged, RecoveryVerified};
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,19 @@ pub struct FailedToMake {
     pub reason: String,
 }
 
+/// What came of holding state against other folds of the same events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told<T> {
+    /// The event that says so.
+    pub recorded: Seq,
+    /// When.
+    pub at: Timestamp,
+    /// The node that did it.
+    pub node: Id,
+    /// What it says.
+    pub facts: T,
+}
+
 /// Every checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkpoints {
@@ -73,6 +86,8 @@ pub struct Checkpoints {
     /// By the event that says so.
     pub(super) refused: BTreeMap<Seq, Refused>,
     pub(super) failed: Option<FailedToMake>,
+    pub(super) verified: Option<Told<RecoveryVerified>>,
+    pub(super) diverged: Option<Told<RecoveryDiverged>>,
 }
 
 impl Checkpoints {
@@ -100,6 +115,18 @@ impl Checkpoints {
     /// Those that were passed over, the latest last.
     pub fn refused(&self) -> impl DoubleEndedIterator<Item = (Seq, &Refused)> {
         self.refused.iter().map(|(seq, refused)| (*seq, refused))
+    }
+
+    /// The last time that state was found to be the same as other folds.
+    pub fn verified(&self) -> Option<&Told<RecoveryVerified>> {
+        self.verified.as_ref()
+    }
+
+    /// The last time that it was not, if it was not found to be the same since.
+    pub fn diverged(&self) -> Option<&Told<RecoveryDiverged>> {
+        let verified = self.verified.as_ref().map(|told| told.recorded);
+        let diverged = self.diverged.as_ref();
+        diverged.filter(|told| Some(told.recorded) > verified)
     }
 
     /// The latest that could not be made, if none has been made since.

@@ -180,7 +180,7 @@ impl Examine for LivesExaminer {
 
 /// Kinds that touch no life.
 #[cfg(test)]
-const NO_LIFE: [&str; 19] = [
+const NO_LIFE: [&str; 21] = [
     "node.clock_stepped",
     "node.clock_settled",
     "ledger.created",
@@ -192,6 +192,8 @@ const NO_LIFE: [&str; 19] = [
     "job.skipped",
     "checkpoint.rejected",
     "checkpoint.failed",
+    "recovery.verified",
+    "recovery.diverged",
     "task.reprioritized",
     "task.throttled",
     "queue.paused",

@@ -192,7 +192,9 @@ impl Status {
         let name = subject(header)?;
         let node = self.node.as_mut().filter(|n| n.name == name);
         let node = node.ok_or_else(|| format!("node {name} is not the one that started"))?;
-        let RecoveryEvent::Completed(e) = event;
+        let RecoveryEvent::Completed(e) = event else {
+            return Ok(());
+        };
         node.recovery = Some(RecoveryFacts {
             at: header.recorded_at,
             replayed: Seq(e.replayed),

@@ -1,8 +1,8 @@
 //! What is said about checkpoints.
 
-use ledger_core::event::CheckpointCreated;
+use ledger_core::event::{CheckpointCreated, RecoveryDiverged, RecoveryVerified};
 use ledger_core::ids::{Id, Seq};
-use projections::checkpoints::{Checkpoint, FailedToMake, Gone, Refused};
+use projections::checkpoints::{Checkpoint, FailedToMake, Gone, Refused, Told};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +18,12 @@ pub struct CheckpointList {
     /// The latest that could not be made, if none has been made since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedToMake>,
+    /// The last time that state was found to be the same as other folds of the same events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Told<RecoveryVerified>>,
+    /// The last time that it was not, if it was not found to be the same since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<Told<RecoveryDiverged>>,
 }
 
 impl CheckpointList {
@@ -31,7 +37,16 @@ impl CheckpointList {
             let reason = one.rejected.as_ref()?;
             Some(format!("checkpoint {} was passed over: {reason}", one.name))
         });
-        failed.chain(damaged).collect()
+        let diverged = self.diverged.iter().map(|told| {
+            let parts: Vec<_> = told.facts.parts.iter().map(|p| p.name.as_str()).collect();
+            format!(
+                "seq {}: two folds of the events up to seq {} differ in {}; `ledger rebuild --check` says where",
+                told.recorded,
+                told.facts.seq,
+                parts.join(", ")
+            )
+        });
+        diverged.chain(failed).chain(damaged).collect()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ledger_core::clock;
-use projections::checkpoints::Checkpoint;
+use ledger_core::event::{RecoveryDiverged, RecoveryVerified};
+use projections::checkpoints::{Checkpoint, Told};
 use serde::Serialize;
 
 use super::checkpoints;
@@ -14,7 +15,7 @@ use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
 use crate::node::checkpoints::path_of;
-use crate::units::{format_count, format_duration, format_size};
+use crate::units::{count_of, format_count, format_duration, format_size};
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,10 @@ struct List<'a> {
     gone: &'a [projections::checkpoints::Gone],
     refused: &'a [projections::checkpoints::Refused],
     failed: Option<&'a projections::checkpoints::FailedToMake>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<&'a Told<RecoveryVerified>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diverged: Option<&'a Told<RecoveryDiverged>>,
 }
 
 pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
@@ -62,6 +67,8 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
             gone: &list.gone,
             refused: &list.refused,
             failed: list.failed.as_ref(),
+            verified: list.verified.as_ref(),
+            diverged: list.diverged.as_ref(),
         })?;
         out.finish()?;
         return Ok(Exit::OK);
@@ -84,11 +91,20 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
         _ => cell.to_owned(),
     });
     out.lines(lines)?;
+    out.lines(list.verified.iter().map(|told| compared(told, now)))?;
     let warnings = list.warnings().into_iter();
     let label = paint.warn("warning:");
     out.lines(warnings.map(|warning| format!("{label} {}", escape(&warning))))?;
     out.finish()?;
     Ok(Exit::OK)
+}
+
+/// That what a recovery makes of the ledger is what others have made of it.
+fn compared(told: &Told<RecoveryVerified>, now: ledger_core::time::Timestamp) -> String {
+    let folds = count_of(told.facts.compared.len() as u64, "other fold");
+    let ago = format_duration(now.since(told.at));
+    let (node, seq) = (&told.node, told.facts.seq);
+    format!("state at seq {seq} compared by node {node} {ago} ago: the same as {folds}")
 }
 
 fn row(one: &Shown<'_>, now: ledger_core::time::Timestamp) -> Vec<String> {

@@ -3,9 +3,9 @@
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
     CheckpointEvent, Event, Exec, Failure, FenceCause, JobEvent, JobSpec, LadderCause, LadderStep,
-    LeaseEvent, LedgerEvent, NodeEvent, Payload, ProcessEnd, ProcessEvent, QueueEvent, ReapCause,
-    RecoveryEvent, ReleaseReason, Schedule, Settled, SkipReason, SnapshotEvent, StopCause,
-    TaskEvent,
+    LeaseEvent, LedgerEvent, NodeEvent, OtherFold, Payload, ProcessEnd, ProcessEvent, QueueEvent,
+    ReapCause, RecoveryEvent, ReleaseReason, Schedule, Settled, SkipReason, SnapshotEvent,
+    StopCause, TaskEvent,
 };
 use ledger_core::time::Micros;
 
@@ -362,7 +362,25 @@ fn checkpoint(event: &CheckpointEvent) -> String {
     }
 }
 
-fn recovery(RecoveryEvent::Completed(e): &RecoveryEvent) -> String {
+fn recovery(event: &RecoveryEvent) -> String {
+    let e = match event {
+        RecoveryEvent::Completed(e) => e,
+        RecoveryEvent::Verified(e) => {
+            let folds = count_of(e.compared.len() as u64, "other fold");
+            let took = format_duration(e.took_us);
+            return format!("state at seq {} is the same as {folds}, in {took}", e.seq);
+        }
+        RecoveryEvent::Diverged(e) => {
+            let parts: Vec<_> = e.parts.iter().map(|part| part.name.as_str()).collect();
+            let with = match &e.with {
+                OtherFold::Checkpoint { name } => format!("of checkpoint {name}"),
+                OtherFold::Verified { recorded } => format!("recorded by seq {recorded}"),
+                OtherFold::Standby => "of this node while it stood by".to_owned(),
+            };
+            let parts = parts.join(", ");
+            return format!("at seq {} the fold {with} differs in {parts}", e.seq);
+        }
+    };
     let from = match &e.checkpoint {
         Some(from) => format!("checkpoint {} and ", from.name),
         None => String::new(),

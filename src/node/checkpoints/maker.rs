@@ -9,12 +9,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use ledger_core::clock;
 use ledger_core::envelope::Origin;
 use ledger_core::event::{
-    CheckpointCause, CheckpointCreated, CheckpointEvent, CheckpointFailed, CheckpointPruned,
-    CheckpointRejected,
+    CheckpointCreated, CheckpointEvent, CheckpointFailed, CheckpointPruned, CheckpointRejected,
 };
 use ledger_core::ids::{Id, Seq};
 use ledger_core::store::LogReader;
@@ -31,17 +30,11 @@ use super::keep::{Keep, Kept, expendable};
 use super::making::{MakeError, Wish, make_file};
 use crate::node::command::Command;
 use crate::node::core::node_subject;
-use crate::node::ports::Stopwatch;
 use crate::node::threads::Mail;
 use crate::redact;
 
 /// How long the view may take to show what is durable.
 const VIEW_PATIENCE: Duration = Duration::from_secs(60);
-/// How often it is looked whether enough events have come.
-const NAP: Duration = Duration::from_secs(5);
-/// However many events come, making checkpoints by their number takes at most a part of the time: after
-/// one, so many times as long as it took passes until the next.
-const REST: u64 = 20;
 /// How many that were set aside stay for somebody to look at.
 const SET_ASIDE: usize = 3;
 
@@ -59,14 +52,14 @@ pub(crate) struct Made {
 /// Makes checkpoints for a node, one at a time.
 pub(crate) struct Checkpointer {
     node: Id,
-    dir: CheckpointDir,
+    pub(super) dir: CheckpointDir,
     keep: Keep,
-    reader: Arc<dyn LogReader>,
+    pub(super) reader: Arc<dyn LogReader>,
     /// Weak: the views stop when the node does, not when a checkpoint is done.
-    views: Weak<ViewWorker>,
-    inbox: Sender<Mail>,
+    pub(super) views: Weak<ViewWorker>,
+    pub(super) inbox: Sender<Mail>,
     /// Held while one is made or removed.
-    at_work: Mutex<()>,
+    pub(super) at_work: Mutex<()>,
 }
 
 impl Checkpointer {
@@ -146,7 +139,7 @@ impl Checkpointer {
 
     /// Has recorded what a recovery has passed over, and sets those files aside; removes what an
     /// interrupted making has left.
-    fn pass_over(&self, passed: &[PassedOver]) -> Result<(), MakeError> {
+    pub(super) fn pass_over(&self, passed: &[PassedOver]) -> Result<(), MakeError> {
         let _at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         for PassedOver { file, reason } in passed {
             let rejected = CheckpointRejected {
@@ -165,57 +158,8 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Starts the thread that has recorded what was passed over, and then makes one whenever `every`
-    /// events have come since the last. It ends after `stop` was closed.
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        passed: Vec<PassedOver>,
-        every: Option<u64>,
-        stop: Receiver<()>,
-    ) -> std::io::Result<()> {
-        let own = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("checkpoints".into());
-        let watch = move || {
-            if own.pass_over(&passed).is_ok()
-                && let Some(every) = every
-            {
-                drop(own.watch(every, &stop));
-            }
-        };
-        thread.spawn(watch).map(drop)
-    }
-
-    fn watch(&self, every: u64, stop: &Receiver<()>) -> Result<(), MakeError> {
-        let mut rest = Duration::ZERO;
-        loop {
-            match stop.recv_timeout(NAP.max(rest)) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return Err(MakeError::Stopping),
-            }
-            rest = Duration::ZERO;
-            let head = self.reader.head().map_err(|_| MakeError::Stopping)?.seq;
-            let views = self.views.upgrade().ok_or(MakeError::Stopping)?;
-            let last = views.with_checkpoints(|all, _| all.latest().map(|c| c.facts.seq));
-            let last = last.flatten().unwrap_or(Seq::ZERO);
-            drop(views);
-            if head.0.saturating_sub(last.0) < every {
-                continue;
-            }
-            let begun = Stopwatch::start();
-            let wish = Wish {
-                cause: CheckpointCause::Events,
-                name: None,
-                extra: None,
-            };
-            if let Err(MakeError::Stopping) = self.make(&wish) {
-                return Err(MakeError::Stopping);
-            }
-            rest = Duration::from_micros(begun.elapsed().0.saturating_mul(REST));
-        }
-    }
-
     /// What is known of checkpoints, up to everything that is durable now.
-    fn known<R>(&self, read: impl FnOnce(&Checkpoints) -> R) -> Result<R, MakeError> {
+    pub(super) fn known<R>(&self, read: impl FnOnce(&Checkpoints) -> R) -> Result<R, MakeError> {
         let head = self.reader.head().map_err(|_| MakeError::Stopping)?;
         let views = self.views.upgrade().ok_or(MakeError::Stopping)?;
         views
@@ -308,13 +252,18 @@ impl Checkpointer {
 
     /// Has something recorded, and waits until it is durable.
     fn note(&self, name: &Id, event: CheckpointEvent) -> Result<Seq, MakeError> {
+        self.ask(Command::NoteCheckpoint {
+            name: name.clone(),
+            event: Box::new(event),
+        })
+    }
+
+    /// Has a command carried out that records something, and waits until that is durable.
+    pub(super) fn ask(&self, command: Command) -> Result<Seq, MakeError> {
         let (reply, answer) = oneshot::channel();
         let asked = Mail::Ask {
             origin: Origin::of(node_subject(&self.node)),
-            command: Command::NoteCheckpoint {
-                name: name.clone(),
-                event: Box::new(event),
-            },
+            command,
             reply,
         };
         self.inbox.send(asked).map_err(|_| MakeError::Stopping)?;

@@ -1,6 +1,8 @@
 //! State from a checkpoint and the events behind it is state from the first event, and nothing that is
 //! done to a file changes that.
 
+mod compare;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -75,6 +75,10 @@ impl Core {
                 let noted = Decided::new(checkpoint_subject(&name), *event);
                 self.record(now, &origin, None, vec![noted.into()])
             }
+            Command::NoteRecovery { event } => {
+                let noted = Decided::new(self.actor.clone(), *event);
+                self.record(now, &origin, None, vec![noted.into()])
+            }
             Command::NoteSnapshot { set, event } => {
                 let noted = Decided::new(snapshot_subject(&set), event);
                 self.record(now, &origin, None, vec![noted.into()])

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger_core::chain::ChainKey;
+use ledger_core::event::OtherFold;
 use ledger_core::ids::{Id, LedgerId, Seq};
 use ledger_core::store::Block;
 use projections::framework::{DecodedBlock, Fold, FoldError, Projection};
@@ -14,10 +15,17 @@ use super::Seen;
 use crate::api::wire::{ApiError, Role};
 use crate::client::nodes::survey;
 use crate::client::{Client, Follow};
+use crate::node::boot::Warm;
+use crate::node::checkpoints::Reference;
 use crate::node::decision::Decision;
+use crate::node::ports::Stopwatch;
 
 /// How often a leader is looked for while none answers.
 const RETRY: Duration = Duration::from_millis(50);
+/// How often digests are made of what was folded.
+const DIGEST_EVERY: Duration = Duration::from_secs(300);
+/// A takeover waits for digests that are being made, so they take at most one part in so many of the time.
+const DIGEST_REST: u64 = 200;
 
 /// Follows whoever leads until told to stop; returns what it has folded, unless that can't be
 /// trusted to be this history.
@@ -26,9 +34,10 @@ pub(super) async fn follow(
     own: Id,
     seen: Arc<Seen>,
     mut stopped: watch::Receiver<bool>,
-) -> Option<Fold<Decision>> {
+) -> Option<Warm> {
     let mut follower = Follower {
         fold: Fold::default(),
+        digests: None,
         ledger: None,
         seen,
     };
@@ -52,7 +61,10 @@ pub(super) async fn follow(
         tracing::warn!(%reason, "what was followed is dropped");
         return None;
     }
-    Some(follower.fold)
+    Some(Warm {
+        fold: follower.fold,
+        digests: follower.digests.map(|(digests, _)| digests),
+    })
 }
 
 /// Who leads, if somebody does.
@@ -67,8 +79,15 @@ async fn leader(data_dir: &std::path::Path, own: &Id) -> Option<(Id, Client)> {
 
 struct Follower {
     fold: Fold<Decision>,
+    /// What the fold was lately, and for how long no others are made.
+    digests: Option<(Reference, Rest)>,
     ledger: Option<LedgerId>,
     seen: Arc<Seen>,
+}
+
+struct Rest {
+    since: Stopwatch,
+    us: u64,
 }
 
 impl Follower {
@@ -92,9 +111,33 @@ impl Follower {
                 return Ok(());
             };
             self.fold(bytes, key)?;
+            if self.fold.position().seq >= head.seq {
+                self.digest();
+            }
             // Whoever wants this to stop is heard between blocks.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Has digests of what is folded, of lately: they are held against another fold when this one leads.
+    fn digest(&mut self) {
+        let rests = |(_, rest): &(Reference, Rest)| rest.since.elapsed().0 < rest.us;
+        if self.digests.as_ref().is_some_and(rests) {
+            return;
+        }
+        let begun = Stopwatch::start();
+        let digests = Reference {
+            seq: self.fold.position().seq,
+            with: OtherFold::Standby,
+            parts: self.fold.state().part_digests(),
+        };
+        let took = begun.elapsed().0;
+        let every = u64::try_from(DIGEST_EVERY.as_micros()).unwrap_or(u64::MAX);
+        let rest = Rest {
+            since: Stopwatch::start(),
+            us: every.max(took.saturating_mul(DIGEST_REST)),
+        };
+        self.digests = Some((digests, rest));
     }
 
     fn fold(&mut self, bytes: Vec<u8>, key: ChainKey) -> Result<(), String> {

@@ -84,6 +84,19 @@ fn a_failed_append_ends_the_core_and_answers_everyone() {
 }
 
 #[test]
+fn a_core_whose_state_is_not_what_the_ledger_says_stops_and_writes_nothing_more() {
+    let mut world = World::new(1);
+    world.failing = false;
+    world.finish_append();
+    world.turn();
+    world.submit();
+    world.inputs.push(Input::Diverged("tasks".into()));
+    world.turn();
+    assert_eq!(world.stopped, Some(StopReason::Diverged("tasks".into())));
+    assert!(world.asked.is_empty(), "whoever waited was answered");
+}
+
+#[test]
 fn shutting_down_releases_the_lease_after_everything_is_durable() {
     let mut world = World::new(2);
     world.failing = false;

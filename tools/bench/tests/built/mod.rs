@@ -12,8 +12,17 @@ pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 pub fn ledger() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.current_dir(ROOT);
-    // Of the whole workspace, as the tests are: with other features everything would be compiled anew.
-    build.args(["build", "--quiet", "--workspace", "--bin", "ledger"]);
+    // Of the whole workspace, and a test with it, as all tests are built: with other features everything
+    // would be compiled anew.
+    build.args([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "ledger",
+        "--test",
+        "arms",
+    ]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
