@@ -70,6 +70,22 @@ fn digest_of<P: Projection>(part: &P) -> PartDigest {
     }
 }
 
+fn digest_while<P: Projection>(part: &P, go_on: &dyn Fn() -> bool) -> Option<PartDigest> {
+    let mut all = go_on();
+    let digest = digest(P::NAME, P::VERSION, |emit| {
+        part.rows_while(&mut |key, value| {
+            emit(key, value);
+            all = all && go_on();
+            all
+        });
+    });
+    all.then(|| PartDigest {
+        name: P::NAME.to_owned(),
+        version: P::VERSION,
+        digest,
+    })
+}
+
 /// Takes a part's digest and its packed bytes.
 pub type Take<'t, E> = dyn FnMut(PartDigest, &[u8]) -> Result<(), E> + 't;
 
@@ -122,13 +138,22 @@ impl Decision {
 
     /// The digests of all parts, in the order in which they are packed.
     pub fn part_digests(&self) -> Vec<PartDigest> {
+        let digests = self.part_digests_while(&|| true);
+        digests.expect("nothing has stopped it")
+    }
+
+    /// [`Decision::part_digests`], if all of them are made before `go_on` says no. It is asked before each
+    /// row: those of a million tasks take a while.
+    pub fn part_digests_while(&self, go_on: &dyn Fn() -> bool) -> Option<Vec<PartDigest>> {
         let mut digests = Vec::new();
         macro_rules! add {
-            ($($field:ident: $part:ty),+) => { $(digests.push(digest_of(&self.$field));)+ };
+            ($($field:ident: $part:ty),+) => {
+                $(digests.push(digest_while(&self.$field, go_on)?);)+
+            };
         }
         each_part!(add);
-        digests.push(digest_of(&self.tasks));
-        digests
+        digests.push(digest_while(&self.tasks, go_on)?);
+        Some(digests)
     }
 }
 

@@ -40,6 +40,12 @@ pub trait Projection: Default + Clone + Send + Sync + 'static {
     /// line breaks). Equal states emit equal rows, and all that `apply` depends on is in them.
     fn rows(&self, emit: &mut dyn FnMut(&str, &str));
 
+    /// [`Projection::rows`] for as long as `emit` says so. Whoever has much content stops when it doesn't.
+    fn rows_while(&self, emit: &mut dyn FnMut(&str, &str) -> bool) {
+        let mut more = true;
+        self.rows(&mut |key, value| more = more && emit(key, value));
+    }
+
     /// The inverse of [`Projection::rows`].
     ///
     /// # Errors

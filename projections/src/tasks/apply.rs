@@ -71,12 +71,22 @@ impl Projection for Tasks {
     }
 
     fn rows(&self, emit: &mut dyn FnMut(&str, &str)) {
+        self.rows_while(&mut |key, value| {
+            emit(key, value);
+            true
+        });
+    }
+
+    fn rows_while(&self, emit: &mut dyn FnMut(&str, &str) -> bool) {
         let plain = "rows hold only strings, numbers and string-keyed maps";
         for (seq, task) in &self.tasks {
             let value = serde_json::to_string(task).expect(plain);
-            emit(&format!("{:020}", seq.0), &value);
+            if !emit(&format!("{:020}", seq.0), &value) {
+                return;
+            }
         }
-        self.queue_and_rate_rows(emit);
+        let mut more = true;
+        self.queue_and_rate_rows(&mut |key, value| more = more && emit(key, value));
     }
 
     fn from_rows(rows: &mut dyn Iterator<Item = (String, String)>) -> Result<Self, RestoreError> {
@@ -143,7 +153,7 @@ impl Tasks {
         self.tasks.insert(seq, Box::new(task));
         let tasks = &self.tasks;
         let id_at = |seq| tasks.get(&seq).map_or("", |task| &*task.id);
-        self.by_id.insert(id_at(seq), seq, id_at);
+        self.by_id.insert(id_at(seq), seq);
         self.index(seq);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Finding a task by its id without keeping the id twice: with a million tasks the second copy would
 //! take a fifth of the memory.
 //!
-//! The table holds positions only; whose id stands where is looked up in the tasks themselves. How
-//! ids are hashed is drawn anew for each process, so that nobody can choose ids that collide; no
+//! The table holds positions and hashes; whose id stands where is looked up in the tasks themselves. With
+//! the hashes beside them, a table that grows looks up none of them. How ids are hashed is drawn anew for each process, so that nobody can choose ids that collide; no
 //! order of the table is ever seen.
 
 // tidy: allow(import) — lookups only: no order of the table can be seen
@@ -12,10 +12,23 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use ledger_core::ids::Seq;
 
+/// Where the task is whose id has this hash.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u64,
+    seq: Seq,
+}
+
+impl Place {
+    fn rehash(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// Positions of tasks by their ids.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ById {
-    places: HashTable<Seq>,
+    places: HashTable<Place>,
     hasher: RandomState,
 }
 
@@ -23,7 +36,8 @@ impl ById {
     /// The position of the task with this id; `name` tells the id at a position.
     pub(super) fn find<'t>(&self, id: &str, name: impl Fn(Seq) -> &'t str) -> Option<Seq> {
         let hash = self.hasher.hash_one(id);
-        self.places.find(hash, |seq| name(*seq) == id).copied()
+        let is_it = |place: &Place| place.hash == hash && name(place.seq) == id;
+        self.places.find(hash, is_it).map(|place| place.seq)
     }
 
     /// Makes room for more.
@@ -41,23 +55,22 @@ impl ById {
         seq: Seq,
         name: impl Fn(Seq) -> &'t str,
     ) -> bool {
-        let hasher = &self.hasher;
-        let rehash = |seq: &Seq| hasher.hash_one(name(*seq));
-        let same = |seq: &Seq| name(*seq) == id;
-        match self.places.entry(hasher.hash_one(id), same, rehash) {
+        let hash = self.hasher.hash_one(id);
+        let same = |place: &Place| place.hash == hash && name(place.seq) == id;
+        match self.places.entry(hash, same, Place::rehash) {
             Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(seq);
+            Entry::Vacant(free) => {
+                free.insert(Place { hash, seq });
                 true
             }
         }
     }
 
     /// Adds a task, whose id must not be there yet.
-    pub(super) fn insert<'t>(&mut self, id: &str, seq: Seq, name: impl Fn(Seq) -> &'t str) {
-        let hasher = &self.hasher;
-        let rehash = |seq: &Seq| hasher.hash_one(name(*seq));
-        self.places.insert_unique(hasher.hash_one(id), seq, rehash);
+    pub(super) fn insert(&mut self, id: &str, seq: Seq) {
+        let hash = self.hasher.hash_one(id);
+        self.places
+            .insert_unique(hash, Place { hash, seq }, Place::rehash);
     }
 }
 
@@ -72,7 +85,7 @@ mod tests {
         let mut ids = ById::default();
         for (seq, id) in (0..).map(Seq).zip(&names) {
             assert_eq!(ids.find(id, name), None);
-            ids.insert(id, seq, name);
+            ids.insert(id, seq);
             assert_eq!(ids.find(id, name), Some(seq));
         }
         for (seq, id) in (0..).map(Seq).zip(&names) {

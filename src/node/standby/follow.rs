@@ -24,7 +24,7 @@ use crate::node::ports::Stopwatch;
 const RETRY: Duration = Duration::from_millis(50);
 /// How often digests are made of what was folded.
 const DIGEST_EVERY: Duration = Duration::from_secs(300);
-/// A takeover waits for digests that are being made, so they take at most one part in so many of the time.
+/// Nothing is followed while they are made, so that takes at most one part in so many of the time.
 const DIGEST_REST: u64 = 200;
 
 /// Follows whoever leads until told to stop; returns what it has folded, unless that can't be
@@ -35,9 +35,11 @@ pub(super) async fn follow(
     seen: Arc<Seen>,
     mut stopped: watch::Receiver<bool>,
 ) -> Option<Warm> {
+    let told = stopped.clone();
     let mut follower = Follower {
         fold: Fold::default(),
         digests: None,
+        told,
         ledger: None,
         seen,
     };
@@ -81,6 +83,8 @@ struct Follower {
     fold: Fold<Decision>,
     /// What the fold was lately, and for how long no others are made.
     digests: Option<(Reference, Rest)>,
+    /// Whether it was told to stop.
+    told: watch::Receiver<bool>,
     ledger: Option<LedgerId>,
     seen: Arc<Seen>,
 }
@@ -126,10 +130,15 @@ impl Follower {
             return;
         }
         let begun = Stopwatch::start();
+        // A takeover does not wait for them.
+        let go_on = || !*self.told.borrow();
+        let Some(parts) = self.fold.state().part_digests_while(&go_on) else {
+            return;
+        };
         let digests = Reference {
             seq: self.fold.position().seq,
             with: OtherFold::Standby,
-            parts: self.fold.state().part_digests(),
+            parts,
         };
         let took = begun.elapsed().0;
         let every = u64::try_from(DIGEST_EVERY.as_micros()).unwrap_or(u64::MAX);

@@ -35,7 +35,7 @@ pub use reader::DurableReader;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::sealer::{Sealer, Sealing};
 use self::tail::Tail;
@@ -78,7 +78,8 @@ pub enum Structure {
     /// It is: for a store that was just made, or was checked.
     Trusted,
     /// Not before it was checked: nothing is sealed until then. That reads all of the store, a third of a
-    /// second for a million events, while the journal takes appends up to [`Settings::lag_bytes`].
+    /// second for a million events, while the journal takes appends up to [`Settings::lag_bytes`]. It begins
+    /// with the first append, or with closing: who opens a store folds it before that, with all processors.
     CheckedFirst,
 }
 
@@ -117,6 +118,8 @@ pub struct DurableStore {
     reader: RedbReader,
     head_file: Box<dyn SegmentFile>,
     sealer: Option<Sealer>,
+    /// What is still to be checked before anything is sealed.
+    unchecked: Mutex<Option<Unchecked>>,
 }
 
 impl DurableStore {
@@ -175,17 +178,22 @@ impl DurableStore {
             }
             (unchecked, _) => unchecked,
         };
-        let store = Self::resume(found, Box::new(files), head_file, settings)?;
-        if let Some(unchecked) = unchecked {
-            store.have_checked(unchecked).map_err(checking)?;
-        }
+        let mut store = Self::resume(found, Box::new(files), head_file, settings)?;
+        store.unchecked = Mutex::new(unchecked);
         Ok(store)
     }
 
-    /// Has the structure checked in a thread of its own; sealing and closing wait for it. What it finds
-    /// is told by the next append, as what sealing fails with is, and by
+    /// Has the structure checked in a thread of its own, unless that was begun; sealing and closing wait for
+    /// it. What it finds is told by the next append, as what sealing fails with is, and by
     /// [`DurableReader::wait_until_checked`].
-    fn have_checked(&self, unchecked: Unchecked) -> io::Result<()> {
+    fn have_checked(&self) -> io::Result<()> {
+        let mut unchecked = self
+            .unchecked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(unchecked) = unchecked.take() else {
+            return Ok(());
+        };
         let tail = Arc::clone(&self.tail);
         let watch = sealer::Watch(Arc::clone(&tail));
         let check = move || {
@@ -236,6 +244,7 @@ impl DurableStore {
             reader,
             head_file,
             sealer: Some(sealer.map_err(writing)?),
+            unchecked: Mutex::default(),
         };
         store.note_head();
         Ok(store)
@@ -251,6 +260,7 @@ impl DurableStore {
     /// # Errors
     /// If it can't seal any more.
     pub fn wait_until_in_step(&self) -> io::Result<()> {
+        self.have_checked()?;
         self.tail.wait_until_in_step()
     }
 
@@ -268,6 +278,8 @@ impl DurableStore {
         let Some(sealer) = self.sealer.take() else {
             return Ok(());
         };
+        // If that can't be begun, the sealer is told so and stops.
+        let _ = self.have_checked();
         let sealed = sealer.stop();
         self.head_file.sync()?;
         sealed
@@ -306,6 +318,7 @@ impl LogWriter for DurableStore {
         if batch.is_empty() {
             return Ok(self.tail.head());
         }
+        self.have_checked().map_err(append_error)?;
         self.tail.wait_for_room().map_err(append_error)?;
         self.journal.append(batch).map_err(append_error)?;
         self.tail.push(batch);

@@ -28,7 +28,8 @@ impl DurableReader {
         self.tail.bounds().head.event_bytes
     }
 
-    /// Waits until redb's record of its pages was checked, where that is done beside other work.
+    /// Waits until redb's record of its pages was checked, where that is done beside other work, which begins
+    /// with the first append.
     ///
     /// # Errors
     /// What is wrong with it, or why sealing can't go on: nothing more can be appended for long.

@@ -1,5 +1,7 @@
 //! What is held against other folds is found the same where it is, and not where it isn't.
 
+use std::cell::Cell;
+
 use ledger_core::event::{OtherFold, PartDigest, RecoveryEvent, RecoveryVerified};
 use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Seq};
@@ -175,4 +177,24 @@ fn without_anything_to_hold_it_against_it_is_told_for_the_next_one() {
     };
     assert_eq!((recorded.seq, &recorded.with), (upto, &told_by));
     assert_eq!(recorded.parts, compared.parts);
+}
+
+#[test]
+fn digests_can_be_stopped_at_each_row() {
+    let history = History::seeded(3, 60);
+    let fold = rebuild::<Decision>(history.store(), None, &mut unwatched).unwrap();
+    let whole = fold.state().part_digests();
+    let limited = |limit: usize| {
+        let asked = Cell::new(0);
+        let parts = fold.state().part_digests_while(&|| {
+            asked.set(asked.get() + 1);
+            asked.get() <= limit
+        });
+        (parts, asked.get())
+    };
+    let (all, asked) = limited(usize::MAX);
+    assert_eq!(all, Some(whole));
+    for limit in 0..asked {
+        assert_eq!(limited(limit), (None, limit + 1));
+    }
 }

@@ -110,6 +110,7 @@ fn refuses_damage(sample: &TempDir) {
         };
         // Whether the writer comes first or the check.
         if tried % 2 == 0 {
+            append(&mut store).unwrap();
             let found = store.reader().wait_until_checked().unwrap_err();
             assert_eq!(found.kind(), io::ErrorKind::InvalidData, "byte {at}");
         }
