@@ -5,6 +5,7 @@ use ledger_core::event::{
 };
 use ledger_core::ids::{Entity, Id};
 use projections::leases::Leases;
+use serde::{Deserialize, Serialize};
 
 use crate::decided::Decided;
 
@@ -13,8 +14,8 @@ fn subject() -> Entity {
     Entity::new("lease/main").expect("the constant follows the rule of entities")
 }
 
-/// A holder that this node has ended before it took the lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A holder that was ended so that the lease comes free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Which of its lives.
     pub incarnation: String,
@@ -23,11 +24,12 @@ pub struct Ended {
     /// Start of that, in clock ticks since boot.
     pub start_time: u64,
     /// Why.
+    #[serde(flatten)]
     pub cause: ledger_core::event::FenceCause,
 }
 
 /// Takes the lease for the term that follows, and records how the term before ended if its holder
-/// never gave it back: ended by this node, or lost.
+/// never gave it back: ended by a node that stood by, or lost.
 pub fn acquire(leases: &Leases, acquired: LeaseAcquired, ended: Option<&Ended>) -> Vec<Decided> {
     let mut decided = vec![Decided::new(subject(), LeaseEvent::Acquired(acquired))];
     decided.extend(leases.open().map(|before| {

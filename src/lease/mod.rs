@@ -7,6 +7,7 @@
 //! first event of a term is its `lease.acquired` ([`decide`]).
 
 pub mod decide;
+pub mod ending;
 pub mod fence;
 pub mod file;
 pub mod holding;

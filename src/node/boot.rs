@@ -204,17 +204,17 @@ pub(super) struct Turn {
     pub(super) lock: DirLock,
     /// What a standby has folded; it may stand anywhere in the history, or in another one.
     pub(super) warm: Option<Warm>,
-    /// The holder before, if this node has ended it.
+    /// A holder that somebody has ended, as far as that is known: not necessarily the last one.
     pub(super) ended: Option<lease::decide::Ended>,
 }
 
 impl Turn {
     /// The turn of a node that did not have to wait.
-    pub(super) fn cold(lock: DirLock) -> Self {
+    pub(super) fn cold(lock: DirLock, ended: Option<lease::decide::Ended>) -> Self {
         Self {
             lock,
             warm: None,
-            ended: None,
+            ended,
         }
     }
 }

@@ -34,6 +34,7 @@ use super::snapshots;
 use super::standby;
 use super::threads::{Mail, Outlets, turn};
 use crate::api::{self, Api, Socket};
+use crate::lease::ending;
 use crate::lease::lock::{DirLock, LockError};
 use crate::shim::CgroupPlaces;
 
@@ -65,7 +66,7 @@ pub fn run(options: &NodeOptions, mut said: impl FnMut(&Said)) -> Result<(), Nod
     let free = match options.gives_way {
         true => None,
         false => match DirLock::take(dir) {
-            Ok(lock) => Some(Turn::cold(lock)),
+            Ok(lock) => Some(Turn::cold(lock, ending::read(dir))),
             Err(LockError::Held(_)) => None,
             Err(error) => return Err(BootError::from(error).into()),
         },

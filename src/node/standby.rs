@@ -36,6 +36,7 @@ use super::ports::{Stopwatch, uptime};
 use super::serving::limits;
 use crate::api::{self, Socket};
 use crate::lease;
+use crate::lease::ending;
 use crate::lease::fence::{FenceError, Fenced, Mercy, fence};
 use crate::lease::lock::{DirLock, LockError};
 use crate::lease::observing::{Observer, Verdict};
@@ -146,7 +147,8 @@ pub(super) fn stand_by(
     let mut watch = Watch {
         options,
         seen: &seen,
-        observer: Observer::new(me.boot_id, uptime()),
+        observer: Observer::new(me.boot_id.clone(), uptime()),
+        me,
         ended: None,
         retry: None,
     };
@@ -170,7 +172,8 @@ pub(super) fn stand_by(
             Err(RecvTimeoutError::Timeout) => watch.look(),
         }
     };
-    let ended = watch.ended;
+    // The last word on it is in the note, whoever wrote that.
+    let ended = ending::read(&options.data_dir).or(watch.ended);
     let warm = following.stop().flatten();
     server.stop();
     Ok(Some(Turn { lock, warm, ended }))
@@ -249,6 +252,7 @@ fn wait_for_lock(options: &NodeOptions, control: Sender<Control>) -> std::io::Re
 struct Watch<'a> {
     options: &'a NodeOptions,
     seen: &'a Seen,
+    me: ProcessIdentity,
     observer: Observer,
     ended: Option<lease::decide::Ended>,
     /// When a holder that could not be ended was last tried.
@@ -269,6 +273,10 @@ impl Watch<'_> {
             Verdict::Unknown { fault, .. } => self.seen.troubled(Some(format!(
                 "somebody holds the lock on the data directory, and nothing says who: {fault}"
             ))),
+            // What this very process has left behind when it led: it gives way now, and nobody leads.
+            Verdict::Expired { record, .. } if record.process == self.me => {
+                self.seen.troubled(None);
+            }
             Verdict::Expired { record, silent } => {
                 let second = Millis(1000);
                 let soon = self.retry.as_ref().map(|tried| tried.elapsed().0);
@@ -315,18 +323,28 @@ impl Watch<'_> {
         cause: FenceCause,
         mercy: Mercy,
     ) -> Result<Fenced, FenceError> {
-        let fenced = fence(&self.options.data_dir, record, mercy);
+        let data_dir = &self.options.data_dir;
+        let ended = lease::decide::Ended {
+            incarnation: record.incarnation.clone(),
+            pid: record.process.pid,
+            start_time: record.process.start_time,
+            cause,
+        };
+        // Whoever takes the lock then may be another one.
+        let note = ending::Note::leave(data_dir, ended.clone())
+            .inspect_err(|error| {
+                tracing::warn!(%error, "what is done to the holder can't be noted for other nodes");
+            })
+            .ok();
+        let fenced = fence(data_dir, record, mercy);
         // One that does not go at once goes when the kernel lets it, and has this to thank for it.
         if matches!(
             fenced,
             Ok(Fenced::Ended) | Err(FenceError::Unkillable { .. })
         ) {
-            self.ended = Some(lease::decide::Ended {
-                incarnation: record.incarnation.clone(),
-                pid: record.process.pid,
-                start_time: record.process.start_time,
-                cause,
-            });
+            self.ended = Some(ended);
+        } else if let Some(note) = note {
+            note.take_back();
         }
         let fenced = fenced?;
         match fenced {

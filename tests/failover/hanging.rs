@@ -38,6 +38,44 @@ async fn a_stopped_leader_is_ended_and_replaced() {
 }
 
 #[tokio::test]
+async fn whichever_of_several_leads_next_records_who_was_ended_and_why() {
+    let ledger = Ledger::configured(SHORT);
+    let mut a = Member::leader(&ledger, "a").await;
+    let mut b = Member::standby(&ledger, "b").await;
+    let mut c = Member::standby(&ledger, "c").await;
+    a.signal(Signal::SIGSTOP);
+    let (mut next, mut last) = tokio::select! {
+        _ = b.leads() => (b, c),
+        _ = c.leads() => (c, b),
+    };
+    assert_eq!(a.wait().signal(), Some(libc::SIGKILL));
+    // Ended by an operator, through the one that stands by.
+    let name = next.name.clone();
+    last.stands(|s| s.leader.as_deref() == Some(&name)).await;
+    let mut d = Member::standby(&ledger, "d").await;
+    let forced = "lease acquire --force --node d --yes --reason try";
+    let forced = ledger.cli(&forced.split(' ').collect::<Vec<_>>());
+    // 6: the other one was faster.
+    assert!(matches!(forced.status.code(), Some(0 | 6)), "{forced:?}");
+    assert_eq!(next.wait().signal(), Some(libc::SIGKILL));
+    let (leader, other) = tokio::select! {
+        _ = last.leads() => (last, d),
+        _ = d.leads() => (d, last),
+    };
+    other.stop_well();
+    leader.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.count("lease.lost"), 0);
+    let [silent, forced] = log.of_kind("lease.fenced")[..] else {
+        panic!("{:?}", log.of_kind("lease.fenced"));
+    };
+    assert_eq!((silent.term, &silent.data["cause"]), (2, &"silent".into()));
+    assert_eq!((forced.term, &forced.data["cause"]), (3, &"forced".into()));
+    assert_eq!(forced.data["reason"], "try");
+    assert_eq!(forced.data["pid"], next.pid());
+}
+
+#[tokio::test]
 async fn a_leader_stopped_with_nobody_beside_it_gives_up_its_term_when_it_wakes() {
     let ledger = Ledger::configured(SHORT);
     let mut a = Member::leader(&ledger, "a").await;
