@@ -97,7 +97,10 @@ pub fn lies_in(path: &Path, dir: &Path) -> io::Result<bool> {
 }
 
 /// Where a path leads: what is there of it without links, what is not there as it is written.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// The system's, if it can't be looked at.
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     let is_there = |dir: &&Path| dir.symlink_metadata().is_ok();
     let there = path.ancestors().find(is_there).unwrap_or(Path::new("/"));

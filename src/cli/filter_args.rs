@@ -141,7 +141,16 @@ impl AtArg {
         };
         let seq = match text.parse::<u64>() {
             Ok(seq) => Seq(seq),
-            Err(_) => seq_at(reader, when(text)?)?,
+            Err(_) => {
+                let time = when(text)?;
+                // What was then can still change.
+                if time > clock::now() {
+                    let future = format!("there is nothing as of {text}");
+                    let future = ApiError::new(ErrorCode::NotFound, future);
+                    return Err(future.because("that time has not come").into());
+                }
+                seq_at(reader, time)?
+            }
         };
         let head = reader.head()?.seq;
         let absent = |why: String| {

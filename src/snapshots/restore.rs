@@ -17,6 +17,7 @@ use super::SnapshotError;
 use super::beneath::{Dir, Missing, Sort, sort_of};
 use super::manifest::{FileEntry, Manifest};
 use super::store::Locked;
+use super::walk::check_target;
 
 /// What the name of a file that is being restored begins with. The rest follows from its name, so that
 /// one that a crash has left is overwritten by the next attempt; no snapshot takes it.
@@ -84,9 +85,11 @@ impl Locked {
     /// What restoring a snapshot beneath `target` would do. Changes nothing.
     ///
     /// # Errors
+    /// [`SnapshotError::Misplaced`] if a file would go where a part of the ledger is;
     /// [`SnapshotError::Blocked`] if something is in the way that is not replaced: a directory, or a link
     /// where a directory should be.
     pub fn plan(&self, manifest: &Manifest, target: &Path) -> Result<Plan, SnapshotError> {
+        check_target(&self.snapshots().data_dir, target, &manifest.files)?;
         let root = match Dir::open(target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             root => Some(root.map_err(|error| io_at(target, error))?),

@@ -32,7 +32,7 @@ const NEW: &str = ".new-";
 /// The snapshots of a ledger.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     dir: PathBuf,
 }
 

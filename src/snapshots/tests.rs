@@ -279,6 +279,38 @@ fn nothing_of_the_ledger_is_copied_however_it_is_reached() {
 }
 
 #[test]
+fn nothing_is_restored_over_the_ledger() {
+    let mut room = Room::new(&["**"]);
+    for name in ["head", "keys/ledger.key", "conf/a", "headline"] {
+        fs::create_dir_all(room.at("app").join(name).parent().unwrap()).unwrap();
+        room.write(name, name);
+    }
+    let made = room.made(0);
+    fs::create_dir(room.at("data/keys")).unwrap();
+    fs::write(room.at("data/head"), "the ledger's").unwrap();
+    symlink(room.at("data"), room.at("alias")).unwrap();
+    for into in [
+        "data",
+        "alias",
+        "app/../data",
+        "data/keys",
+        "data/snapshots/x",
+    ] {
+        let refused = room.restore(&made, into).unwrap_err();
+        assert!(matches!(refused, SnapshotError::Misplaced(_)), "{refused}");
+    }
+    assert_eq!(fs::read(room.at("data/head")).unwrap(), b"the ledger's");
+    assert!(!room.at("data/conf").exists(), "not even a part of it");
+    // What only looks like it is nobody's.
+    room.set.files = ["conf/*", "headline"]
+        .map(|p| PathGlob::new(p).unwrap())
+        .into();
+    let made = room.made(1);
+    room.restore(&made, "data").unwrap();
+    assert!(room.at("data/headline").exists() && room.at("data/conf/a").exists());
+}
+
+#[test]
 fn limits_are_errors_and_leave_nothing() {
     let mut room = Room::new(&["*"]);
     let none = room.try_make(0, &|_| {}).unwrap_err();

@@ -14,7 +14,7 @@ use nix::sys::stat::FileStat;
 use super::SnapshotError;
 use super::beneath::{Dir, Sort, sort_of};
 use super::glob::{PathGlob, Places};
-use super::manifest::{SkipReason, Skipped};
+use super::manifest::{FileEntry, SkipReason, Skipped};
 use super::restore::TEMPORARY;
 
 /// Most names that are looked at.
@@ -239,6 +239,35 @@ pub(super) fn check_root(data_dir: &Path, root: &Path) -> Result<(), SnapshotErr
         })?;
         if within {
             return Err(SnapshotError::Misplaced(root.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether files may be restored beneath `target`: to no place that is a part of the ledger's.
+///
+/// # Errors
+/// [`SnapshotError`].
+pub(super) fn check_target(
+    data_dir: &Path,
+    target: &Path,
+    entries: &[FileEntry],
+) -> Result<(), SnapshotError> {
+    check_root(data_dir, target)?;
+    let resolved = |path: &Path| {
+        files::resolve(path).map_err(|error| SnapshotError::Io {
+            path: path.to_owned(),
+            error,
+        })
+    };
+    let (data_dir, target) = (resolved(data_dir)?, resolved(target)?);
+    // Links are not followed beneath the target, so the names say where a file goes.
+    let places = entries.iter().map(|file| target.join(&file.path));
+    for place in places {
+        let part = place.strip_prefix(&data_dir).ok();
+        let part = part.and_then(|within| within.components().next());
+        if part.is_some_and(|part| PARTS.iter().any(|own| part.as_os_str() == *own)) {
+            return Err(SnapshotError::Misplaced(place));
         }
     }
     Ok(())

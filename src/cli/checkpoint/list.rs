@@ -11,11 +11,12 @@ use super::checkpoints;
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
+use crate::cli::output::summary::same_as;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
 use crate::node::checkpoints::path_of;
-use crate::units::{count_of, format_count, format_duration, format_size};
+use crate::units::{format_count, format_duration, format_size};
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -101,10 +102,10 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
 
 /// That what a recovery makes of the ledger is what others have made of it.
 fn compared(told: &Told<RecoveryVerified>, now: ledger_core::time::Timestamp) -> String {
-    let folds = count_of(told.facts.compared.len() as u64, "other fold");
     let ago = format_duration(now.since(told.at));
     let (node, seq) = (&told.node, told.facts.seq);
-    format!("state at seq {seq} compared by node {node} {ago} ago: the same as {folds}")
+    let same = same_as(&told.facts.compared);
+    format!("node {node}, {ago} ago: state at seq {seq} {same}")
 }
 
 fn row(one: &Shown<'_>, now: ledger_core::time::Timestamp) -> Vec<String> {

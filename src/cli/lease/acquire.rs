@@ -170,12 +170,12 @@ fn would(
 ) -> Result<(Taken, String), ApiError> {
     let said = match (now, args.force) {
         (Some(now), true) => format!(
-            "node {} (process {}), which leads in term {}, would be ended, and {} lead",
+            "node {} (process {}), which leads in term {}, would be ended, and {} would lead",
             now.node, now.pid, now.term, target.node
         ),
         (Some(now), false) => return Err(held(now)),
         (None, true) => format!(
-            "whoever holds the lease would be ended, and {} lead",
+            "whoever holds the lease would be ended, and {} would lead",
             target.node
         ),
         (None, false) => format!(

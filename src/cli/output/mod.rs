@@ -7,7 +7,7 @@ mod pager;
 pub(crate) mod progress;
 pub(crate) mod style;
 mod subject;
-mod summary;
+pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod time;

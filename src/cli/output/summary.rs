@@ -2,10 +2,10 @@
 
 use ledger_core::envelope::EventRef;
 use ledger_core::event::{
-    CheckpointEvent, Event, Exec, Failure, FenceCause, JobEvent, JobSpec, LadderCause, LadderStep,
-    LeaseEvent, LedgerEvent, NodeEvent, OtherFold, Payload, ProcessEnd, ProcessEvent, QueueEvent,
-    ReapCause, RecoveryEvent, ReleaseReason, Schedule, Settled, SkipReason, SnapshotEvent,
-    StopCause, TaskEvent,
+    CheckpointEvent, Event, Exec, Failure, FenceCause, FoldCompared, JobEvent, JobSpec,
+    LadderCause, LadderStep, LeaseEvent, LedgerEvent, NodeEvent, OtherFold, Payload, ProcessEnd,
+    ProcessEvent, QueueEvent, ReapCause, RecoveryEvent, ReleaseReason, Schedule, Settled,
+    SkipReason, SnapshotEvent, StopCause, TaskEvent,
 };
 use ledger_core::time::Micros;
 
@@ -366,19 +366,13 @@ fn recovery(event: &RecoveryEvent) -> String {
     let e = match event {
         RecoveryEvent::Completed(e) => e,
         RecoveryEvent::Verified(e) => {
-            let folds = count_of(e.compared.len() as u64, "other fold");
             let took = format_duration(e.took_us);
-            return format!("state at seq {} is the same as {folds}, in {took}", e.seq);
+            return format!("state at seq {} {}, in {took}", e.seq, same_as(&e.compared));
         }
         RecoveryEvent::Diverged(e) => {
             let parts: Vec<_> = e.parts.iter().map(|part| part.name.as_str()).collect();
-            let with = match &e.with {
-                OtherFold::Checkpoint { name } => format!("of checkpoint {name}"),
-                OtherFold::Verified { recorded } => format!("recorded by seq {recorded}"),
-                OtherFold::Standby => "of this node while it stood by".to_owned(),
-            };
-            let parts = parts.join(", ");
-            return format!("at seq {} the fold {with} differs in {parts}", e.seq);
+            let (with, parts) = (whose(&e.with), parts.join(", "));
+            return format!("at seq {} {with} differs in {parts}", e.seq);
         }
     };
     let from = match &e.checkpoint {
@@ -396,6 +390,23 @@ fn recovery(event: &RecoveryEvent) -> String {
         e.requeued,
         e.unstarted
     )
+}
+
+fn whose(fold: &OtherFold) -> String {
+    match fold {
+        OtherFold::Checkpoint { name } => format!("checkpoint {name}"),
+        OtherFold::Verified { recorded } => format!("the fold of seq {recorded}"),
+        OtherFold::Standby => "what it had as a standby".to_owned(),
+    }
+}
+
+/// What state was found to be the same as.
+pub(crate) fn same_as(compared: &[FoldCompared]) -> String {
+    if compared.is_empty() {
+        return "has nothing to be compared with yet; its digests are recorded".to_owned();
+    }
+    let others: Vec<_> = compared.iter().map(|one| whose(&one.with)).collect();
+    format!("is the same as {}", others.join(" and "))
 }
 
 /// What a task runs, in a line.

@@ -143,9 +143,8 @@ impl From<SnapshotError> for Failure {
             }
             SnapshotError::Io { error, .. } => of_io(message, &error),
             SnapshotError::Blob(error) => return of_blob(error),
-            SnapshotError::Misplaced(_) => {
-                ApiError::new(ErrorCode::Usage, message).hint("name another root in ledger.toml")
-            }
+            SnapshotError::Misplaced(_) => ApiError::new(ErrorCode::Usage, message)
+                .hint("name another place: with --into, or as root of the set in ledger.toml"),
             SnapshotError::NoFiles(_) => ApiError::new(ErrorCode::NotFound, message)
                 .hint("see root and files of the set in ledger.toml"),
             SnapshotError::TooMany { .. } | SnapshotError::TooLarge { .. } => {
