@@ -76,7 +76,7 @@ pub(super) async fn lease_info(api: &Arc<Api>) -> Result<LeaseInfo, ApiError> {
         host: node.map(|node| node.host),
         term: head.term,
         acquired_at: lease.facts.acquired_at,
-        last_beat_us: leading
+        beat_age_us: leading
             .authority
             .renewed(leading.timing)
             .map_or_else(Default::default, |at| uptime().since(at)),

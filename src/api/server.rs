@@ -153,10 +153,16 @@ pub enum BindError {
     /// Somebody listens there.
     #[error("a node named {0} runs already")]
     Taken(Id),
+    /// Its name is too long for that of a socket.
+    #[error("the name of a node has at most {MAX_NODE_NAME} characters, not {0}")]
+    TooLong(usize),
     /// The system's.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
+
+/// Longest name of a node: what a socket's path has left beside `/proc/self/fd/NUMBER/` and `.sock`.
+const MAX_NODE_NAME: usize = 80;
 
 /// The `run` directory, held open: a socket's path has at most 108 bytes, and through a descriptor
 /// it is always short, however deep the data directory lies.
@@ -205,6 +211,9 @@ impl Socket {
     /// [`BindError`].
     pub fn bind(data_dir: &Path, node: &Id) -> Result<Self, BindError> {
         use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        if node.len() > MAX_NODE_NAME {
+            return Err(BindError::TooLong(node.len()));
+        }
         let run = data_dir.join("run");
         match std::fs::DirBuilder::new().mode(0o700).create(&run) {
             Ok(()) => {}

@@ -22,12 +22,12 @@ use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::progress::Progress;
 use super::output::text::cut;
-use super::output::{Buffering, Out, Paging};
+use super::output::{Buffering, Out, Paging, note};
 use super::source::{Node, Source};
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::config::nearest;
 use crate::lease::lock::DirLock;
-use crate::node::checkpoints::{path_of, verify};
+use crate::node::checkpoints::{CheckpointError, path_of, verify};
 use crate::node::decision::Decision;
 
 /// Options.
@@ -47,7 +47,8 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize)]
 struct Outcome {
     name: Cow<'static, str>,
-    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
     seq: Seq,
     /// Digest of the new fold.
     rebuilt: Hash,
@@ -133,7 +134,7 @@ fn fold(
 fn outcome(view: &dyn View) -> Outcome {
     Outcome {
         name: view.name().into(),
-        version: view.version(),
+        version: Some(view.version()),
         seq: view.position().seq,
         rebuilt: view.digest(),
         live: None,
@@ -291,6 +292,8 @@ fn check_checkpoints(source: &Source, data_dir: &std::path::Path) -> Result<Vec<
         drop(bar);
         let mut outcome = Outcome {
             name: format!("checkpoint {}", one.name).into(),
+            // Its parts have versions of their own.
+            version: None,
             ..outcome(&all)
         };
         match verify(&path, reader.ledger_id(), &one.facts) {
@@ -308,6 +311,14 @@ fn check_checkpoints(source: &Source, data_dir: &std::path::Path) -> Result<Vec<
                 }
                 let same = live == outcome.rebuilt && all.position() == verified.fold.position();
                 outcome.same = Some(same);
+            }
+            // What is not there is not wrong.
+            Err(error @ CheckpointError::Missing) => {
+                note(format_args!(
+                    "checkpoint {} is not compared: {error}",
+                    one.name
+                ));
+                continue;
             }
             Err(error) => {
                 outcome.same = Some(false);
@@ -355,10 +366,11 @@ fn print(out: &mut Out, globals: &Globals, outcomes: &[Outcome]) -> Result<(), F
             Some(true) => out.paint.good("same"),
             Some(false) => out.paint.bad("DIFFERS"),
         };
+        let version = outcome.version.map(|version| format!(" version {version}"));
         out.line(format_args!(
-            "{} version {}: {word} at seq {}",
+            "{}{}: {word} at seq {}",
             out.paint.strong(&outcome.name),
-            outcome.version,
+            version.unwrap_or_default(),
             outcome.seq
         ))?;
         out.line(format_args!("    rebuilt {}", outcome.rebuilt))?;

@@ -217,6 +217,9 @@ pub(crate) fn of_found(error: FoundError) -> Failure {
         FoundError::NotEmpty(_) => ApiError::new(ErrorCode::Conflict, message)
             .because("a restore or import never overwrites anything")
             .hint("name a directory that is empty or not there with --into"),
+        FoundError::Link(_) => ApiError::new(ErrorCode::Conflict, message)
+            .because("a restore or import never replaces one, nor follows it")
+            .hint("name the directory that it leads to, or another, with --into"),
         FoundError::Inside { .. } => ApiError::new(ErrorCode::Usage, message)
             .hint("name a directory outside of it with --into"),
         FoundError::Io { error, .. }

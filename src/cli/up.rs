@@ -98,6 +98,9 @@ fn of_node(error: NodeError) -> Failure {
         NodeError::NameTaken(_) => ApiError::new(ErrorCode::Refused, message)
             .hint("start a standby beside it with `ledger up --node NAME`; `ledger lease status` shows the nodes there are")
             .into(),
+        NodeError::Name(_) => ApiError::new(ErrorCode::Usage, message)
+            .hint("give it a shorter one with --node NAME")
+            .into(),
         NodeError::Views(_) => ApiError::new(ErrorCode::Failed, message).into(),
         NodeError::SteppedDown(StopReason::AppendFailed(AppendFailure::Full(_))) => {
             ApiError::new(ErrorCode::Failed, message)

@@ -195,7 +195,7 @@ async fn within<T>(
                             "nothing came within {} seconds",
                             PATIENCE.as_secs()
                         ))
-                        .hint("see whether its process still runs and its disk still works"),
+                        .hint("`ledger lease status` shows whether its process still runs"),
                 )
             }),
     }

@@ -15,7 +15,9 @@ use crate::api::wire::{
     AcquireRequest, Acquired, ApiError, ErrorCode, LeaseInfo, NodeStanding, Receipt, Role,
     StepDownRequest,
 };
+use crate::node::holder::{self, Process};
 use crate::node::ports::Stopwatch;
+use crate::units::format_limit;
 
 /// How long a node may take to say what it is.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,6 +34,8 @@ enum Found {
     Leader(Client),
     /// None that leads, and why.
     None(ApiError),
+    /// Nothing but nodes that do not answer.
+    Silent,
     /// Nobody at all.
     Nobody,
 }
@@ -90,6 +94,29 @@ fn silent() -> ApiError {
         .hint("see whether its process still runs and its disk still works")
 }
 
+/// Why none of the nodes answers, as far as the lease's record tells.
+fn unanswered(data_dir: &Path) -> (Process, ApiError) {
+    const SHOWS: &str = "`ledger lease status` shows what is known of it";
+    let Ok(named) = holder::look(data_dir) else {
+        return (Process::Unknown, silent().hint(SHOWS));
+    };
+    let error = ApiError::new(ErrorCode::Timeout, format!("{named} does not answer"));
+    let error = match named.process {
+        Process::Stopped => error
+            .because("it was stopped by a signal, and no other node stands by")
+            .hint(format!(
+                "`kill -CONT {}` wakes it; another `ledger up --node NAME` ends it and leads after {}",
+                named.pid,
+                format_limit(named.ttl)
+            )),
+        Process::Lives => error
+            .because("it runs, but its disk may hang, or it has far too much to do")
+            .hint(SHOWS),
+        Process::Gone | Process::Unknown => silent().hint(SHOWS),
+    };
+    (named.process, error)
+}
+
 fn busy(error: &io::Error) -> ApiError {
     ApiError::new(ErrorCode::Refused, "the node is busy")
         .because(format!("too many clients wait to be let in ({error})"))
@@ -115,6 +142,11 @@ impl Client {
                 Found::Leader(client) => return Ok(Some(client)),
                 Found::Nobody => return Ok(None),
                 Found::None(why) => why,
+                Found::Silent => match unanswered(data_dir) {
+                    // Whoever was stopped says nothing however long it is asked, and nobody takes over.
+                    (Process::Stopped, why) => return Err(why),
+                    (_, why) => why,
+                },
             };
             if begun.elapsed() >= LEADERLESS {
                 return Err(failed);
@@ -129,6 +161,13 @@ impl Client {
         };
         let nodes = survey(data_dir, None).await.map_err(unread)?;
         let mut why = None;
+        let silent = |node: &Surveyed| {
+            let error = node.answer.as_ref().err();
+            error.is_some_and(|error| error.code == ErrorCode::Timeout)
+        };
+        if !nodes.is_empty() && nodes.iter().all(silent) {
+            return Ok(Found::Silent);
+        }
         for node in nodes {
             match node.answer {
                 Ok((client, standing)) if standing.role == Role::Leader => {

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use ledger_core::ids::Id;
+use serde::{Deserialize, Serialize};
+
 use super::decide::Ended;
 
 /// How long a note is waited for. It takes some 50 us; a takeover has half a second beyond the TTL.
@@ -22,6 +25,17 @@ const MAX: u64 = 64 * 1024;
 
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("run").join("ending")
+}
+
+/// What a note says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Who is ended, and why.
+    #[serde(flatten)]
+    pub ended: Ended,
+    /// The node that is to lead next: others that wait give way to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Id>,
 }
 
 /// A note that its writer can still take back.
@@ -35,13 +49,13 @@ impl Note {
     ///
     /// # Errors
     /// The system's, if it can't be written.
-    pub fn leave(data_dir: &Path, ended: Ended) -> io::Result<Self> {
+    pub fn leave(data_dir: &Path, ending: Ending) -> io::Result<Self> {
         let (taken_back, back) = channel();
         let (done, stands) = channel();
         let data_dir = data_dir.to_owned();
         std::thread::Builder::new()
             .name("note".into())
-            .spawn(move || write_until_settled(&data_dir, &ended, &done, &back))?;
+            .spawn(move || write_until_settled(&data_dir, &ending, &done, &back))?;
         // What is late is the disk's: nothing else is between here and the file.
         stands.recv_timeout(PATIENCE).unwrap_or(Ok(()))?;
         Ok(Self { taken_back })
@@ -56,11 +70,11 @@ impl Note {
 
 fn write_until_settled(
     data_dir: &Path,
-    ended: &Ended,
+    ending: &Ending,
     done: &Sender<io::Result<()>>,
     back: &Receiver<()>,
 ) {
-    let written = write(data_dir, ended);
+    let written = write(data_dir, ending);
     let is_mine = matches!(written, Ok(true));
     // Nobody waits for it any more if it was late.
     let _ = done.send(written.map(drop));
@@ -72,7 +86,7 @@ fn write_until_settled(
 
 /// Writes a note, unless another one says the same; whether that was done. It need not outlive the host, as
 /// no holder does.
-fn write(data_dir: &Path, ended: &Ended) -> io::Result<bool> {
+fn write(data_dir: &Path, ending: &Ending) -> io::Result<bool> {
     let path = path(data_dir);
     let new = path.with_file_name(format!(".ending-{}", std::process::id()));
     match std::fs::remove_file(&new) {
@@ -84,11 +98,11 @@ fn write(data_dir: &Path, ended: &Ended) -> io::Result<bool> {
         .create_new(true)
         .mode(0o600)
         .open(&new)?;
-    file.write_all(&serde_json::to_vec(ended)?)?;
+    file.write_all(&serde_json::to_vec(ending)?)?;
     // Of two that end the same holder, the first one's note stands.
     match std::fs::hard_link(&new, &path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let same = |noted: Ended| noted.incarnation == ended.incarnation;
+            let same = |noted: Ending| noted.ended.incarnation == ending.ended.incarnation;
             if read(data_dir).is_some_and(same) {
                 std::fs::remove_file(new)?;
                 return Ok(false);
@@ -103,7 +117,7 @@ fn write(data_dir: &Path, ended: &Ended) -> io::Result<bool> {
 }
 
 /// The note that somebody has left, if it can be read.
-pub fn read(data_dir: &Path) -> Option<Ended> {
+pub fn read(data_dir: &Path) -> Option<Ending> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -121,30 +135,31 @@ mod tests {
 
     use super::*;
 
-    fn ended(incarnation: &str) -> Ended {
-        Ended {
+    fn ending(incarnation: &str) -> Ending {
+        let ended = Ended {
             incarnation: incarnation.into(),
             pid: 7,
             start_time: 8,
             cause: FenceCause::Silent {
                 silent_ms: Millis(3000),
             },
-        }
+        };
+        Ending { ended, next: None }
     }
 
     #[test]
     fn the_last_note_is_read_until_it_is_taken_back() {
         let dir = tempfile::tempdir().unwrap();
-        let leave = |life| Note::leave(dir.path(), ended(life));
+        let leave = |life| Note::leave(dir.path(), ending(life));
         assert_eq!(read(dir.path()), None);
         assert!(leave("a").is_err(), "no node was there");
         std::fs::create_dir(dir.path().join("run")).unwrap();
         for life in ["a", "b"] {
             leave(life).unwrap();
-            assert_eq!(read(dir.path()), Some(ended(life)));
+            assert_eq!(read(dir.path()), Some(ending(life)));
         }
         // Another one says the same, and its note is not the second one's to take.
-        assert!(!write(dir.path(), &ended("b")).unwrap());
+        assert!(!write(dir.path(), &ending("b")).unwrap());
         assert_eq!(
             std::fs::read_dir(dir.path().join("run")).unwrap().count(),
             1
@@ -156,7 +171,7 @@ mod tests {
         let (done, stands) = channel();
         let (taken_back, back) = channel();
         taken_back.send(()).unwrap();
-        write_until_settled(dir.path(), &ended("c"), &done, &back);
+        write_until_settled(dir.path(), &ending("c"), &done, &back);
         stands.recv().unwrap().unwrap();
         assert_eq!(read(dir.path()), None);
     }

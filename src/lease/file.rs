@@ -2,7 +2,8 @@
 //!
 //! - A new tenure replaces the file (written beside, renamed), so nobody reads half of one.
 //! - A beat writes the whole content over itself: bytes that the file has already, so it needs no
-//!   room, and a record that somebody damaged or removed is whole again by the next beat.
+//!   room, and a record that somebody damaged or removed is whole again by the next beat. A directory in
+//!   its place is set aside.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -14,6 +15,8 @@ use super::record::{MAX_RECORD, Record, RecordFault};
 
 /// Its name in `run/`.
 const NAME: &str = "lease";
+/// How many directories are set aside that take its place.
+const MAX_ASIDE: u32 = 100;
 
 fn run_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("run")
@@ -140,8 +143,29 @@ fn write_new(dir: &Path, text: &str) -> io::Result<File> {
         .mode(0o600)
         .open(&new)?;
     file.write_all_at(text.as_bytes(), 0)?;
-    std::fs::rename(&new, dir.join(NAME))?;
+    let path = dir.join(NAME);
+    match std::fs::rename(&new, &path) {
+        Err(e) if e.kind() == ErrorKind::IsADirectory => {
+            set_aside(dir)?;
+            std::fs::rename(&new, &path)?;
+        }
+        renamed => renamed?,
+    }
     Ok(file)
+}
+
+/// Gives a directory that is in the record's place another name: whatever is in it is not ours.
+fn set_aside(dir: &Path) -> io::Result<()> {
+    let aside = |n: u32| dir.join(format!("{NAME}.aside-{n}"));
+    let free = (1..MAX_ASIDE)
+        .map(aside)
+        .find(|path| path.symlink_metadata().is_err());
+    let free = free.ok_or(ErrorKind::AlreadyExists)?;
+    tracing::warn!(
+        aside = %free.display(),
+        "a directory was in the place of the lease's record, and is set aside"
+    );
+    std::fs::rename(dir.join(NAME), free)
 }
 
 #[cfg(test)]
@@ -167,7 +191,7 @@ mod tests {
         let (seen, mut last) = read(dir.path()).unwrap();
         assert_eq!(seen, record());
         file.set_term(Term(3));
-        let damages: [&dyn Fn(); 5] = [
+        let damages: [&dyn Fn(); 7] = [
             &|| {},
             &|| std::fs::write(&path, "").unwrap(),
             &|| std::fs::write(&path, "x".repeat(9000)).unwrap(),
@@ -175,6 +199,15 @@ mod tests {
             &|| {
                 std::fs::remove_file(&path).unwrap();
                 std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+            },
+            &|| {
+                std::fs::remove_file(&path).unwrap();
+                std::fs::create_dir(&path).unwrap();
+            },
+            &|| {
+                std::fs::remove_file(&path).unwrap();
+                std::fs::create_dir(&path).unwrap();
+                std::fs::write(path.join("kept"), "").unwrap();
             },
         ];
         for damage in damages {
@@ -185,6 +218,7 @@ mod tests {
             assert_ne!(beat, last);
             last = beat;
         }
+        assert!(dir.path().join("run/lease.aside-2/kept").exists());
     }
 
     #[test]

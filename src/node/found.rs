@@ -54,6 +54,9 @@ pub enum FoundError {
     /// There is something in its place.
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),
+    /// There is a link in its place.
+    #[error("{0} is a symbolic link")]
+    Link(PathBuf),
     /// It would change what it is made from.
     #[error("{into} lies in {from}, from which it is to be made")]
     Inside {
@@ -63,7 +66,7 @@ pub enum FoundError {
         from: PathBuf,
     },
     /// The file system failed.
-    #[error("{path}: {error}")]
+    #[error("{path} can't be read or made: {error}")]
     Io {
         /// Which file.
         path: PathBuf,
@@ -177,6 +180,7 @@ pub(super) type Lost = BTreeMap<Hash, BlobFault>;
 
 /// What is copied must not grow while it is, and what is kept must stay what it was.
 pub(super) fn check_outside(into: &Path, from: &Path) -> Result<(), FoundError> {
+    check_free(into)?;
     if files::lies_in(into, from).map_err(at(into))? {
         return Err(FoundError::Inside {
             into: into.to_owned(),
@@ -257,6 +261,7 @@ pub(super) fn found<E: FnOnce(String) -> LedgerEvent>(
     into: &Path,
     build: impl FnOnce(&Path) -> Result<Built<E>, FoundError>,
 ) -> Result<Founded, FoundError> {
+    // Again: what was read meanwhile may have taken long.
     check_free(into)?;
     let parent = match into.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -295,6 +300,9 @@ pub(super) fn found<E: FnOnce(String) -> LedgerEvent>(
 }
 
 fn check_free(into: &Path) -> Result<(), FoundError> {
+    if into.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
+        return Err(FoundError::Link(into.to_owned()));
+    }
     match fs::read_dir(into) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),

@@ -54,6 +54,9 @@ pub enum NodeError {
     /// Another node has its name.
     #[error("a node named {0} runs on this ledger already")]
     NameTaken(Id),
+    /// It can't have its name.
+    #[error("{0}")]
+    Name(String),
     /// Its views could not be folded.
     #[error("the views can't be folded: {0}")]
     Views(String),
@@ -67,6 +70,7 @@ impl NodeError {
     pub(super) fn of_bind(error: BindError) -> Self {
         match error {
             BindError::Taken(node) => Self::NameTaken(node),
+            BindError::TooLong(_) => Self::Name(error.to_string()),
             BindError::Io(error) => Self::Io {
                 what: "binding the socket",
                 error,

@@ -25,6 +25,7 @@ pub mod farewell;
 pub mod fork;
 pub mod found;
 pub mod gather;
+pub mod holder;
 pub(crate) mod jobs;
 mod life;
 mod outcome;

@@ -38,9 +38,10 @@ impl Pulse {
         let thread = std::thread::Builder::new()
             .name("pulse".into())
             .spawn(move || {
+                let mut said = None;
                 while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                     if begun.elapsed() < BOOT_PATIENCE {
-                        beat(&mut file);
+                        beat(&mut file, &mut said);
                     }
                 }
                 file
@@ -67,16 +68,23 @@ impl Pulse {
             holding: Holding::new(self.timing, begun),
             file,
             waiting: None,
+            said: None,
         })
     }
 }
 
-fn beat(file: &mut RecordFile) -> bool {
-    let written = file.beat();
-    if let Err(error) = &written {
-        tracing::warn!(%error, "the lease could not be renewed");
+/// Beats, and says what keeps it from that once.
+fn beat(file: &mut RecordFile, said: &mut Option<String>) -> bool {
+    let Err(error) = file.beat() else {
+        *said = None;
+        return true;
+    };
+    let error = error.to_string();
+    if said.as_ref() != Some(&error) {
+        tracing::warn!(%error, file = "run/lease", "the lease could not be renewed");
+        *said = Some(error);
     }
-    written.is_ok()
+    false
 }
 
 /// The lease in the hands of the loop that works.
@@ -85,6 +93,8 @@ pub(super) struct Tenure {
     file: RecordFile,
     /// Since when a batch is with the disk.
     waiting: Option<Uptime>,
+    /// Why it was last said not to be renewed.
+    said: Option<String>,
 }
 
 /// What a look at the lease says.
@@ -109,7 +119,7 @@ impl Tenure {
             Duty::Yield { since } => return Keep::Over { since },
             Duty::Renew => {}
         }
-        if beat(&mut self.file) {
+        if beat(&mut self.file, &mut self.said) {
             self.holding.renewed(now);
         }
         match self.holding.duty(uptime(), progress) {

@@ -66,7 +66,7 @@ pub fn run(options: &NodeOptions, mut said: impl FnMut(&Said)) -> Result<(), Nod
     let free = match options.gives_way {
         true => None,
         false => match DirLock::take(dir) {
-            Ok(lock) => Some(Turn::cold(lock, ending::read(dir))),
+            Ok(lock) => Some(Turn::cold(lock, ending::read(dir).map(|noted| noted.ended))),
             Err(LockError::Held(_)) => None,
             Err(error) => return Err(BootError::from(error).into()),
         },

@@ -18,6 +18,7 @@
 
 mod follow;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -27,7 +28,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use ledger_core::clock;
 use ledger_core::event::FenceCause;
 use ledger_core::ids::{Entity, Id, Seq, Term};
-use ledger_core::time::Millis;
+use ledger_core::time::{Micros, Millis};
 use tokio::sync::{oneshot, watch};
 
 use super::boot::{BootError, Turn};
@@ -49,6 +50,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const ANSWERING: Duration = Duration::from_millis(50);
 /// How often whoever gives way looks for another leader.
 const GIVE_WAY: Duration = Duration::from_millis(10);
+/// How long the lock is left to the node that was chosen, which waits for it too.
+const ANOTHER: Micros = Micros(1_000_000);
 
 /// What a standby is told.
 pub(crate) enum Control {
@@ -173,7 +176,8 @@ pub(super) fn stand_by(
         }
     };
     // The last word on it is in the note, whoever wrote that.
-    let ended = ending::read(&options.data_dir).or(watch.ended);
+    let noted = ending::read(&options.data_dir).map(|noted| noted.ended);
+    let ended = noted.or(watch.ended);
     let warm = following.stop().flatten();
     server.stop();
     Ok(Some(Turn { lock, warm, ended }))
@@ -230,7 +234,7 @@ fn serve(
 
 /// Sends the lock once it is free. After this node gave way, others come first, for a TTL.
 fn wait_for_lock(options: &NodeOptions, control: Sender<Control>) -> std::io::Result<()> {
-    let dir = options.data_dir.clone();
+    let (dir, own) = (options.data_dir.clone(), options.node.clone());
     let way = options
         .gives_way
         .then(|| Duration::from_millis(options.config.lease.ttl.0));
@@ -243,9 +247,32 @@ fn wait_for_lock(options: &NodeOptions, control: Sender<Control>) -> std::io::Re
         {
             std::thread::sleep(GIVE_WAY);
         }
-        let _ = control.send(Control::Locked(DirLock::wait(&dir)));
+        let _ = control.send(Control::Locked(wait_for_turn(&dir, &own)));
     })?;
     Ok(())
+}
+
+/// Waits for the lock. Who gets it by chance gives way for a while to the one that an operator wants.
+fn wait_for_turn(dir: &Path, own: &Id) -> Result<DirLock, LockError> {
+    let mut given = None;
+    loop {
+        let lock = DirLock::wait(dir)?;
+        let given = given.get_or_insert_with(Stopwatch::start);
+        if given.elapsed() >= ANOTHER || !is_for_another(dir, own) {
+            return Ok(lock);
+        }
+        drop(lock);
+        std::thread::sleep(GIVE_WAY);
+    }
+}
+
+/// Whether the last holder was ended so that another node leads, and nobody has led since.
+fn is_for_another(dir: &Path, own: &Id) -> bool {
+    let noted = ending::read(dir).filter(|noted| noted.next.as_ref().is_some_and(|n| n != own));
+    let last = lease::file::read(dir).ok().map(|(record, _)| record);
+    noted
+        .zip(last)
+        .is_some_and(|(noted, last)| noted.ended.incarnation == last.incarnation)
 }
 
 /// The eye on the holder.
@@ -331,7 +358,12 @@ impl Watch<'_> {
             cause,
         };
         // Whoever takes the lock then may be another one.
-        let note = ending::Note::leave(data_dir, ended.clone())
+        let next = matches!(ended.cause, FenceCause::Forced { .. });
+        let ending = ending::Ending {
+            ended: ended.clone(),
+            next: next.then(|| self.options.node.clone()),
+        };
+        let note = ending::Note::leave(data_dir, ending)
             .inspect_err(|error| {
                 tracing::warn!(%error, "what is done to the holder can't be noted for other nodes");
             })

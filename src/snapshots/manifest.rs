@@ -223,9 +223,15 @@ impl Manifest {
         self.skipped.iter().filter(|s| s.reason.is_loss()).count() as u64
     }
 
-    /// Whether another holds the same.
+    /// Whether another holds the same, and lacks the same. The ledger's own parts come and go.
     pub(super) fn holds_the_same(&self, other: &Self) -> bool {
-        (&self.root, &self.files, &self.skipped) == (&other.root, &other.files, &other.skipped)
+        let foreign = |skipped: &&Skipped| skipped.reason != SkipReason::Ledger;
+        (&self.root, &self.files) == (&other.root, &other.files)
+            && self
+                .skipped
+                .iter()
+                .filter(foreign)
+                .eq(other.skipped.iter().filter(foreign))
     }
 }
 
@@ -256,6 +262,19 @@ mod tests {
                 reason: SkipReason::Unread { error: "no".into() },
             }],
         }
+    }
+
+    #[test]
+    fn parts_of_the_ledger_that_come_and_go_make_no_difference() {
+        let (mut one, other) = (sample("a"), sample("a"));
+        let skipped = |reason| Skipped {
+            path: "q".into(),
+            reason,
+        };
+        one.skipped.push(skipped(SkipReason::Ledger));
+        assert!(one.holds_the_same(&other) && other.holds_the_same(&one));
+        one.skipped.push(skipped(SkipReason::Link));
+        assert!(!one.holds_the_same(&other));
     }
 
     fn read(manifest: &Manifest) -> Result<(Manifest, Hash), String> {

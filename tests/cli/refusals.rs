@@ -71,6 +71,16 @@ fn what_is_not_there_is_said_to_be_not_there() {
 }
 
 #[test]
+fn a_name_that_no_socket_can_have_is_refused() {
+    let sample = Sample::new();
+    let ran = sample.run(&["up", "--node", &"n".repeat(81)]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let said =
+        "error: the name of a node has at most 80 characters, not 81\nhint: give it a shorter one";
+    assert!(ran.stderr.starts_with(said), "{ran:?}");
+}
+
+#[test]
 fn without_a_ledger_the_way_to_one_is_named() {
     let room = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {

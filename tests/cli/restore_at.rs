@@ -118,6 +118,7 @@ fn what_is_not_there_or_in_the_way_is_said() {
     };
     fs::create_dir(sample.room.path().join("taken")).unwrap();
     fs::write(sample.room.path().join("taken/x"), "x").unwrap();
+    std::os::unix::fs::symlink("nowhere", sample.room.path().join("dangling")).unwrap();
     let mut said = vec![
         refused(&["restore", "--at", "14", "--into", "new"], 7),
         refused(&["restore", "--at", "0", "--into", "new"], 7),
@@ -125,6 +126,8 @@ fn what_is_not_there_or_in_the_way_is_said() {
         refused(&["restore", "--at", "soon", "--into", "new"], 2),
         refused(&["restore", "--at", "3", "--into", "taken"], 8),
         refused(&["restore", "--at", "3", "--into", "data/x"], 2),
+        refused(&["restore", "--at", "3", "--into", "dangling"], 8),
+        refused(&["restore", "--at", "9999-01-01", "--into", "new"], 7),
         refused(&["restore", "--at", "3"], 2),
         refused(&["restore", "latest", "--at", "3", "--into", "new"], 2),
         refused(&["restore"], 2),

@@ -33,8 +33,16 @@ impl CheckpointList {
             .failed
             .iter()
             .map(|failed| format!("the last checkpoint could not be made: {}", failed.reason));
+        // A sound one after it makes up for it.
+        let made_up = |seq| {
+            let sound = |one: &Checkpoint| one.rejected.is_none() && one.recorded > seq;
+            self.checkpoints.iter().any(sound)
+        };
         let damaged = self.checkpoints.iter().filter_map(|one| {
             let reason = one.rejected.as_ref()?;
+            if made_up(one.recorded) {
+                return None;
+            }
             Some(format!("checkpoint {} was passed over: {reason}", one.name))
         });
         let diverged = self.diverged.iter().map(|told| {

@@ -72,7 +72,7 @@ pub struct LeaseInfo {
     /// When it began.
     pub acquired_at: Timestamp,
     /// How long ago the last heartbeat was.
-    pub last_beat_us: Micros,
+    pub beat_age_us: Micros,
     /// How long it may be silent until a standby ends it.
     pub ttl_ms: Millis,
     /// Events since the term began.

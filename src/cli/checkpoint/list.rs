@@ -1,13 +1,11 @@
 //! `ledger checkpoint list`.
 
-use std::path::Path;
-
 use ledger_core::clock;
 use ledger_core::event::{RecoveryDiverged, RecoveryVerified};
 use projections::checkpoints::{Checkpoint, Told};
 use serde::Serialize;
 
-use super::checkpoints;
+use super::{checkpoints, strangers, there_is};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
@@ -15,7 +13,7 @@ use crate::cli::output::summary::same_as;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
-use crate::node::checkpoints::path_of;
+use crate::node::checkpoints::{CheckpointDir, Presence};
 use crate::units::{format_count, format_duration, format_size};
 
 /// Options.
@@ -28,17 +26,18 @@ struct Shown<'a> {
     #[serde(flatten)]
     checkpoint: &'a Checkpoint,
     path: String,
-    /// Whether its file is there; what is in it is another question.
-    there: bool,
+    /// What there is of it.
+    #[serde(flatten)]
+    presence: Presence,
 }
 
 impl<'a> Shown<'a> {
-    fn of(checkpoint: &'a Checkpoint, data_dir: &Path) -> Self {
-        let path = path_of(data_dir, checkpoint.facts.seq, &checkpoint.name);
+    fn of(checkpoint: &'a Checkpoint, dir: &CheckpointDir) -> Self {
+        let (file, presence) = there_is(checkpoint, dir);
         Self {
             checkpoint,
-            there: path.symlink_metadata().is_ok_and(|meta| meta.is_file()),
-            path: path.display().to_string(),
+            path: dir.file(&file).display().to_string(),
+            presence,
         }
     }
 }
@@ -59,7 +58,8 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
     let list = checkpoints(&source)?;
-    let shown = list.checkpoints.iter().map(|one| Shown::of(one, &data_dir));
+    let dir = CheckpointDir::new(&data_dir);
+    let shown = list.checkpoints.iter().map(|one| Shown::of(one, &dir));
     let shown: Vec<Shown<'_>> = shown.collect();
     let mut out = globals.out(Paging::Allowed, Buffering::Full);
     if globals.json {
@@ -88,8 +88,8 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     }
     let paint = out.paint;
     let lines = table.render(out.width, paint, &|column, cell| match (column, cell) {
-        (5, "damaged" | "missing") => paint.warn(cell),
-        _ => cell.to_owned(),
+        (5, "there") | (..5, _) => cell.to_owned(),
+        _ => paint.warn(cell),
     });
     out.lines(lines)?;
     out.lines(list.verified.iter().map(|told| compared(told, now)))?;
@@ -97,6 +97,7 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     let label = paint.warn("warning:");
     out.lines(warnings.map(|warning| format!("{label} {}", escape(&warning))))?;
     out.finish()?;
+    strangers(&dir);
     Ok(Exit::OK)
 }
 
@@ -117,10 +118,9 @@ fn row(one: &Shown<'_>, now: ledger_core::time::Timestamp) -> Vec<String> {
         ..
     } = one.checkpoint;
     let made_at = facts.made_at.unwrap_or(*recorded_at);
-    let file = match (rejected, one.there) {
-        (Some(_), _) => "damaged",
-        (None, true) => "there",
-        (None, false) => "missing",
+    let file = match (rejected, &one.presence) {
+        (Some(_), Presence::There) => "passed over",
+        (_, presence) => presence.word(),
     };
     vec![
         name.to_string(),

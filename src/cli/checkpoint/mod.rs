@@ -12,10 +12,13 @@ use projections::checkpoints::{Checkpoint, Checkpoints};
 
 use super::error::{Exit, Failure};
 use super::globals::Globals;
+use super::output::escape::escape;
+use super::output::note;
 use super::source::Source;
 use super::task::view::fold;
 use crate::api::listed_checkpoints;
 use crate::api::wire::{ApiError, CheckpointList, ErrorCode};
+use crate::node::checkpoints::{CHECKPOINT_DIR, CheckpointDir, CheckpointFile, Presence};
 
 /// What to do with checkpoints.
 #[derive(Debug, Subcommand)]
@@ -70,4 +73,33 @@ fn named<'a>(list: &'a CheckpointList, name: &Id) -> Result<&'a Checkpoint, ApiE
         }
         .hint("see `ledger checkpoint list` for those there are")
     })
+}
+
+/// What there is of a checkpoint, by the looks of its file.
+fn there_is(one: &Checkpoint, dir: &CheckpointDir) -> (CheckpointFile, Presence) {
+    let file = CheckpointFile {
+        seq: one.facts.seq,
+        name: one.name.clone(),
+    };
+    let presence = dir.presence(&file, one.facts.bytes);
+    (file, presence)
+}
+
+/// Most strangers that are named.
+const STRANGERS: usize = 5;
+
+/// Names what is in the directory and is no checkpoint by its name. That it can't be read is said of the
+/// checkpoints in it.
+fn strangers(dir: &CheckpointDir) {
+    let found = dir.strangers().unwrap_or_default();
+    for name in found.iter().take(STRANGERS) {
+        let name = name.to_string_lossy();
+        note(format_args!(
+            "{} is not a checkpoint by its name, and nobody uses it",
+            escape(&format!("{CHECKPOINT_DIR}/{name}"))
+        ));
+    }
+    if let Some(more) = found.len().checked_sub(STRANGERS).filter(|more| *more > 0) {
+        note(format_args!("nor are {more} more in {CHECKPOINT_DIR}/"));
+    }
 }

@@ -3,13 +3,13 @@
 use ledger_core::ids::Id;
 use projections::checkpoints::Checkpoint;
 
-use super::{checkpoints, named};
+use super::{checkpoints, named, there_is};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
 use crate::cli::output::{Buffering, Out, Paging};
 use crate::cli::source::Source;
-use crate::node::checkpoints::path_of;
+use crate::node::checkpoints::{CheckpointDir, Presence};
 use crate::units::{format_duration, format_size};
 
 /// Options.
@@ -29,15 +29,16 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(one)?;
     } else {
-        let path = path_of(&data_dir, one.facts.seq, &one.name);
-        let lines = lines(&out, one, &path.display().to_string());
+        let dir = CheckpointDir::new(&data_dir);
+        let (file, presence) = there_is(one, &dir);
+        let lines = lines(&out, one, &dir.file(&file).display().to_string(), &presence);
         out.lines(lines)?;
     }
     out.finish()?;
     Ok(Exit::OK)
 }
 
-fn lines(out: &Out, one: &Checkpoint, path: &str) -> Vec<String> {
+fn lines(out: &Out, one: &Checkpoint, path: &str, presence: &Presence) -> Vec<String> {
     let facts = &one.facts;
     let mut lines = vec![format!("checkpoint {}", out.paint.strong(&one.name))];
     let mut field = |name: &str, value: String| lines.push(format!("    {name:<10} {value}"));
@@ -64,6 +65,11 @@ fn lines(out: &Out, one: &Checkpoint, path: &str) -> Vec<String> {
     field("size", format_size(facts.bytes));
     field("sha256", facts.sha256.clone());
     field("file", escape(path).into_owned());
+    match presence {
+        Presence::There => {}
+        Presence::Damaged(fault) => field("", out.paint.warn(fault)),
+        Presence::SetAside | Presence::Missing => field("", out.paint.warn(presence.word())),
+    }
     let tasks = facts.tasks.iter().map(|(state, n)| format!("{n} {state}"));
     let tasks: Vec<_> = tasks.collect();
     if !tasks.is_empty() {
@@ -73,7 +79,7 @@ fn lines(out: &Out, one: &Checkpoint, path: &str) -> Vec<String> {
         field("extra", escape(&extra.to_string()).into_owned());
     }
     if let Some(reason) = &one.rejected {
-        field("damaged", out.paint.warn(&escape(reason)));
+        field("passed over", out.paint.warn(&escape(reason)));
     }
     for part in &facts.parts {
         lines.push(format!(

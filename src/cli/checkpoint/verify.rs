@@ -8,13 +8,13 @@ use projections::checkpoints::Checkpoint;
 use projections::framework::hash_at;
 use serde::Serialize;
 
-use super::{checkpoints, named};
+use super::{checkpoints, named, strangers, there_is};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
-use crate::cli::output::{Buffering, Paging};
+use crate::cli::output::{Buffering, Paging, note};
 use crate::cli::source::Source;
-use crate::node::checkpoints::{path_of, verify};
+use crate::node::checkpoints::{CheckpointDir, Presence, verify};
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,22 @@ pub(crate) struct Args {
 struct Outcome {
     checkpoint: Id,
     seq: Seq,
-    good: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// What is to be said of one.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case", tag = "verdict", content = "reason")]
+enum Verdict {
+    /// It is what was written.
+    Good,
+    /// It is not.
+    NotGood(String),
+    /// A recovery has passed it over, which is known; its file stands aside if it was there.
+    SetAside(String),
+    /// There is no file.
+    Missing,
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
@@ -41,15 +54,11 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         Some(name) => vec![named(&list, name)?],
         None => list.checkpoints.iter().collect(),
     };
-    let outcome = |one: &&Checkpoint| {
-        let path = path_of(&data_dir, one.facts.seq, &one.name);
-        let reason = check(source.reader(), &path, one).err();
-        Outcome {
-            checkpoint: one.name.clone(),
-            seq: one.facts.seq,
-            good: reason.is_none(),
-            reason,
-        }
+    let dir = CheckpointDir::new(&data_dir);
+    let outcome = |one: &&Checkpoint| Outcome {
+        checkpoint: one.name.clone(),
+        seq: one.facts.seq,
+        verdict: check(source.reader(), &dir, one),
     };
     let outcomes: Vec<Outcome> = wanted.iter().map(outcome).collect();
     let mut out = globals.out(Paging::Never, Buffering::Full);
@@ -57,9 +66,13 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         out.json(&outcomes)?;
     } else {
         for one in &outcomes {
-            let word = match &one.reason {
-                None => out.paint.good("good"),
-                Some(reason) => format!("{}: {}", out.paint.bad("NOT GOOD"), escape(reason)),
+            let word = match &one.verdict {
+                Verdict::Good => out.paint.good("good"),
+                Verdict::NotGood(why) => format!("{}: {}", out.paint.bad("NOT GOOD"), escape(why)),
+                Verdict::SetAside(why) => {
+                    format!("{}: {}", out.paint.warn("set aside"), escape(why))
+                }
+                Verdict::Missing => out.paint.warn("missing"),
             };
             out.wrapped(format_args!(
                 "{} of seq {}: {word}",
@@ -74,18 +87,41 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         Ok(()) | Err(Failure::ClosedPipe) => {}
         Err(failure) => return Err(failure),
     }
-    let good = outcomes.iter().all(|one| one.good);
-    Ok(if good { Exit::OK } else { Exit::TAMPERED })
+    strangers(&dir);
+    Ok(exit(&outcomes, args.name.is_some()))
 }
 
-fn check(reader: &dyn LogReader, path: &std::path::Path, one: &Checkpoint) -> Result<(), String> {
-    verify(path, reader.ledger_id(), &one.facts).map_err(|e| e.to_string())?;
-    let found = hash_at(reader, one.facts.seq).map_err(|e| e.to_string())?;
-    if found == one.facts.hash {
-        return Ok(());
+/// What was passed over is no news, unless somebody asks for just that one.
+fn exit(outcomes: &[Outcome], named: bool) -> Exit {
+    let any = |of: fn(&Verdict) -> bool| outcomes.iter().any(|one| of(&one.verdict));
+    if any(|v| matches!(v, Verdict::NotGood(_))) {
+        return Exit::TAMPERED;
     }
-    Err(format!(
-        "seq {} has hash {found} in the ledger",
-        one.facts.seq
-    ))
+    let useless = |v: &Verdict| !matches!(v, Verdict::Good);
+    if any(|v| matches!(v, Verdict::Missing)) || (named && any(useless)) {
+        note("the next checkpoint that is made lets go of what is missing or set aside");
+        return Exit::FAILED;
+    }
+    Exit::OK
+}
+
+fn check(reader: &dyn LogReader, dir: &CheckpointDir, one: &Checkpoint) -> Verdict {
+    let (file, presence) = there_is(one, dir);
+    if presence == Presence::Missing && one.rejected.is_none() {
+        return Verdict::Missing;
+    }
+    if let Err(error) = verify(&dir.file(&file), reader.ledger_id(), &one.facts) {
+        return match &one.rejected {
+            Some(known) => Verdict::SetAside(known.clone()),
+            None => Verdict::NotGood(error.to_string()),
+        };
+    }
+    match hash_at(reader, one.facts.seq) {
+        Ok(found) if found == one.facts.hash => Verdict::Good,
+        Ok(found) => Verdict::NotGood(format!(
+            "seq {} has hash {found} in the ledger",
+            one.facts.seq
+        )),
+        Err(error) => Verdict::NotGood(error.to_string()),
+    }
 }

@@ -18,9 +18,8 @@ use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::source::scan::scan_back;
 use crate::client::nodes::Surveyed;
-use crate::lease::file;
 use crate::lease::lock::DirLock;
-use crate::shim::{ProcessIdentity, ProcessStat};
+use crate::node::holder::{self, Named, Process};
 
 /// A ledger that nobody leads.
 #[derive(Debug, Serialize)]
@@ -42,30 +41,6 @@ pub(crate) struct Leaderless {
     nodes: Vec<Neighbor>,
 }
 
-/// Whom the record names.
-#[derive(Debug, Serialize)]
-struct Named {
-    holder: Id,
-    pid: i32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    term: Option<Term>,
-    process: Process,
-}
-
-/// What became of the process that the record names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Process {
-    /// It runs.
-    Lives,
-    /// It was stopped by a signal.
-    Stopped,
-    /// It has ended; its number may be another's.
-    Gone,
-    /// That can't be told.
-    Unknown,
-}
-
 /// The last term by the log.
 #[derive(Debug, Serialize)]
 struct LastTerm {
@@ -81,16 +56,8 @@ struct LastTerm {
 impl Leaderless {
     /// Looks at everything but the nodes, which were looked at.
     pub(crate) fn of(data_dir: &Path, nodes: Vec<Surveyed>) -> Self {
-        let (record, record_fault) = match file::read(data_dir) {
-            Ok((record, _)) => (
-                Some(Named {
-                    process: process(&record.process),
-                    holder: record.holder,
-                    pid: record.process.pid,
-                    term: record.term,
-                }),
-                None,
-            ),
+        let (record, record_fault) = match holder::look(data_dir) {
+            Ok(named) => (Some(named), None),
             Err(fault) => (None, Some(fault.to_string())),
         };
         Self {
@@ -182,17 +149,6 @@ fn neighbor(node: Surveyed) -> Neighbor {
         standing,
         behind: None,
         error,
-    }
-}
-
-fn process(identity: &ProcessIdentity) -> Process {
-    match identity.is_alive_same() {
-        Ok(false) => Process::Gone,
-        Err(_) => Process::Unknown,
-        Ok(true) => match ProcessStat::of(identity.pid) {
-            Ok(Some(stat)) if matches!(stat.letter, 'T' | 't') => Process::Stopped,
-            Ok(_) | Err(_) => Process::Lives,
-        },
     }
 }
 

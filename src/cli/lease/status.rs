@@ -96,7 +96,7 @@ fn lines(out: &Out, lease: &LeaseInfo) -> Vec<String> {
             "beat",
             &format!(
                 "{} ago; after {} without one a node that stands by takes over",
-                format_duration(lease.last_beat_us),
+                format_duration(lease.beat_age_us),
                 format_limit(lease.ttl_ms)
             ),
         ),

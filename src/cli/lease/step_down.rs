@@ -40,6 +40,8 @@ struct SteppedDown<'a> {
     from: &'a Id,
     /// Its term.
     term: Term,
+    /// Who could follow.
+    standbys: &'a [&'a Id],
     /// The event that gives it back.
     #[serde(skip_serializing_if = "Option::is_none")]
     released: Option<Seq>,
@@ -55,11 +57,14 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let node = Node::require(&data_dir)?;
     let lease = node.wait(node.client().lease())?;
-    let follows = follows(args, &lease)?;
+    let ready = lease.standbys.iter().filter(|n| standbys::is_ready(n));
+    let ready: Vec<&Id> = ready.map(|node| &node.node).collect();
+    let follows = follows(args, &lease, &ready)?;
     let mut done = SteppedDown {
         dry_run: args.dry_run,
         from: &lease.holder,
         term: lease.term,
+        standbys: &ready,
         released: None,
         leader: None,
         took_us: None,
@@ -95,10 +100,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
 }
 
 /// What comes after it, in a word.
-fn follows(args: &Args, lease: &LeaseInfo) -> Result<String, ApiError> {
-    let ready = lease.standbys.iter().filter(|n| standbys::is_ready(n));
-    let ready: Vec<&Id> = ready.map(|node| &node.node).collect();
-    match ready.as_slice() {
+fn follows(args: &Args, lease: &LeaseInfo, ready: &[&Id]) -> Result<String, ApiError> {
+    match ready {
         [] if args.alone => Ok(format!(
             "nobody stands by, so it leads again after {}",
             format_limit(lease.ttl_ms)

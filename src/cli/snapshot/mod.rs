@@ -108,11 +108,17 @@ fn checked(listed: Listed, facts: Option<&SetFacts>) -> Result<(Manifest, Hash),
 
 /// Has recorded what was done, if there is a node to do it.
 fn tell(source: &Source, set: &Id, did: SnapshotNote) -> Result<(), Failure> {
+    let what = match did {
+        SnapshotNote::Created(_) => "snapshot",
+        SnapshotNote::Failed(_) => "failure",
+        SnapshotNote::Pruned(_) => "removal",
+        SnapshotNote::Restored(_) => "restore",
+    };
     let request = NoteRequest::Snapshot {
         set: set.clone(),
         did,
     };
-    record(source, "snapshot", &request)
+    record(source, what, &request)
 }
 
 /// Names what was not copied, or not for certain.

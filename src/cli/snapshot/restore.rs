@@ -180,12 +180,16 @@ fn print(
     into: &Path,
 ) -> Result<(), Failure> {
     for file in plan.files.iter().filter(|f| f.change != Change::Same) {
-        let word = match file.change {
-            Change::Same => continue,
-            Change::New => "new",
-            Change::Replaced => "replaced",
-            Change::Mode => "mode",
-            Change::ReplacesLink => "replaced link",
+        let word = match (file.change, args.dry_run) {
+            (Change::Same, _) => continue,
+            (Change::New, true) => "would be new",
+            (Change::New, false) => "new",
+            (Change::Replaced, true) => "would be replaced",
+            (Change::Replaced, false) => "replaced",
+            (Change::Mode, true) => "would change its mode",
+            (Change::Mode, false) => "mode changed",
+            (Change::ReplacesLink, true) => "link would be replaced",
+            (Change::ReplacesLink, false) => "link replaced",
         };
         let doubt = match file.changing {
             true => " (changed while it was copied)",
@@ -200,7 +204,7 @@ fn print(
     };
     let into = into.display().to_string();
     out.wrapped(format_args!(
-        "{} {}: {written} {verb} beneath {}, {} replaced, {} the same already",
+        "{} {}: {written} {verb} beneath {}, {} of them replaced, {} the same already",
         args.set,
         manifest.snapshot,
         escape(&into),

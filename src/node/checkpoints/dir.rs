@@ -1,6 +1,7 @@
 //! The directory of checkpoints: one file for each, named by position and name, so that the newest is
 //! found without reading any.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -8,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ledger_core::ids::{Id, Seq};
+use serde::Serialize;
 
 use super::file::CheckpointError;
 use super::files::{Files, NewFile};
@@ -45,6 +47,38 @@ impl CheckpointFile {
             name: Id::new(name).ok()?,
         })
     }
+}
+
+/// What there is of a checkpoint, without a look into its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "file", content = "fault")]
+pub enum Presence {
+    /// Its file is there; what is in it is another question.
+    There,
+    /// What is there can't be it, and why.
+    Damaged(String),
+    /// It was found damaged, and stands aside.
+    SetAside,
+    /// There is no file.
+    Missing,
+}
+
+impl Presence {
+    /// In a word or two.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::There => "there",
+            Self::Damaged(_) => "damaged",
+            Self::SetAside => "set aside",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+const NOT_REGULAR: &str = "it is no regular file";
+
+fn wrong_size(found: u64, wanted: u64) -> String {
+    format!("it has {found} bytes, not {wanted}")
 }
 
 /// Where the checkpoint of this position and name is. Ids have no `/` and begin with no dot.
@@ -88,18 +122,51 @@ impl CheckpointDir {
         self.named(REJECTED)
     }
 
+    /// The names of what is in the directory and has no name that a checkpoint could have.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn strangers(&self) -> io::Result<Vec<OsString>> {
+        let ours = |name: &str| {
+            name == NEW
+                || [SUFFIX, REJECTED]
+                    .iter()
+                    .any(|suffix| CheckpointFile::parse(name, suffix).is_some())
+        };
+        let mut names = self.names()?;
+        names.retain(|name| !name.to_str().is_some_and(ours));
+        Ok(names)
+    }
+
     fn named(&self, suffix: &str) -> io::Result<Vec<CheckpointFile>> {
+        let names = self.names()?.into_iter();
+        let parsed = |name: OsString| CheckpointFile::parse(name.to_str()?, suffix);
+        let mut files: Vec<_> = names.filter_map(parsed).collect();
+        files.sort();
+        Ok(files)
+    }
+
+    /// All names in it, sorted; none if there is no directory.
+    fn names(&self) -> io::Result<Vec<OsString>> {
         let entries = match fs::read_dir(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut files = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            files.extend(name.to_str().and_then(|n| CheckpointFile::parse(n, suffix)));
+        let names = entries.map(|entry| Ok(entry?.file_name()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// What there is of a checkpoint, by the looks of its file; `bytes` is how many it should have.
+    pub fn presence(&self, of: &CheckpointFile, bytes: u64) -> Presence {
+        match self.file(of).symlink_metadata() {
+            Ok(meta) if !meta.is_file() => Presence::Damaged(NOT_REGULAR.into()),
+            Ok(meta) if meta.len() != bytes => Presence::Damaged(wrong_size(meta.len(), bytes)),
+            Ok(_) => Presence::There,
+            Err(_) if self.aside(of).symlink_metadata().is_ok() => Presence::SetAside,
+            Err(_) => Presence::Missing,
         }
-        files.sort();
-        Ok(files)
     }
 
     /// Makes the directory, for its owner alone, if it is missing. A link in its place is refused.
@@ -139,18 +206,27 @@ impl CheckpointDir {
         self.path.join(name)
     }
 
-    /// Removes one, set aside or not, if it is there.
+    /// Removes one, if it is there.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn remove(&self, file: &CheckpointFile) -> io::Result<()> {
-        for path in [self.file(file), self.aside(file)] {
-            match fs::remove_file(path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                Ok(()) | Err(_) => {}
-            }
+        self.unlink(&self.file(file))
+    }
+
+    /// Removes one that was set aside, if it is there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn remove_aside(&self, file: &CheckpointFile) -> io::Result<()> {
+        self.unlink(&self.aside(file))
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            Ok(()) | Err(_) => self.sync(),
         }
-        self.sync()
     }
 
     /// Removes what an interrupted making has left.
@@ -251,10 +327,10 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> 
     };
     let meta = file.metadata()?;
     if !meta.is_file() {
-        return Err(CheckpointError::Damaged("it is no regular file".into()));
+        return Err(CheckpointError::Damaged(NOT_REGULAR.into()));
     }
     if meta.len() > limit {
-        let reason = format!("it has {} bytes, not {limit}", meta.len());
+        let reason = wrong_size(meta.len(), limit);
         return Err(CheckpointError::Damaged(reason));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));

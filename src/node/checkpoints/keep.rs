@@ -1,4 +1,5 @@
-//! Which checkpoints are kept: the newest so many, and the last of each day for so many days.
+//! Which checkpoints are kept: the newest so many, and the last of each day for so many days. One that is of
+//! no use to anybody goes as soon as a sound one was made after it.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +24,17 @@ pub struct Kept {
     pub seq: Seq,
     /// When it was made.
     pub made_at: Timestamp,
-    /// Whether it was found damaged: then it stands in nobody's place.
-    pub damaged: bool,
+    /// Whether it can be used, as far as is known.
+    pub state: KeptState,
+}
+
+/// Whether a checkpoint can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptState {
+    /// Nothing is known against it.
+    Sound,
+    /// A recovery has passed it over, or its file is gone: it stands in nobody's place.
+    Useless,
 }
 
 /// The positions in `all`, which is in the order of their making, that the rule lets go.
@@ -35,12 +45,14 @@ pub fn expendable(all: &[Kept], keep: Keep, now: Timestamp) -> Vec<usize> {
     for (at, one) in all.iter().enumerate().rev() {
         let day = one.made_at.0 / DAY_US;
         let recent = day > first_day;
-        let stays = if one.damaged {
-            recent
-        } else {
-            newest += 1;
-            let last_of_day = days.insert(day) && recent;
-            newest <= keep.newest || last_of_day
+        let stays = match one.state {
+            // Until then it tells whoever looks why there is none.
+            KeptState::Useless => newest == 0,
+            KeptState::Sound => {
+                newest += 1;
+                let last_of_day = days.insert(day) && recent;
+                newest <= keep.newest || last_of_day
+            }
         };
         if !stays {
             gone.push(at);
@@ -58,7 +70,7 @@ mod tests {
         let one = |hour: &u64| Kept {
             seq: Seq(*hour),
             made_at: Timestamp(hour * 3_600_000_000),
-            damaged: false,
+            state: KeptState::Sound,
         };
         hours.iter().map(one).collect()
     }
@@ -84,12 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_one_takes_no_place_and_goes_with_age() {
+    fn a_useless_one_takes_no_place_and_goes_when_a_sound_one_follows() {
         let keep = Keep { newest: 1, days: 1 };
         let mut all = made(&[2300, 2399, 2401, 2403]);
-        all[0].damaged = true;
-        all[3].damaged = true;
+        all[0].state = KeptState::Useless;
+        all[3].state = KeptState::Useless;
         assert_eq!(left(&all, keep, 2404), [2401, 2403]);
+        all.extend(made(&[2405]));
+        assert_eq!(left(&all, keep, 2406), [2405]);
     }
 
     #[test]

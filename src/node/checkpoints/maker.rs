@@ -18,15 +18,15 @@ use ledger_core::event::{
 use ledger_core::ids::{Id, Seq};
 use ledger_core::store::LogReader;
 use ledger_core::time::Timestamp;
-use projections::checkpoints::Checkpoints;
+use projections::checkpoints::{Checkpoint, Checkpoints};
 use projections::framework::ViewWorker;
 use tokio::sync::oneshot;
 
-use super::dir::{CheckpointDir, CheckpointFile};
+use super::dir::{CheckpointDir, CheckpointFile, Presence};
 use super::file::{CheckpointError, MAX_EXTRA};
 use super::files::Files;
 use super::fold::{PassedOver, file_of};
-use super::keep::{Keep, Kept, expendable};
+use super::keep::{Keep, Kept, KeptState, expendable};
 use super::making::{MakeError, Wish, make_file};
 use crate::node::command::Command;
 use crate::node::core::node_subject;
@@ -147,15 +147,19 @@ impl Checkpointer {
                 seq: Some(file.seq),
             };
             self.note(&file.name, CheckpointEvent::Rejected(rejected))?;
-            if let Err(error) = self.dir.reject(file) {
-                tracing::warn!(%error, checkpoint = %file.name, "it could not be set aside");
-            }
+            self.set_aside(file);
         }
         // It may be as large as the state, and the next one long in coming.
         if let Err(error) = self.dir.clear() {
             tracing::warn!(%error, "what an interrupted making left could not be removed");
         }
         Ok(())
+    }
+
+    fn set_aside(&self, file: &CheckpointFile) {
+        if let Err(error) = self.dir.reject(file) {
+            tracing::warn!(%error, checkpoint = %file.name, "it could not be set aside");
+        }
     }
 
     /// What is known of checkpoints, up to everything that is durable now.
@@ -208,7 +212,7 @@ impl Checkpointer {
                 .map(|one| Kept {
                     seq: one.facts.seq,
                     made_at: one.facts.made_at.unwrap_or(one.recorded_at),
-                    damaged: one.rejected.is_some(),
+                    state: self.state_of(one),
                 })
                 .collect();
             expendable(&seen, keep, now)
@@ -216,6 +220,14 @@ impl Checkpointer {
                 .map(|at| file_of(&kept[at].name, kept[at].facts.seq))
                 .collect()
         })
+    }
+
+    fn state_of(&self, one: &Checkpoint) -> KeptState {
+        let file = file_of(&one.name, one.facts.seq);
+        match self.dir.presence(&file, one.facts.bytes) {
+            Presence::There if one.rejected.is_none() => KeptState::Sound,
+            _ => KeptState::Useless,
+        }
     }
 
     fn prune_now(&self, now: Timestamp) -> Result<Vec<Id>, MakeError> {
@@ -228,24 +240,39 @@ impl Checkpointer {
         Ok(gone.into_iter().map(|file| file.name).collect())
     }
 
-    /// Removes files that nothing keeps: what was pruned, and what was never recorded.
+    /// Removes the files of what was pruned, and sets those aside that no event tells of: what a crash has
+    /// left, or somebody put there.
     fn sweep(&self) -> Result<(), MakeError> {
         let io = CheckpointError::from;
-        let files = self.dir.list().map_err(io)?;
-        let kept = |file: &CheckpointFile, all: &Checkpoints| {
-            all.get(&file.name)
-                .is_some_and(|one| one.facts.seq == file.seq)
-        };
-        let left_over: Vec<_> = self.known(|all| {
-            let files = files.into_iter();
-            files.filter(|file| !kept(file, all)).collect()
+        let mut files = self.dir.list().map_err(io)?;
+        let pruned = self.known(|all| {
+            let kept = |file: &CheckpointFile| {
+                let one = all.get(&file.name);
+                one.is_some_and(|one| one.facts.seq == file.seq)
+            };
+            files.retain(|file| !kept(file));
+            let gone = |file: &CheckpointFile| {
+                let mut gone = all.gone();
+                gone.any(|gone| gone.name == file.name && gone.seq == file.seq)
+            };
+            files.iter().map(gone).collect::<Vec<_>>()
         })?;
-        for file in &left_over {
-            self.dir.remove(file).map_err(io)?;
+        for (file, pruned) in files.iter().zip(pruned) {
+            if pruned {
+                self.dir.remove(file).map_err(io)?;
+                continue;
+            }
+            let reason = CheckpointError::Unrecorded.to_string();
+            tracing::warn!(checkpoint = %file.name, seq = %file.seq, reason, "a checkpoint is set aside");
+            let seq = Some(file.seq);
+            let rejected = CheckpointRejected { reason, seq };
+            self.note(&file.name, CheckpointEvent::Rejected(rejected))?;
+            self.set_aside(file);
         }
         let aside = self.dir.set_aside().map_err(io)?;
         for file in aside.iter().rev().skip(SET_ASIDE) {
-            self.dir.remove(file).map_err(io)?;
+            tracing::info!(checkpoint = %file.name, seq = %file.seq, "one that was set aside is removed");
+            self.dir.remove_aside(file).map_err(io)?;
         }
         Ok(())
     }

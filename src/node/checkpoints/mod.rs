@@ -13,6 +13,7 @@
 //! | a damaged one costs time, never truth | all of it can be folded from the first event |
 //! | state is held against other folds of the same events after each recovery | what it got wrong is not handed on for long |
 //! | a file goes after the event that says so is durable | a crash between leaves a file too many, which the next round removes |
+//! | a file that no event tells of is never removed unsaid | somebody may have put it there for a reason |
 
 mod compare;
 mod dir;
@@ -25,12 +26,12 @@ mod maker;
 mod making;
 
 pub use compare::{CompareError, Compared, Reference, compare};
-pub use dir::{CHECKPOINT_DIR, CheckpointDir, CheckpointFile, path_of};
+pub use dir::{CHECKPOINT_DIR, CheckpointDir, CheckpointFile, Presence, path_of};
 pub(crate) use duties::Duties;
 pub use file::{CheckpointError, Header, MAX_EXTRA, Part, Verified, verify};
 pub use files::{Files, NewFile};
 pub use fold::{PassedOver, Recovered, Report, fold_state, fold_upto};
-pub use keep::{Keep, expendable};
+pub use keep::{Keep, Kept, KeptState, expendable};
 pub(crate) use maker::Checkpointer;
 pub use making::{MakeError, Wish, make_file};
 

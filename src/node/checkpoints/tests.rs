@@ -300,7 +300,13 @@ fn what_is_no_name_of_a_checkpoint_is_not_looked_at() {
     dir.reject(&a).unwrap();
     assert_eq!(dir.list().unwrap(), std::slice::from_ref(&b));
     assert_eq!(dir.set_aside().unwrap(), std::slice::from_ref(&a));
-    for one in [&a, &b, &b] {
+    assert_eq!(dir.strangers().unwrap().len(), 7, "all but the new one");
+    dir.remove(&a).unwrap();
+    assert_eq!(dir.set_aside().unwrap().len(), 1, "it stands aside");
+    for one in [&a, &a] {
+        dir.remove_aside(one).unwrap();
+    }
+    for one in [&b, &b] {
         dir.remove(one).unwrap();
     }
     dir.clear().unwrap();
