@@ -25,7 +25,7 @@ const PARALLEL: [u64; 3] = [1, 4, 8];
 /// Attempts that the node may run at once: no client ever waits for a slot.
 const MAX_RUNNING: u32 = 16;
 /// Least ratio.
-const BAR: f64 = 0.4;
+const BAR: f64 = 0.45;
 
 /// Compares a node with a bare loop.
 ///
