@@ -77,6 +77,9 @@ pub struct ApiError {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// Why else, if one thing fails for several reasons: each that follows the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_causes: Vec<String>,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -96,6 +99,7 @@ impl ApiError {
             code,
             message: message.into(),
             cause: None,
+            more_causes: Vec::new(),
             hint: None,
             actual: None,
             leader: None,
@@ -123,6 +127,15 @@ impl ApiError {
         self
     }
 
+    /// Adds every reason there is.
+    #[must_use]
+    pub fn because_of_all(mut self, causes: impl IntoIterator<Item = String>) -> Self {
+        let mut causes = causes.into_iter();
+        self.cause = causes.next();
+        self.more_causes = causes.collect();
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -135,9 +148,11 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
+            Some(cause) => write!(f, ": {cause}")?,
+            None => return Ok(()),
         }
+        let more = self.more_causes.iter();
+        more.map(|cause| write!(f, "; {cause}")).collect()
     }
 }
 
