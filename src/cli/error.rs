@@ -216,7 +216,7 @@ pub(crate) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
         ErrorStyle::Lines(paint) => {
             let line = |label: &str, text: &str| format!("{label} {}", escape(text));
             let mut lines = vec![line(&paint.bad("error:"), &error.message)];
-            let causes = error.cause.iter().chain(&error.more_causes);
+            let causes = error.cause.iter().chain(error.more());
             lines.extend(causes.map(|c| line(&paint.dim("cause:"), c)));
             lines.extend(error.hint.as_deref().map(|h| line(&paint.dim("hint:"), h)));
             writeln!(stderr, "{}", lines.join("\n"))

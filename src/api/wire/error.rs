@@ -78,8 +78,8 @@ pub struct ApiError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// Why else, if one thing fails for several reasons: each that follows the first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub more_causes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_causes: Option<Box<MoreCauses>>,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -89,8 +89,13 @@ pub struct ApiError {
     pub actual: Option<Seq>,
     /// The socket of the node that leads, if another one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<String>,
+    pub leader: Option<Box<str>>,
 }
+
+/// Further reasons. In a box of their own: few failures have any, and all results carry the room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MoreCauses(pub Vec<String>);
 
 impl ApiError {
     /// A failure without cause and hint.
@@ -99,7 +104,7 @@ impl ApiError {
             code,
             message: message.into(),
             cause: None,
-            more_causes: Vec::new(),
+            more_causes: None,
             hint: None,
             actual: None,
             leader: None,
@@ -109,7 +114,7 @@ impl ApiError {
     /// Adds the socket of the node that leads.
     #[must_use]
     pub fn led_from(mut self, socket: String) -> Self {
-        self.leader = Some(socket);
+        self.leader = Some(socket.into());
         self
     }
 
@@ -127,12 +132,18 @@ impl ApiError {
         self
     }
 
+    /// The reasons behind the first.
+    pub fn more(&self) -> impl Iterator<Item = &String> {
+        self.more_causes.iter().flat_map(|more| &more.0)
+    }
+
     /// Adds every reason there is.
     #[must_use]
     pub fn because_of_all(mut self, causes: impl IntoIterator<Item = String>) -> Self {
         let mut causes = causes.into_iter();
         self.cause = causes.next();
-        self.more_causes = causes.collect();
+        let more: Vec<String> = causes.collect();
+        self.more_causes = (!more.is_empty()).then(|| Box::new(MoreCauses(more)));
         self
     }
 
@@ -151,8 +162,8 @@ impl fmt::Display for ApiError {
             Some(cause) => write!(f, ": {cause}")?,
             None => return Ok(()),
         }
-        let more = self.more_causes.iter();
-        more.map(|cause| write!(f, "; {cause}")).collect()
+        let mut more = self.more();
+        more.try_for_each(|cause| write!(f, "; {cause}"))
     }
 }
 
