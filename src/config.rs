@@ -32,7 +32,8 @@ pub use self::reaper::{CgroupUse, ReaperConfig};
 pub use self::scheduler::SchedulerConfig;
 pub use self::snapshots::{SnapshotConfig, SnapshotSets};
 use crate::names::id_as;
-use crate::units::{parse_duration, parse_size};
+use crate::scheduler::decide::{MAX_GRACE, MAX_RUNTIME};
+use crate::units::{format_limit, parse_duration, parse_size};
 
 pub mod jobs;
 
@@ -357,9 +358,11 @@ const SECTIONS: [Section; 13] = [
         name: "tasks",
         keys: &[
             ("max_runtime", |c, v| {
-                duration(v).map(|d| c.tasks.max_runtime = d)
+                within(v, Millis(1), MAX_RUNTIME).map(|d| c.tasks.max_runtime = d)
             }),
-            ("grace", |c, v| duration(v).map(|d| c.tasks.grace = d)),
+            ("grace", |c, v| {
+                within(v, Millis(1), MAX_GRACE).map(|d| c.tasks.grace = d)
+            }),
             ("output_limit", |c, v| {
                 size(v).map(|s| c.tasks.output_limit = s)
             }),
@@ -476,6 +479,16 @@ fn duration(value: &DeValue<'_>) -> Result<Millis, String> {
         Ok(duration) => Ok(duration),
         Err(e) => Err(format!("is wrong: {e}")),
     }
+}
+
+/// A duration of at least and at most so long.
+fn within(value: &DeValue<'_>, least: Millis, most: Millis) -> Result<Millis, String> {
+    let time = duration(value)?;
+    if (least..=most).contains(&time) {
+        return Ok(time);
+    }
+    let (least, most) = (format_limit(least), format_limit(most));
+    Err(format!("must be from {least} to {most}"))
 }
 
 fn size(value: &DeValue<'_>) -> Result<u64, String> {

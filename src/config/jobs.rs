@@ -21,7 +21,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use self::draft::Draft;
-use self::fit::{Form, Unfit, rivals, sound};
+use self::fit::{Form, Unfit, rivals, unsound};
 use super::{CheckpointConfig, ConfigError, Found, Located, TasksConfig, text, unknown};
 use crate::names::id_as;
 
@@ -361,10 +361,14 @@ impl Reader<'_> {
             return None;
         }
         let enabled = draft.enabled;
-        let spec = draft
-            .finish(self.source)
-            .and_then(|spec| sound(&name, spec));
-        let spec = found.keep(spec.map_err(wrong))?;
+        let mut unfit = Vec::new();
+        let spec = draft.finish(self.source, &mut unfit);
+        unfit.extend(spec.iter().flat_map(|spec| unsound(&name, spec)));
+        if !unfit.is_empty() {
+            unfit.into_iter().for_each(|unfit| found.add(wrong(unfit)));
+            return None;
+        }
+        let spec = spec?;
         Some(Written {
             name,
             at: at.start,

@@ -76,6 +76,10 @@ fn faults_name_the_line_and_what_was_meant() {
             "ledger.toml:2: `lease.heartbeat` must be from 10ms to 24h",
         ),
         (
+            "[tasks]\nmax_runtime = \"40d\"",
+            "ledger.toml:2: `tasks.max_runtime` must be from 1ms to 30d",
+        ),
+        (
             "[reaper]\ncgroups = \"on\"",
             "ledger.toml:2: `reaper.cgroups` is `auto` or `off`",
         ),
@@ -277,7 +281,7 @@ fn what_no_job_can_be_is_told_at_the_key_that_says_it() {
         ),
         (
             "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nmax_runtime = \"31d\"",
-            "ledger.toml:4: `jobs.j.max_runtime` must be between 1ms and 30d",
+            "ledger.toml:4: `jobs.j.max_runtime` must be from 1ms to 30d",
         ),
         (
             "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\ncwd = \"x\"",
@@ -343,14 +347,15 @@ fn of_two_keys_that_exclude_each_other_none_wins_silently() {
 #[test]
 fn every_fault_of_a_file_is_told_in_the_order_of_its_lines() {
     let text = "[jobs.j]\nevery = \"1x\"\nmissed = \"never\"\nevry = 1\n[tasks]\ngrace = 5\n\
-                [rate.x]\nrate = \"9\"\n[nod]\n[jobs.k]\ncommand = [\"x\"]\n";
+                [rate.x]\nrate = \"9\"\n[nod]\n[jobs.k]\n\
+                [jobs.l]\ncommand = [\"x\"]\nmissed = \"run_all\"\ncron = \"0 0 30 2 *\"\n";
     let faults = parse(text).unwrap_err();
     let lines: Vec<&str> = faults
         .lines()
         .map(|line| line.split(' ').take(2).collect::<Vec<_>>())
         .map(|words| words[0])
         .collect();
-    let at = [2, 3, 4, 6, 8, 9, 10].map(|line| format!("ledger.toml:{line}:"));
+    let at = [2, 3, 4, 6, 8, 9, 10, 10, 14].map(|line| format!("ledger.toml:{line}:"));
     assert_eq!(lines, at, "{faults}");
     // A file that is no text says where.
     let dir = tempfile::tempdir().unwrap();

@@ -200,7 +200,7 @@ fn settings_that_are_wrong_name_their_line() {
     assert_snapshot!("settings_all", refused(&sample, 2, &["up"]));
     let ran = sample.run(&["up", "--json"]);
     let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!(error["error"]["more_causes"].as_array().unwrap().len(), 2);
+    assert_eq!(error["error"]["more_causes"].as_array().unwrap().len(), 3);
     std::fs::write(sample.dir.join("ledger.toml"), "[tasks]\ngrace = 5s\n").unwrap();
     assert_snapshot!("settings_no_toml", refused(&sample, 2, &["up"]));
 }

@@ -12,10 +12,12 @@ use toml::de::DeValue;
 
 use super::fit::Unfit;
 use super::{flag, texts};
-use crate::config::{TasksConfig, duration, text, whole};
+use crate::config::{TasksConfig, duration, text, whole, within};
 use crate::jobs::decide::{MADE_UP, MAX_MADE_UP};
+use crate::jobs::timetable::Timetable;
 use crate::names::id_as;
-use crate::scheduler::terms::MAX_ATTEMPTS;
+use crate::scheduler::decide::{MAX_GRACE, MAX_RUNTIME};
+use crate::scheduler::terms::{MAX_ATTEMPTS, MIN_STALL_AFTER};
 
 /// The zone of a cron expression that names none.
 const DEFAULT_ZONE: &str = "UTC";
@@ -68,15 +70,22 @@ impl Draft {
             "enabled" => self.enabled = flag(value)?,
             "every" => {
                 let every_ms = duration(value)?;
-                self.schedule = Some(Schedule::Every { every_ms });
+                self.schedule = Some(due(Schedule::Every { every_ms })?);
             }
             "cron" => {
-                self.schedule = Some(Schedule::Cron {
+                self.schedule = Some(due(Schedule::Cron {
                     expression: text(value)?.to_owned(),
                     time_zone: DEFAULT_ZONE.to_owned(),
-                });
+                })?);
             }
-            "time_zone" => self.time_zone = Some(text(value)?.to_owned()),
+            "time_zone" => {
+                let time_zone = text(value)?.to_owned();
+                due(Schedule::Cron {
+                    expression: "@daily".to_owned(),
+                    time_zone: time_zone.clone(),
+                })?;
+                self.time_zone = Some(time_zone);
+            }
             "overlap" => {
                 self.overlap = match text(value)? {
                     "skip" => Overlap::Skip,
@@ -95,12 +104,15 @@ impl Draft {
             }
             "missed_at_most" => self.at_most = Some(whole(value, 1, MAX_MADE_UP)?),
             "priority" => self.priority = priority(value)?,
-            "max_runtime" => self.max_runtime = duration(value)?,
-            "grace" => self.grace = duration(value)?,
+            "max_runtime" => self.max_runtime = within(value, Millis(1), MAX_RUNTIME)?,
+            "grace" => self.grace = within(value, Millis(1), MAX_GRACE)?,
             "max_attempts" => self.terms.max_attempts = whole(value, 1, MAX_ATTEMPTS)?,
             "rate_key" => self.terms.rate_key = Some(shared_key(value)?),
             "concurrency_key" => self.terms.concurrency_key = Some(shared_key(value)?),
-            "stall_after" => self.terms.stall_after_ms = Some(duration(value)?),
+            "stall_after" => {
+                let after = within(value, MIN_STALL_AFTER, MAX_RUNTIME)?;
+                self.terms.stall_after_ms = Some(after);
+            }
             "command" => {
                 self.exec.argv = texts(value)?;
                 self.builtin = None;
@@ -117,49 +129,21 @@ impl Draft {
         Ok(())
     }
 
-    pub(super) fn finish(self, source: &str) -> Result<JobSpec, Unfit> {
-        let mut schedule = self
-            .schedule
-            .ok_or_else(|| Unfit::table("needs `every` or `cron`: when is it due?"))?;
-        match (&mut schedule, self.time_zone) {
-            (Schedule::Cron { time_zone, .. }, Some(named)) => *time_zone = named,
-            (Schedule::Every { .. }, Some(_)) => {
-                return Err(Unfit::of(
-                    "time_zone",
-                    "has no effect: only `cron` goes by it",
-                ));
-            }
-            (_, None) => {}
-        }
+    /// The job, if nothing of it is missing or without effect.
+    pub(super) fn finish(self, source: &str, unfit: &mut Vec<Unfit>) -> Option<JobSpec> {
         let missed = match (self.missed, self.at_most) {
             (Missed::RunAll { .. }, Some(at_most)) => Missed::RunAll { at_most },
             (Missed::RunOnce | Missed::Skip, Some(_)) => {
                 let problem = "has no effect: only missed = \"run_all\" goes by it";
-                return Err(Unfit::of("missed_at_most", problem));
+                unfit.push(Unfit::of("missed_at_most", problem));
+                self.missed
             }
             (missed, None) => missed,
         };
-        let payload = match self.builtin {
-            Some(job) => {
-                let exec = &self.exec;
-                let of_commands = [
-                    ("env", exec.env.is_empty()),
-                    ("cwd", exec.cwd.is_none()),
-                    ("stdin", exec.stdin.is_none()),
-                ];
-                if let Some((key, _)) = of_commands.into_iter().find(|(_, absent)| !absent) {
-                    let problem = "has no effect: the job is built in, and runs no command";
-                    return Err(Unfit::of(key, problem));
-                }
-                Payload::Builtin(Builtin { job })
-            }
-            None if self.exec.argv.is_empty() => {
-                let problem = "needs a `command`, such as [\"git\", \"gc\"], or a `builtin`";
-                return Err(Unfit::table(problem));
-            }
-            None => Payload::Exec(self.exec),
-        };
-        Ok(JobSpec {
+        let schedule = scheduled(self.schedule, self.time_zone, unfit);
+        let payload = payload(self.builtin, self.exec, unfit);
+        let (schedule, payload) = (schedule?, payload?);
+        Some(JobSpec {
             schedule,
             overlap: self.overlap,
             missed,
@@ -173,6 +157,58 @@ impl Draft {
             source: source.to_owned(),
         })
     }
+}
+
+/// When it is due, in its zone.
+fn scheduled(
+    schedule: Option<Schedule>,
+    zone: Option<String>,
+    unfit: &mut Vec<Unfit>,
+) -> Option<Schedule> {
+    match (schedule, zone) {
+        (None, _) => {
+            unfit.push(Unfit::table("needs `every` or `cron`: when is it due?"));
+            None
+        }
+        (Some(Schedule::Cron { expression, .. }), Some(time_zone)) => Some(Schedule::Cron {
+            expression,
+            time_zone,
+        }),
+        (Some(every @ Schedule::Every { .. }), Some(_)) => {
+            let problem = "has no effect: only `cron` goes by it";
+            unfit.push(Unfit::of("time_zone", problem));
+            Some(every)
+        }
+        (schedule, None) => schedule,
+    }
+}
+
+/// What it runs.
+fn payload(builtin: Option<BuiltinJob>, exec: Exec, unfit: &mut Vec<Unfit>) -> Option<Payload> {
+    let Some(job) = builtin else {
+        if exec.argv.is_empty() {
+            let problem = "needs a `command`, such as [\"git\", \"gc\"], or a `builtin`";
+            unfit.push(Unfit::table(problem));
+            return None;
+        }
+        return Some(Payload::Exec(exec));
+    };
+    let of_commands = [
+        ("env", exec.env.is_empty()),
+        ("cwd", exec.cwd.is_none()),
+        ("stdin", exec.stdin.is_none()),
+    ];
+    for (key, _) in of_commands.into_iter().filter(|(_, absent)| !absent) {
+        let problem = "has no effect: the job is built in, and runs no command";
+        unfit.push(Unfit::of(key, problem));
+    }
+    Some(Payload::Builtin(Builtin { job }))
+}
+
+/// The schedule, if it is ever due.
+fn due(schedule: Schedule) -> Result<Schedule, String> {
+    let read = Timetable::new(&schedule).map_err(|error| format!("is wrong: {error}"));
+    read.map(|_| schedule)
 }
 
 /// A number, or one of its names.

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use crate::jobs::decide::{Unsound, check};
 use crate::jobs::timetable::ScheduleError;
-use crate::redact;
+use crate::redact::{self, Place};
 use crate::scheduler::check::{Part, check as check_task};
 
 /// How a job's table is written.
@@ -65,10 +65,11 @@ pub(super) fn rivals(name: &Id, keys: &DeTable<'_>, form: Form) -> Vec<Unfit> {
     unfit
 }
 
-/// The job, if a node could run it.
-pub(super) fn sound(name: &Id, spec: JobSpec) -> Result<JobSpec, Unfit> {
-    check(name, &spec).map_err(|unsound| match &unsound {
-        Unsound::Name => Unfit::table(unsound.to_string()),
+/// Why no node could run the job.
+pub(super) fn unsound(name: &Id, spec: &JobSpec) -> Vec<Unfit> {
+    let of_job = check(name, spec).map_err(|unsound| match &unsound {
+        // It is looked at below.
+        Unsound::Name | Unsound::Task(_) => Unfit::table(unsound.to_string()),
         Unsound::Schedule(error) => {
             let key = match error {
                 ScheduleError::Interval => "every",
@@ -79,10 +80,8 @@ pub(super) fn sound(name: &Id, spec: JobSpec) -> Result<JobSpec, Unfit> {
         }
         Unsound::AllAtOnce => Unfit::of("missed", format!("is wrong: {unsound}")),
         Unsound::MadeUp => Unfit::of("missed_at_most", format!("is wrong: {unsound}")),
-        // It is looked at below.
-        Unsound::Task(_) => Unfit::table(unsound.to_string()),
-    })?;
-    check_task(&spec.task).map_err(|unfit| {
+    });
+    let of_task = check_task(&spec.task).map_err(|unfit| {
         let key = match unfit.part {
             Part::Command => "command",
             Part::Env => "env",
@@ -95,19 +94,18 @@ pub(super) fn sound(name: &Id, spec: JobSpec) -> Result<JobSpec, Unfit> {
             Part::DependsOn => return Unfit::table(unfit.to_string()),
         };
         Unfit::of(key, unfit.why)
-    })?;
-    match redact::secret_in_payload(&spec.task.payload) {
-        None => Ok(spec),
-        Some(field) => {
-            let key = match field.split(' ').next() {
-                Some("argument") => "command",
-                Some("environment") => "env",
-                _ => "stdin",
-            };
-            let problem = format!(
-                "holds what looks like a secret in {field}, and the ledger never forgets; put it into a file and pass the path"
-            );
-            Err(Unfit::of(key, problem))
-        }
-    }
+    });
+    let secret = redact::secret_in_payload(&spec.task.payload).map(|place| {
+        let key = match place {
+            Place::Argument(_) => "command",
+            Place::Variable(_) => "env",
+            Place::Stdin => "stdin",
+        };
+        let problem = format!(
+            "holds what looks like a secret in {place}, and the ledger never forgets; put it into a file and pass the path"
+        );
+        Unfit::of(key, problem)
+    });
+    let faults = [of_job.err(), of_task.err(), secret];
+    faults.into_iter().flatten().collect()
 }
