@@ -1,19 +1,20 @@
 //! `ledger.toml`: what an operator may set. Every key has a default, so that no file is needed.
 //!
 //! A key that does not exist is an error that names the nearest one and its line: a setting that
-//! is silently ignored is worse than none. The same goes for a value of the wrong type or range.
+//! is silently ignored is worse than none. The same goes for a value of the wrong type or range, and
+//! for keys of which one would silently win over another.
 
 mod apply;
 mod backup;
 mod checkpoint;
+mod fault;
 mod lease;
 mod reaper;
 mod scheduler;
 mod snapshots;
 
 use std::borrow::Cow;
-use std::io::{ErrorKind, Read};
-use std::ops::Range;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ledger_core::ids::Id;
@@ -23,11 +24,16 @@ use toml::de::{DeTable, DeValue};
 
 pub use self::backup::{BACKUP_DIR, BackupConfig};
 pub use self::checkpoint::CheckpointConfig;
+pub(crate) use self::fault::Unreadable;
+pub use self::fault::{ConfigError, Fault, FileFaults, LineFault};
+use self::fault::{Found, Located, line_of, toml_table, unknown};
 pub use self::lease::LeaseConfig;
 pub use self::reaper::{CgroupUse, ReaperConfig};
 pub use self::scheduler::SchedulerConfig;
 pub use self::snapshots::{SnapshotConfig, SnapshotSets};
-use crate::units::{parse_duration, parse_size};
+use crate::names::id_as;
+use crate::scheduler::decide::{MAX_GRACE, MAX_RUNTIME};
+use crate::units::{format_limit, parse_duration, parse_size};
 
 pub mod jobs;
 
@@ -196,169 +202,99 @@ impl Default for BlobsConfig {
     }
 }
 
-/// Why the settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file that was named is not there.
-    #[error("there is no configuration file {}", .0.display())]
-    Missing(PathBuf),
-    /// The file can't be read.
-    #[error("{} can't be read: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The file is not what it should be.
-    #[error("{}:{line}: {fault}", path.display())]
-    Fault {
-        /// The file.
-        path: PathBuf,
-        /// Its line, from 1.
-        line: usize,
-        /// What is wrong there.
-        fault: Fault,
-    },
-}
-
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// Not TOML.
-    #[error("{0}")]
-    Syntax(String),
-    /// There is no such section or key.
-    #[error("there is no {what} `{found}`{}", nearest_hint(.nearest.as_deref()))]
-    Unknown {
-        /// `section` or `key`.
-        what: &'static str,
-        /// What was written.
-        found: String,
-        /// What was meant, perhaps.
-        nearest: Option<String>,
-    },
-    /// A value that its key can't have.
-    #[error("`{key}` {problem}")]
-    Value {
-        /// The key.
-        key: String,
-        /// What is wrong with its value.
-        problem: String,
-    },
-}
-
-fn nearest_hint(nearest: Option<&str>) -> String {
-    nearest
-        .map(|name| format!("; did you mean `{name}`?"))
-        .unwrap_or_default()
-}
-
 impl Config {
     /// Reads the settings: from `explicit`, which must then exist, or else from `ledger.toml` in
     /// the data directory, or else all defaults.
     ///
     /// # Errors
-    /// [`ConfigError`] with the line and what is wrong there.
+    /// [`ConfigError`] with every fault and its line.
     pub fn load(data_dir: &Path, explicit: Option<&Path>) -> Result<Self, ConfigError> {
         let path = explicit.map_or_else(|| data_dir.join(FILE_NAME), Path::to_path_buf);
         match read_limited(&path) {
             Ok(text) => Self::parse(&text, &path),
-            Err(e) if e.kind() == ErrorKind::NotFound => match explicit {
+            Err(e) if e.is_missing() => match explicit {
                 Some(_) => Err(ConfigError::Missing(path)),
                 None => Ok(Self::default()),
             },
-            Err(error) => Err(ConfigError::Io { path, error }),
+            Err(error) => Err(error.of(&path)),
         }
     }
 
     /// Reads the settings from a text; `path` is only named in errors.
     ///
     /// # Errors
-    /// [`ConfigError::Fault`] with the line and what is wrong there.
+    /// [`ConfigError::Faults`] with every fault and its line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        Self::from_toml(text).map_err(|fault| located(text, path, fault))
+        Self::from_toml(text).map_err(|found| found.located(text, path))
     }
 
-    fn from_toml(text: &str) -> Result<Self, Located> {
+    fn from_toml(text: &str) -> Result<Self, Found> {
         let table = toml_table(text)?;
+        let mut found = Found::default();
         let mut config = Self::default();
         for (name, value) in table.get_ref() {
             // Jobs go by what holds for tasks, so they are read last.
-            if !matches!(name.get_ref().as_ref(), "jobs" | "job") {
-                config.section(name, value)?;
+            if matches!(name.get_ref().as_ref(), "jobs" | "job") {
+                continue;
+            }
+            let before = found.len();
+            config.section(name, value, &mut found);
+            // Values that could not be read are not held against others.
+            if let (DeValue::Table(keys), true) = (value.get_ref(), found.len() == before) {
+                config.agreement(name.get_ref(), keys, &mut found);
             }
         }
-        if let Err((key, fault)) = config.lease.timing() {
-            // In order by default, so the section is there.
-            let section = table.get_ref().get("lease").map_or(0..0, Spanned::span);
-            return Err(Located::value(section, key, fault.to_string()));
-        }
-        config.jobs = jobs::read(table.get_ref(), &config.tasks, &config.checkpoint)?;
-        Ok(config)
+        config.jobs = jobs::read(
+            table.get_ref(),
+            &config.tasks,
+            &config.checkpoint,
+            &mut found,
+        );
+        found.or(config)
     }
-}
 
-fn toml_table(text: &str) -> Result<Spanned<DeTable<'_>>, Located> {
-    DeTable::parse(text).map_err(|e| Located {
-        at: e.span().map_or(0, |span| span.start),
-        fault: Fault::Syntax(e.message().to_owned()),
-    })
-}
-
-fn located(text: &str, path: &Path, Located { at, fault }: Located) -> ConfigError {
-    ConfigError::Fault {
-        path: path.to_path_buf(),
-        line: 1 + text.bytes().take(at).filter(|b| *b == b'\n').count(),
-        fault,
+    /// Whether what a section says goes together; `keys` are those that are written.
+    fn agreement(&self, section: &str, keys: &DeTable<'_>, found: &mut Found) {
+        let (key, problem, others) = match section {
+            "lease" => match self.lease.timing() {
+                Err((key, fault)) => (key, fault.to_string(), ["heartbeat", "renew_deadline"]),
+                Ok(_) => return,
+            },
+            "scheduler" if self.scheduler.backoff_cap < self.scheduler.backoff_base => {
+                let problem = "is below scheduler.backoff_base, which would have no effect";
+                (
+                    "scheduler.backoff_cap",
+                    problem.to_owned(),
+                    ["backoff_base"; 2],
+                )
+            }
+            _ => return,
+        };
+        let own = key.rsplit('.').next().unwrap_or(key);
+        // In order by default, so one of them is there.
+        let written = [own]
+            .into_iter()
+            .chain(others)
+            .find_map(|key| keys.get(key));
+        found.add(Located::value(
+            written.map_or(0..0, Spanned::span),
+            key,
+            problem,
+        ));
     }
 }
 
 /// Reads a file of at most [`MAX_FILE`] bytes.
-pub(crate) fn read_limited(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
+pub(crate) fn read_limited(path: &Path) -> Result<String, Unreadable> {
+    let mut bytes = Vec::new();
     let mut file = std::fs::File::open(path)?.take(MAX_FILE + 1);
-    file.read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(std::io::Error::other("it is longer than 1 MiB"));
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::other("it is longer than 1 MiB").into());
     }
-    Ok(text)
-}
-
-/// A fault at a byte of the text.
-struct Located {
-    at: usize,
-    fault: Fault,
-}
-
-impl Located {
-    fn value(span: Range<usize>, key: &str, problem: String) -> Self {
-        let fault = Fault::Value {
-            key: key.to_owned(),
-            problem,
-        };
-        Self {
-            at: span.start,
-            fault,
-        }
-    }
-}
-
-fn unknown<'n>(
-    what: &'static str,
-    found: &Spanned<Cow<'_, str>>,
-    known: impl Iterator<Item = &'n str>,
-) -> Located {
-    let name = found.get_ref().as_ref();
-    let fault = Fault::Unknown {
-        what,
-        found: name.to_owned(),
-        nearest: nearest(name, known).map(str::to_owned),
-    };
-    Located {
-        at: found.span().start,
-        fault,
-    }
+    String::from_utf8(bytes).map_err(|e| Unreadable::NotText {
+        line: line_of(e.as_bytes(), e.utf8_error().valid_up_to()),
+    })
 }
 
 /// The known name that is most like `found`, if any is near enough to have been meant.
@@ -373,7 +309,7 @@ pub fn nearest<'n>(found: &str, known: impl Iterator<Item = &'n str>) -> Option<
 type Setter = fn(&mut Config, &DeValue<'_>) -> Result<(), String>;
 
 /// Sets what a table of a section says, whose name is given.
-type TableSetter = fn(&mut Config, &Spanned<Cow<'_, str>>, &DeTable<'_>) -> Result<(), Located>;
+type TableSetter = fn(&mut Config, &Spanned<Cow<'_, str>>, &DeTable<'_>, &mut Found);
 
 struct Section {
     name: &'static str,
@@ -387,7 +323,7 @@ const SECTIONS: [Section; 13] = [
     Section {
         name: "node",
         keys: &[("name", |c, v| {
-            c.node.name = Id::new(text(v)?).map_err(|e| format!("is not a name: {e}"))?;
+            c.node.name = id_as("a name", text(v)?).map_err(|e| format!("is wrong: {e}"))?;
             Ok(())
         })],
         tables: None,
@@ -422,9 +358,11 @@ const SECTIONS: [Section; 13] = [
         name: "tasks",
         keys: &[
             ("max_runtime", |c, v| {
-                duration(v).map(|d| c.tasks.max_runtime = d)
+                within(v, Millis(1), MAX_RUNTIME).map(|d| c.tasks.max_runtime = d)
             }),
-            ("grace", |c, v| duration(v).map(|d| c.tasks.grace = d)),
+            ("grace", |c, v| {
+                within(v, Millis(1), MAX_GRACE).map(|d| c.tasks.grace = d)
+            }),
             ("output_limit", |c, v| {
                 size(v).map(|s| c.tasks.output_limit = s)
             }),
@@ -541,6 +479,16 @@ fn duration(value: &DeValue<'_>) -> Result<Millis, String> {
         Ok(duration) => Ok(duration),
         Err(e) => Err(format!("is wrong: {e}")),
     }
+}
+
+/// A duration of at least and at most so long.
+fn within(value: &DeValue<'_>, least: Millis, most: Millis) -> Result<Millis, String> {
+    let time = duration(value)?;
+    if (least..=most).contains(&time) {
+        return Ok(time);
+    }
+    let (least, most) = (format_limit(least), format_limit(most));
+    Err(format!("must be from {least} to {most}"))
 }
 
 fn size(value: &DeValue<'_>) -> Result<u64, String> {

@@ -13,6 +13,7 @@ pub mod docs;
 pub mod jobs;
 pub mod keys;
 pub mod lease;
+pub mod names;
 pub mod node;
 pub mod reaper;
 pub mod redact;

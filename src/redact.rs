@@ -9,6 +9,7 @@
 //! found: secrets belong in files, not in commands.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use ledger_core::event::Payload;
@@ -78,15 +79,36 @@ pub fn json(json: &str) -> Cow<'_, str> {
     text(json)
 }
 
-/// Where a payload holds a secret, if it does: names the field, never the value.
-pub fn secret_in_payload(payload: &Payload) -> Option<String> {
+/// A place in a payload: names it, never what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The argument of this number; 0 is the program.
+    Argument(usize),
+    /// The environment variable of this name.
+    Variable(String),
+    /// What it reads.
+    Stdin,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(n) => write!(f, "argument {n}"),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Stdin => f.write_str("standard input"),
+        }
+    }
+}
+
+/// Where a payload holds a secret, if it does.
+pub fn secret_in_payload(payload: &Payload) -> Option<Place> {
     let exec = match payload {
         Payload::Exec(exec) => exec,
         Payload::Builtin(_) => return None,
     };
     let found = |text: &str| ANY.is_match(text);
     if let Some(i) = exec.argv.iter().position(|arg| found(arg)) {
-        return Some(format!("argument {i}"));
+        return Some(Place::Argument(i));
     }
     let named = |name: &str, value: &str| {
         !value.is_empty() && !value.starts_with('/') && NAME.is_match(name)
@@ -96,12 +118,12 @@ pub fn secret_in_payload(payload: &Payload) -> Option<String> {
         .iter()
         .find(|(name, value)| named(name, value) || found(value))
     {
-        return Some(format!("environment variable {name}"));
+        return Some(Place::Variable(name.clone()));
     }
     exec.stdin
         .as_deref()
         .filter(|stdin| found(stdin))
-        .map(|_| "standard input".to_owned())
+        .map(|_| Place::Stdin)
 }
 
 #[cfg(test)]
@@ -187,9 +209,9 @@ mod tests {
             })
         };
         let found = secret_in_payload(&exec(&["curl", "--data", "password=hunter22"], &[]));
-        assert_eq!(found.as_deref(), Some("argument 2"));
+        assert_eq!(found, Some(Place::Argument(2)));
         let found = secret_in_payload(&exec(&["x"], &[("DB_PASSWORD", "hunter2")]));
-        assert_eq!(found.as_deref(), Some("environment variable DB_PASSWORD"));
+        assert_eq!(found, Some(Place::Variable("DB_PASSWORD".to_owned())));
         let fine = exec(
             &["x"],
             &[

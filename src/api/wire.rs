@@ -70,7 +70,7 @@ use serde_json::value::RawValue;
 pub use checkpoints::{
     CheckpointList, CheckpointReceipt, CheckpointRequest, PruneReport, PruneRequest,
 };
-pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use error::{ApiError, ErrorBody, ErrorCode, MoreCauses};
 pub use lease::{
     AcquireRequest, Acquired, LeaseInfo, Neighbor, NodeStanding, Role, StepDownRequest,
 };

@@ -16,9 +16,11 @@ use super::error::{Exit, Failure, of_io};
 use super::globals::Globals;
 use super::output::{Buffering, Paging};
 use super::source::Node;
+use super::task::retry::recorded;
 use crate::api::wire::{
     ApiError, AppendEvent, AppendRequest, ErrorCode, MAX_BATCH, MAX_BODY, MAX_DOCUMENT,
 };
+use crate::names::key;
 use crate::units::format_size;
 
 /// Data beyond this is uploaded before the append: a request has at most [`MAX_BODY`] bytes.
@@ -64,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE|-")]
     batch: Option<String>,
     /// A second append with the same key changes nothing and gives the first's receipt
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = key)]
     idempotency_key: Option<Id>,
     /// Append only if the ledger ends here
     #[arg(long, value_name = "SEQ")]
@@ -129,10 +131,8 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         out.json(&receipt)?;
     } else {
         let again = if receipt.replayed { " (as before)" } else { "" };
-        out.line(format_args!(
-            "seq {} term {} hash {}{again}",
-            receipt.seq, receipt.term, receipt.hash
-        ))?;
+        let recorded = recorded(receipt.seq, receipt.term, &receipt.hash);
+        out.line(format_args!("{recorded}{again}"))?;
     }
     out.finish()?;
     Ok(Exit::OK)
@@ -162,7 +162,13 @@ fn unanswered(error: ApiError, request: &AppendRequest) -> ApiError {
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> ApiError {
-    of_io(format!("{what} can't be read"), error).because(error)
+    let failed = of_io(format!("{what} can't be read"), error);
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => failed
+            .because("it is not UTF-8 text, which is what the ledger keeps")
+            .hint("attach it with --blob FILE: it is stored as it is then"),
+        _ => failed.because(error),
+    }
 }
 
 /// The event's data: what was given, or what stands in a file or on standard input.

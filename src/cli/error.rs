@@ -1,7 +1,7 @@
 //! The one boundary where a failure becomes words and an exit code.
 //!
 //! Every command returns a [`Failure`]; nothing else prints an error or leaves the process. People
-//! get up to three lines on standard error (what failed, why, what to do next), programs that
+//! get a few lines on standard error (what failed, why, what to do next), programs that
 //! asked with `--json` get `{"error":{"code":…,"message":…,"cause":…,"hint":…}}` on one line of
 //! standard error: standard output is for data alone, so that a consumer never has to tell the
 //! two apart.
@@ -110,12 +110,17 @@ impl From<FilterError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let code = match error {
-            ConfigError::Missing(_) => ErrorCode::NotFound,
-            ConfigError::Io { .. } => ErrorCode::Failed,
-            ConfigError::Fault { .. } => ErrorCode::Usage,
-        };
-        ApiError::new(code, error.to_string()).into()
+        let message = error.to_string();
+        match error {
+            ConfigError::Missing(_) => ApiError::new(ErrorCode::NotFound, message),
+            ConfigError::Io { .. } => ApiError::new(ErrorCode::Failed, message),
+            ConfigError::Faults(faults) if faults.count() > 1 => {
+                let message = format!("{} has {} faults", faults.path().display(), faults.count());
+                ApiError::new(ErrorCode::Usage, message).because_of_all(faults.lines())
+            }
+            ConfigError::Faults(_) => ApiError::new(ErrorCode::Usage, message),
+        }
+        .into()
     }
 }
 
@@ -211,12 +216,8 @@ pub(crate) fn report(error: &ApiError, style: ErrorStyle) -> Exit {
         ErrorStyle::Lines(paint) => {
             let line = |label: &str, text: &str| format!("{label} {}", escape(text));
             let mut lines = vec![line(&paint.bad("error:"), &error.message)];
-            lines.extend(
-                error
-                    .cause
-                    .as_deref()
-                    .map(|c| line(&paint.dim("cause:"), c)),
-            );
+            let causes = error.cause.iter().chain(error.more());
+            lines.extend(causes.map(|c| line(&paint.dim("cause:"), c)));
             lines.extend(error.hint.as_deref().map(|h| line(&paint.dim("hint:"), h)));
             writeln!(stderr, "{}", lines.join("\n"))
         }

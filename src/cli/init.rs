@@ -14,13 +14,14 @@ use super::output::{Buffering, Paging};
 use super::trust::key_file;
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::lease::lock::LockError;
+use crate::names::name;
 use crate::node::{BootError, create_ledger};
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to call it [default: the name of the directory, or `ledger`]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<Id>,
     /// Sign its heads with the key in this file (mode 0600) instead of a new one
     #[arg(long, value_name = "FILE")]

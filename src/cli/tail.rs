@@ -24,8 +24,10 @@ const DEFAULT_LINES: u64 = 20;
 
 /// How many events to show first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lines {
+pub(crate) enum Lines {
+    /// The latest so many.
     Last(u64),
+    /// All of them.
     All,
 }
 

@@ -13,6 +13,7 @@ use super::init::of_boot;
 use super::output::note;
 use crate::api::wire::{ApiError, ErrorCode};
 use crate::config::Config;
+use crate::names::name;
 use crate::node::command::{AppendFailure, StopReason};
 use crate::node::{NodeError, NodeOptions, Said, run as run_node};
 
@@ -20,7 +21,7 @@ use crate::node::{NodeError, NodeOptions, Said, run as run_node};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The node's name [default: node.name of the configuration, or `primary`]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     node: Option<Id>,
     /// Let others lead first: set by a node that starts itself anew after it gave up the lease.
     #[arg(long, hide = true)]

@@ -6,50 +6,57 @@ use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Config, Fault, Located, SECTIONS, toml_table, unknown};
+use super::{Config, Fault, Found, Located, SECTIONS, toml_table, unknown};
 
 impl Config {
-    /// Sets what a section says.
+    /// Sets what a section says; what of it can't be used is found.
     pub(super) fn section(
         &mut self,
         name: &Spanned<Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
-    ) -> Result<(), Located> {
+        found: &mut Found,
+    ) {
         let known = || SECTIONS.iter().map(|s| s.name).chain(["jobs", "job"]);
-        let section = SECTIONS
+        let Some(section) = SECTIONS
             .iter()
             .find(|section| section.name == name.get_ref().as_ref())
-            .ok_or_else(|| unknown("section", name, known()))?;
+        else {
+            return found.add(unknown("section", name, known()));
+        };
         let DeValue::Table(keys) = value.get_ref() else {
             let problem = format!(
                 "is a section; write [{}] on a line of its own",
                 section.name
             );
-            return Err(Located::value(value.span(), section.name, problem));
+            return found.add(Located::value(value.span(), section.name, problem));
         };
         for (key, value) in keys {
             match (section.tables, value.get_ref()) {
                 (Some(set), DeValue::Table(table)) => {
-                    set(self, key, table)?;
+                    set(self, key, table, found);
                     continue;
                 }
                 (Some(_), _) if section.keys.is_empty() => {
                     let path = format!("{}.{}", section.name, key.get_ref());
                     let problem = format!("is a table; write [{path}] on a line of its own");
-                    return Err(Located::value(value.span(), &path, problem));
+                    found.add(Located::value(value.span(), &path, problem));
+                    continue;
                 }
                 (Some(_) | None, _) => {}
             }
-            let (full, set) = section
+            let Some((full, set)) = section
                 .keys
                 .iter()
                 .find(|(known, _)| *known == key.get_ref().as_ref())
-                .ok_or_else(|| unknown("key", key, section.keys.iter().map(|(k, _)| *k)))?;
-            set(self, value.get_ref()).map_err(|problem| {
-                Located::value(value.span(), &format!("{}.{full}", section.name), problem)
-            })?;
+            else {
+                found.add(unknown("key", key, section.keys.iter().map(|(k, _)| *k)));
+                continue;
+            };
+            if let Err(problem) = set(self, value.get_ref()) {
+                let full = format!("{}.{full}", section.name);
+                found.add(Located::value(value.span(), &full, problem));
+            }
         }
-        Ok(())
     }
 
     /// Changes one rule of dispatch: `KEY=VALUE`, with a key of `[scheduler]` as it would stand there
@@ -86,11 +93,12 @@ impl Config {
             Ok(number) => format!("{of}{key} = {number}"),
             Err(_) => format!("{of}{key} = \"{value}\""),
         };
-        let table = toml_table(&text).map_err(|located| located.fault)?;
+        let table = toml_table(&text).map_err(|_| wrong("has a value that no key can have"))?;
+        let mut found = Found::default();
         for (name, value) in table.get_ref() {
-            self.section(name, value).map_err(|located| located.fault)?;
+            self.section(name, value, &mut found);
         }
-        Ok(())
+        found.into_first().map_or(Ok(()), Err)
     }
 }
 

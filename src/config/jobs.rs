@@ -4,26 +4,26 @@
 //! The node's own jobs are there unless they are turned off; a table of such a name changes what it
 //! names and leaves the rest.
 
-use std::collections::BTreeMap;
+mod draft;
+mod fit;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
 use ledger_core::event::{
-    Builtin, BuiltinJob, Exec, JobSpec, Missed, Overlap, Payload, Priority, Schedule,
-    TaskSubmitted, Terms,
+    Builtin, BuiltinJob, JobSpec, Missed, Overlap, Payload, Priority, Schedule, TaskSubmitted,
 };
 use ledger_core::ids::Id;
 use ledger_core::time::Millis;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    CheckpointConfig, ConfigError, Fault, Located, TasksConfig, duration, located, text, unknown,
-    whole,
-};
-use crate::jobs::decide::{MADE_UP, MAX_MADE_UP, check};
-use crate::scheduler::terms::MAX_ATTEMPTS;
-use crate::{redact, scheduler};
+use self::draft::Draft;
+use self::fit::{Form, Unfit, rivals, unsound};
+use super::{CheckpointConfig, ConfigError, Found, Located, TasksConfig, text, unknown};
+use crate::names::id_as;
 
 /// The directory of files with more jobs, in the data directory.
 pub const JOBS_DIR: &str = "jobs.d";
@@ -33,8 +33,6 @@ pub const BUILT_IN: &str = "built in";
 const BUILTIN_RUNTIME: Millis = Millis(120_000);
 /// How long a checkpoint may take: a state of millions of tasks is written, read and compared.
 const CHECKPOINT_RUNTIME: Millis = Millis(600_000);
-/// The zone of a cron expression that names none.
-const DEFAULT_ZONE: &str = "UTC";
 /// Every key of a job's table.
 const KEYS: [&str; 20] = [
     "name",
@@ -121,8 +119,8 @@ pub(super) struct Written {
 /// Reads a file of [`JOBS_DIR`]: what it defines. `source` is what its jobs are said to come from.
 ///
 /// # Errors
-/// [`ConfigError::Fault`] with the line and what is wrong there. `taken` says of a name whether
-/// another file has it.
+/// [`ConfigError::Faults`] with every fault and its line. `taken` says of a name whether another file
+/// has it.
 pub fn parse_file(
     text: &str,
     path: &Path,
@@ -132,23 +130,29 @@ pub fn parse_file(
 ) -> Result<BTreeMap<Id, JobSpec>, ConfigError> {
     let read = || {
         let table = super::toml_table(text)?;
-        let mut jobs = BTreeMap::new();
+        let own = JobsConfig::default().defined;
+        let reader = Reader { source, tasks, own };
+        let (mut found, mut written) = (Found::default(), Vec::new());
         for (name, value) in table.get_ref() {
-            if !matches!(name.get_ref().as_ref(), "jobs" | "job") {
-                return Err(unknown("section", name, ["jobs", "job"].into_iter()));
-            }
-            let reader = Reader { source, tasks };
-            for written in reader.section(name, value, None)? {
-                if let Some(other) = taken(&written.name) {
-                    let fault = format!("is a job of {other} already");
-                    return Err(Located::value(written.at..written.at, &written.name, fault));
-                }
-                jobs.extend(written.spec.map(|spec| (written.name, spec)));
+            if matches!(name.get_ref().as_ref(), "jobs" | "job") {
+                written.extend(reader.section(name, value, None, &mut found));
+            } else {
+                found.add(unknown("section", name, ["jobs", "job"].into_iter()));
             }
         }
-        Ok(jobs)
+        for Written { name, at, .. } in &written {
+            if let Some(other) = taken(name) {
+                let fault = format!("is a job of {other} already");
+                found.add(Located::value(*at..*at, name, fault));
+            }
+        }
+        let mut jobs = BTreeMap::new();
+        for Written { name, spec, .. } in once_each(written, &mut found) {
+            jobs.extend(spec.map(|spec| (name, spec)));
+        }
+        found.or(jobs)
     };
-    read().map_err(|fault| located(text, path, fault))
+    read().map_err(|found| found.located(text, path))
 }
 
 /// Reads `[jobs…]` and `[[job]]` of the configuration; `tasks` is what holds for tasks.
@@ -156,7 +160,8 @@ pub(super) fn read(
     table: &DeTable<'_>,
     tasks: &TasksConfig,
     checkpoint: &CheckpointConfig,
-) -> Result<JobsConfig, Located> {
+    found: &mut Found,
+) -> JobsConfig {
     let mut config = JobsConfig::default();
     let own = own_name(BuiltinJob::StateCheckpoint);
     if let Some(spec) = config.defined.get_mut(&own) {
@@ -164,37 +169,90 @@ pub(super) fn read(
             every_ms: checkpoint.every,
         };
     }
+    let reader = Reader {
+        source: super::FILE_NAME,
+        tasks,
+        own: config.defined.clone(),
+    };
     if !checkpoint.enabled {
         config.defined.remove(&own);
     }
-    let source = super::FILE_NAME;
-    let reader = Reader { source, tasks };
     let mut written = Vec::new();
     for (name, value) in table {
         if matches!(name.get_ref().as_ref(), "jobs" | "job") {
-            written.extend(reader.section(name, value, Some(&mut config.builtin))?);
+            let builtin = Some(&mut config.builtin);
+            written.extend(reader.section(name, value, builtin, found));
         }
     }
     if !config.builtin {
         config.defined.clear();
     }
-    let mut seen = BTreeMap::new();
-    for Written { name, at, spec } in written {
-        if seen.insert(name.clone(), ()).is_some() {
-            let problem = "is a job of this file already".to_owned();
-            return Err(Located::value(at..at, &name, problem));
+    for Written { name, at, spec } in once_each(written, found) {
+        if name == own && spec.is_some() {
+            found.keep(beside_checkpoint(table, checkpoint, at));
         }
         match spec {
             Some(spec) => config.defined.insert(name, spec),
             None => config.defined.remove(&name),
         };
     }
-    Ok(config)
+    config
+}
+
+/// What `[checkpoint]` and the job that makes checkpoints both say, of which one would silently win.
+fn beside_checkpoint(
+    table: &DeTable<'_>,
+    checkpoint: &CheckpointConfig,
+    at: usize,
+) -> Result<(), Located> {
+    let keys = |path: &[&str]| {
+        let first = table.get(path[0])?.get_ref().as_table()?;
+        let inner = path[1..].iter();
+        inner
+            .copied()
+            .try_fold(first, |keys, key| keys.get(key)?.get_ref().as_table())
+    };
+    let own = BuiltinJob::StateCheckpoint.name();
+    let said = |keys: Option<&DeTable<'_>>, key: &str| Some(keys?.get(key)?.span());
+    let scheduled = ["every", "cron"].into_iter().find_map(|key| {
+        let span = said(keys(&["jobs", own]), key)?;
+        Some((format!("jobs.{own}.{key}"), span))
+    });
+    if !checkpoint.enabled {
+        let problem = "is turned off by checkpoint.enabled = false; remove one of them";
+        return Err(Located::value(
+            at..at,
+            &format!("jobs.{own}"),
+            problem.to_owned(),
+        ));
+    }
+    match (scheduled, said(keys(&["checkpoint"]), "every")) {
+        (Some((key, span)), Some(_)) => {
+            let problem = "stands beside checkpoint.every; remove one of them".to_owned();
+            Err(Located::value(span, &key, problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Those whose name no other before has.
+fn once_each(written: Vec<Written>, found: &mut Found) -> Vec<Written> {
+    let mut seen = BTreeSet::new();
+    let (once, again): (Vec<_>, Vec<_>) = written
+        .into_iter()
+        .partition(|written| seen.insert(written.name.clone()));
+    for Written { name, at, .. } in again {
+        let problem = "is a job of this file already".to_owned();
+        found.add(Located::value(at..at, &name, problem));
+    }
+    once
 }
 
 struct Reader<'a> {
     source: &'a str,
     tasks: &'a TasksConfig,
+    /// The node's own jobs, as they are if no table says otherwise.
+    own: BTreeMap<Id, JobSpec>,
 }
 
 impl Reader<'_> {
@@ -202,74 +260,116 @@ impl Reader<'_> {
     /// there is none.
     fn section(
         &self,
-        name: &Spanned<std::borrow::Cow<'_, str>>,
+        name: &Spanned<Cow<'_, str>>,
         value: &Spanned<DeValue<'_>>,
-        mut builtin: Option<&mut bool>,
-    ) -> Result<Vec<Written>, Located> {
+        builtin: Option<&mut bool>,
+        found: &mut Found,
+    ) -> Vec<Written> {
         let section = name.get_ref().as_ref();
-        let mut written = Vec::new();
         match (section, value.get_ref()) {
-            ("jobs", DeValue::Table(jobs)) => {
-                for (key, value) in jobs {
-                    if let DeValue::Table(keys) = value.get_ref() {
-                        let job = job_name(key.get_ref(), key.span())?;
-                        written.push(self.job(job, keys, key.span())?);
-                        continue;
-                    }
-                    let setting = builtin.as_deref_mut();
-                    let Some(setting) = setting.filter(|_| key.get_ref() == "builtin") else {
-                        return Err(unknown("key", key, ["builtin"].into_iter()));
-                    };
-                    *setting = flag(value.get_ref())
-                        .map_err(|problem| Located::value(value.span(), "jobs.builtin", problem))?;
-                }
-            }
+            ("jobs", DeValue::Table(jobs)) => self.named(jobs, builtin, found),
             ("job", DeValue::Array(jobs)) => {
-                for job in jobs.iter() {
-                    let DeValue::Table(keys) = job.get_ref() else {
-                        let problem = "is a list of tables; write [[job]]".to_owned();
-                        return Err(Located::value(job.span(), "job", problem));
-                    };
-                    let Some(name) = keys.get("name") else {
-                        let problem = "needs a `name`".to_owned();
-                        return Err(Located::value(job.span(), "job", problem));
-                    };
-                    let told = text(name.get_ref())
-                        .map_err(|problem| Located::value(name.span(), "job.name", problem))?;
-                    let job = job_name(told, name.span())?;
-                    written.push(self.job(job, keys, name.span())?);
-                }
+                let jobs = jobs.iter();
+                jobs.filter_map(|job| self.listed(job, found)).collect()
             }
             _ => {
                 let problem = "is written [jobs.NAME], or [[job]] with a name".to_owned();
-                return Err(Located::value(value.span(), section, problem));
+                found.add(Located::value(value.span(), section, problem));
+                Vec::new()
             }
         }
-        Ok(written)
     }
 
-    fn job(&self, name: Id, keys: &DeTable<'_>, at: Range<usize>) -> Result<Written, Located> {
-        let own = BuiltinJob::ALL.into_iter().find(|job| job.name() == &*name);
-        let mut draft = Draft::new(own.map(own_spec), self.tasks);
+    fn named(
+        &self,
+        jobs: &DeTable<'_>,
+        mut builtin: Option<&mut bool>,
+        found: &mut Found,
+    ) -> Vec<Written> {
+        let mut written = Vec::new();
+        for (key, value) in jobs {
+            if let DeValue::Table(keys) = value.get_ref() {
+                let name = found.keep(job_name(key.get_ref(), key.span()));
+                let job =
+                    name.and_then(|name| self.job(name, keys, key.span(), Form::Named, found));
+                written.extend(job);
+                continue;
+            }
+            let setting = builtin.as_deref_mut();
+            let Some(setting) = setting.filter(|_| key.get_ref() == "builtin") else {
+                found.add(unknown("key", key, ["builtin"].into_iter()));
+                continue;
+            };
+            let read = flag(value.get_ref())
+                .map_err(|problem| Located::value(value.span(), "jobs.builtin", problem));
+            *setting = found.keep(read).unwrap_or(*setting);
+        }
+        written
+    }
+
+    fn listed(&self, job: &Spanned<DeValue<'_>>, found: &mut Found) -> Option<Written> {
+        let wrong = |problem: &str| Located::value(job.span(), "job", problem.to_owned());
+        let DeValue::Table(keys) = job.get_ref() else {
+            found.add(wrong("is a list of tables; write [[job]]"));
+            return None;
+        };
+        let Some(name) = keys.get("name") else {
+            found.add(wrong("needs a `name`"));
+            return None;
+        };
+        let told = text(name.get_ref())
+            .map_err(|problem| Located::value(name.span(), "job.name", problem));
+        let told = found.keep(told)?;
+        let id = found.keep(job_name(told, name.span()))?;
+        self.job(id, keys, name.span(), Form::Listed, found)
+    }
+
+    fn job(
+        &self,
+        name: Id,
+        keys: &DeTable<'_>,
+        at: Range<usize>,
+        form: Form,
+        found: &mut Found,
+    ) -> Option<Written> {
+        let before = found.len();
+        let mut draft = Draft::new(self.own.get(&name), self.tasks);
         for (key, value) in keys {
             let known = KEYS.iter().find(|known| **known == key.get_ref().as_ref());
-            let known = known.ok_or_else(|| unknown("key", key, KEYS.into_iter()))?;
-            let full = format!("jobs.{name}.{known}");
-            let set = draft.set(known, value.get_ref());
-            set.map_err(|problem| Located::value(value.span(), &full, problem))?;
+            let Some(known) = known else {
+                found.add(unknown("key", key, KEYS.into_iter()));
+                continue;
+            };
+            if let Err(problem) = draft.set(known, value.get_ref()) {
+                let full = format!("jobs.{name}.{known}");
+                found.add(Located::value(value.span(), &full, problem));
+            }
         }
-        let whole = format!("jobs.{name}");
-        let wrong = |problem| Located::value(at.clone(), &whole, problem);
+        // At the key it is about if that is written, else at the head of the table.
+        let wrong =
+            |Unfit { key, problem }: Unfit| match key.and_then(|key| Some((key, keys.get(key)?))) {
+                Some((key, value)) => {
+                    Located::value(value.span(), &format!("jobs.{name}.{key}"), problem)
+                }
+                None => Located::value(at.clone(), &format!("jobs.{name}"), problem),
+            };
+        for unfit in rivals(&name, keys, form) {
+            found.add(wrong(unfit));
+        }
+        // What is missing or does not go together is told once each key can be read.
+        if found.len() > before {
+            return None;
+        }
         let enabled = draft.enabled;
-        let spec = draft.finish(self.source).map_err(wrong)?;
-        check(&name, &spec).map_err(wrong)?;
-        scheduler::decide::check(&spec.task).map_err(|refusal| wrong(refusal.to_string()))?;
-        if let Some(field) = redact::secret_in_payload(&spec.task.payload) {
-            return Err(wrong(format!(
-                "holds what looks like a secret in {field}, and the ledger never forgets; put it into a file and pass the path"
-            )));
+        let mut unfit = Vec::new();
+        let spec = draft.finish(self.source, &mut unfit);
+        unfit.extend(spec.iter().flat_map(|spec| unsound(&name, spec)));
+        if !unfit.is_empty() {
+            unfit.into_iter().for_each(|unfit| found.add(wrong(unfit)));
+            return None;
         }
-        Ok(Written {
+        let spec = spec?;
+        Some(Written {
             name,
             at: at.start,
             spec: enabled.then_some(spec),
@@ -278,168 +378,13 @@ impl Reader<'_> {
 }
 
 fn job_name(name: &str, at: Range<usize>) -> Result<Id, Located> {
-    Id::new(name).map_err(|e| Located::value(at, name, format!("is not a name: {e}")))
-}
-
-/// A job as far as it has been read.
-struct Draft {
-    enabled: bool,
-    schedule: Option<Schedule>,
-    time_zone: Option<String>,
-    overlap: Overlap,
-    missed: Missed,
-    at_most: Option<u32>,
-    priority: Priority,
-    max_runtime: Millis,
-    grace: Millis,
-    terms: Terms,
-    exec: Exec,
-    builtin: Option<BuiltinJob>,
-}
-
-impl Draft {
-    fn new(own: Option<JobSpec>, tasks: &TasksConfig) -> Self {
-        let task = own.as_ref().map(|own| &own.task);
-        Self {
-            enabled: true,
-            schedule: own.as_ref().map(|own| own.schedule.clone()),
-            time_zone: None,
-            overlap: Overlap::Skip,
-            missed: Missed::RunOnce,
-            at_most: None,
-            priority: task.map_or(Priority::Standard, |task| task.priority),
-            max_runtime: task.map_or(tasks.max_runtime, |task| task.max_runtime_ms),
-            grace: tasks.grace,
-            terms: Terms::default(),
-            exec: Exec {
-                argv: Vec::new(),
-                env: BTreeMap::new(),
-                cwd: None,
-                stdin: None,
-            },
-            builtin: task.and_then(|task| match &task.payload {
-                Payload::Builtin(builtin) => Some(builtin.job),
-                Payload::Exec(_) => None,
-            }),
-        }
-    }
-
-    fn set(&mut self, key: &str, value: &DeValue<'_>) -> Result<(), String> {
-        match key {
-            "enabled" => self.enabled = flag(value)?,
-            "every" => {
-                let every_ms = duration(value)?;
-                self.schedule = Some(Schedule::Every { every_ms });
-            }
-            "cron" => {
-                self.schedule = Some(Schedule::Cron {
-                    expression: text(value)?.to_owned(),
-                    time_zone: DEFAULT_ZONE.to_owned(),
-                });
-            }
-            "time_zone" => self.time_zone = Some(text(value)?.to_owned()),
-            "overlap" => {
-                self.overlap = match text(value)? {
-                    "skip" => Overlap::Skip,
-                    "queue" => Overlap::Queue,
-                    "cancel_running" => Overlap::CancelRunning,
-                    _ => return Err("is `skip`, `queue` or `cancel_running`".to_owned()),
-                }
-            }
-            "missed" => {
-                self.missed = match text(value)? {
-                    "run_once" => Missed::RunOnce,
-                    "skip" => Missed::Skip,
-                    "run_all" => Missed::RunAll { at_most: MADE_UP },
-                    _ => return Err("is `run_once`, `skip` or `run_all`".to_owned()),
-                }
-            }
-            "missed_at_most" => self.at_most = Some(whole(value, 1, MAX_MADE_UP)?),
-            "priority" => self.priority = priority(value)?,
-            "max_runtime" => self.max_runtime = duration(value)?,
-            "grace" => self.grace = duration(value)?,
-            "max_attempts" => self.terms.max_attempts = whole(value, 1, MAX_ATTEMPTS)?,
-            "rate_key" => self.terms.rate_key = Some(shared_key(value)?),
-            "concurrency_key" => self.terms.concurrency_key = Some(shared_key(value)?),
-            "stall_after" => self.terms.stall_after_ms = Some(duration(value)?),
-            "command" => {
-                self.exec.argv = texts(value)?;
-                self.builtin = None;
-            }
-            "builtin" => {
-                self.builtin = Some(text(value)?.parse().map_err(|e| format!("is wrong: {e}"))?);
-            }
-            "env" => self.exec.env = variables(value)?,
-            "cwd" => self.exec.cwd = Some(text(value)?.to_owned()),
-            "stdin" => self.exec.stdin = Some(text(value)?.to_owned()),
-            // Its name was read before.
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn finish(self, source: &str) -> Result<JobSpec, String> {
-        let mut schedule = self
-            .schedule
-            .ok_or("needs `every` or `cron`: when is it due?")?;
-        match (&mut schedule, self.time_zone) {
-            (Schedule::Cron { time_zone, .. }, Some(named)) => *time_zone = named,
-            (Schedule::Every { .. }, Some(_)) => {
-                return Err("has a `time_zone`, which only `cron` goes by".to_owned());
-            }
-            (_, None) => {}
-        }
-        let missed = match (self.missed, self.at_most) {
-            (Missed::RunAll { .. }, Some(at_most)) => Missed::RunAll { at_most },
-            (Missed::RunOnce | Missed::Skip, Some(_)) => {
-                return Err("has `missed_at_most`, which only missed = \"run_all\" goes by".into());
-            }
-            (missed, None) => missed,
-        };
-        let plain =
-            self.exec.env.is_empty() && self.exec.cwd.is_none() && self.exec.stdin.is_none();
-        let payload = match self.builtin {
-            Some(job) if plain && self.exec.argv.is_empty() => Payload::Builtin(Builtin { job }),
-            Some(_) => return Err("is built in: it has no command, env, cwd or stdin".to_owned()),
-            None if self.exec.argv.is_empty() => {
-                return Err("needs a `command`, such as [\"git\", \"gc\"], or a `builtin`".into());
-            }
-            None => Payload::Exec(self.exec),
-        };
-        Ok(JobSpec {
-            schedule,
-            overlap: self.overlap,
-            missed,
-            task: TaskSubmitted {
-                priority: self.priority,
-                payload,
-                max_runtime_ms: self.max_runtime,
-                grace_ms: self.grace,
-                terms: (self.terms != Terms::default()).then(|| Box::new(self.terms)),
-            },
-            source: source.to_owned(),
-        })
-    }
+    id_as("a name", name).map_err(|e| Located::value(at, name, format!("is wrong: {e}")))
 }
 
 pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
     value
         .as_bool()
         .ok_or_else(|| "must be true or false".to_owned())
-}
-
-/// A number, or one of its names.
-fn priority(value: &DeValue<'_>) -> Result<Priority, String> {
-    let wrong = |e: ledger_core::event::UnknownPriority| format!("is wrong: {e}");
-    match value.as_str() {
-        Some(name) => name.parse().map_err(wrong),
-        None => Priority::try_from(u64::from(whole(value, 0, 2)?)).map_err(wrong),
-    }
-}
-
-/// The name of a key that tasks share.
-fn shared_key(value: &DeValue<'_>) -> Result<Id, String> {
-    Id::new(text(value)?).map_err(|e| format!("is not a key: {e}"))
 }
 
 pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
@@ -452,22 +397,7 @@ pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     texts.collect()
 }
 
-fn variables(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, String> {
-    let table = value
-        .as_table()
-        .ok_or_else(|| "must be a table of texts".to_owned())?;
-    let pairs = table.iter().map(|(name, value)| {
-        let value = text(value.get_ref())?;
-        Ok((name.get_ref().to_string(), value.to_owned()))
-    });
-    pairs.collect()
-}
-
-/// A fault of a file that is not TOML's or a key's.
-pub fn fault(path: &Path, problem: &str) -> ConfigError {
-    ConfigError::Fault {
-        path: path.to_path_buf(),
-        line: 1,
-        fault: Fault::Syntax(problem.to_owned()),
-    }
+/// A fault of a file as a whole.
+pub fn fault(path: &Path, problem: &str) -> String {
+    format!("{}: {problem}", path.display())
 }

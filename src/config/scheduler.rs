@@ -10,7 +10,8 @@ use ledger_core::time::{Micros, Millis};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Located, MAX_RUNNING, duration, text, unknown, whole};
+use super::{Config, Found, Located, MAX_RUNNING, duration, text, unknown, whole};
+use crate::names::id_as;
 use crate::scheduler::policy::{BackoffPolicy, Policy, QueuePolicy, Rate};
 use crate::units::parse_duration;
 
@@ -68,30 +69,34 @@ pub(super) type Key<'t> = Spanned<Cow<'t, str>>;
 /// A key of a table of `T`, and how it is set.
 pub(super) type Setters<T> = [(&'static str, fn(&mut T, &DeValue<'_>) -> Result<(), String>)];
 
-/// Sets what a table says; `path` is its name.
+/// Sets what a table says; `path` is its name. What of it can't be used is found.
 pub(super) fn set_all<T>(
     into: &mut T,
     path: &str,
     table: &DeTable<'_>,
     setters: &Setters<T>,
-) -> Result<(), Located> {
+    found: &mut Found,
+) {
     for (key, value) in table {
-        let (name, set) = setters
+        let setter = setters
             .iter()
-            .find(|(name, _)| *name == key.get_ref().as_ref())
-            .ok_or_else(|| unknown("key", key, setters.iter().map(|(name, _)| *name)))?;
-        set(into, value.get_ref())
-            .map_err(|problem| Located::value(value.span(), &format!("{path}.{name}"), problem))?;
+            .find(|(name, _)| *name == key.get_ref().as_ref());
+        let Some((name, set)) = setter else {
+            found.add(unknown("key", key, setters.iter().map(|(name, _)| *name)));
+            continue;
+        };
+        if let Err(problem) = set(into, value.get_ref()) {
+            found.add(Located::value(
+                value.span(),
+                &format!("{path}.{name}"),
+                problem,
+            ));
+        }
     }
-    Ok(())
 }
 
 /// `[scheduler.QUEUE]`.
-pub(super) fn queue(
-    config: &mut Config,
-    key: &Key<'_>,
-    table: &DeTable<'_>,
-) -> Result<(), Located> {
+pub(super) fn queue(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>, found: &mut Found) {
     let setters: &Setters<QueuePolicy> = &[
         ("max_running", |q, v| {
             let limit = whole(v, 1, MAX_RUNNING)?;
@@ -106,15 +111,16 @@ pub(super) fn queue(
     let name = key.get_ref().as_ref();
     let queues = Priority::ALL.iter().map(|queue| queue.name());
     let level = queues.clone().position(|queue| queue == name);
-    let level = level.ok_or_else(|| unknown("key", key, queues))?;
+    let Some(level) = level else {
+        return found.add(unknown("key", key, queues));
+    };
     let queue = &mut config.scheduler.queues[level];
-    set_all(queue, &format!("scheduler.{name}"), table, setters)?;
-    if level == 0 && table.get("boost_after").is_some() {
+    set_all(queue, &format!("scheduler.{name}"), table, setters, found);
+    if let (0, Some(written)) = (level, table.get("boost_after")) {
         let problem = "has no effect: there is no more urgent queue".to_owned();
         let path = format!("scheduler.{name}.boost_after");
-        return Err(Located::value(key.span(), &path, problem));
+        found.add(Located::value(written.span(), &path, problem));
     }
-    Ok(())
 }
 
 /// A rate as it is read: both keys may come in either order.
@@ -125,9 +131,9 @@ struct RateText {
 }
 
 /// `[rate.NAME]`.
-pub(super) fn rate(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>) -> Result<(), Located> {
+pub(super) fn rate(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>, found: &mut Found) {
     let path = format!("rate.{}", key.get_ref());
-    let name = key_name(key, &path)?;
+    let name = found.keep(key_name(key, &path));
     let mut read = RateText::default();
     let setters: &Setters<RateText> = &[
         ("rate", |r, v| {
@@ -137,11 +143,14 @@ pub(super) fn rate(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>) -> R
             whole(v, 1, 1_000_000).map(|burst| r.burst = Some(burst))
         }),
     ];
-    set_all(&mut read, &path, table, setters)?;
-    let (count, time) = read.rate.ok_or_else(|| {
+    set_all(&mut read, &path, table, setters, found);
+    if table.get("rate").is_none() {
         let problem = "is missing; write so many per time, such as \"60/1m\"".to_owned();
-        Located::value(key.span(), &format!("{path}.rate"), problem)
-    })?;
+        found.add(Located::value(key.span(), &format!("{path}.rate"), problem));
+    }
+    let (Some(name), Some((count, time))) = (name, read.rate) else {
+        return;
+    };
     // Rounded up: never more often than allowed.
     let interval = time.0.saturating_mul(1000).div_ceil(u64::from(count));
     let rate = Rate {
@@ -149,7 +158,6 @@ pub(super) fn rate(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>) -> R
         burst: read.burst.unwrap_or(1),
     };
     config.rates.insert(name, rate);
-    Ok(())
 }
 
 /// `[concurrency.NAME]`.
@@ -157,26 +165,29 @@ pub(super) fn concurrency(
     config: &mut Config,
     key: &Key<'_>,
     table: &DeTable<'_>,
-) -> Result<(), Located> {
+    found: &mut Found,
+) {
     let path = format!("concurrency.{}", key.get_ref());
-    let name = key_name(key, &path)?;
+    let name = found.keep(key_name(key, &path));
     let mut limit = None;
     let setters: &Setters<Option<u32>> = &[("max_running", |limit, v| {
         whole(v, 1, MAX_RUNNING).map(|n| *limit = Some(n))
     })];
-    set_all(&mut limit, &path, table, setters)?;
-    let limit = limit.and_then(|n| usize::try_from(n).ok());
-    let limit = limit.ok_or_else(|| {
+    set_all(&mut limit, &path, table, setters, found);
+    if table.get("max_running").is_none() {
         let problem = "is missing; write how many may run at once".to_owned();
-        Located::value(key.span(), &format!("{path}.max_running"), problem)
-    })?;
-    config.concurrency.insert(name, limit);
-    Ok(())
+        let path = format!("{path}.max_running");
+        found.add(Located::value(key.span(), &path, problem));
+    }
+    let limit = limit.and_then(|n| usize::try_from(n).ok());
+    if let (Some(name), Some(limit)) = (name, limit) {
+        config.concurrency.insert(name, limit);
+    }
 }
 
 pub(super) fn key_name(key: &Key<'_>, path: &str) -> Result<Id, Located> {
-    let name = Id::new(key.get_ref().as_ref());
-    name.map_err(|e| Located::value(key.span(), path, format!("is not a name: {e}")))
+    let name = id_as("a name", key.get_ref());
+    name.map_err(|e| Located::value(key.span(), path, format!("is wrong: {e}")))
 }
 
 fn duration_or_none(value: &DeValue<'_>) -> Result<Option<Millis>, String> {
@@ -266,7 +277,7 @@ mod tests {
             ),
             (
                 "[scheduler.interactive]\nboost_after = \"1s\"",
-                "l.toml:1: `scheduler.interactive.boost_after` has no effect: there is no more \
+                "l.toml:2: `scheduler.interactive.boost_after` has no effect: there is no more \
                  urgent queue",
             ),
             (

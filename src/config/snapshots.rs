@@ -8,7 +8,7 @@ use ledger_core::time::Millis;
 use toml::de::{DeTable, DeValue};
 
 use super::scheduler::{Key, Setters, key_name, set_all};
-use super::{Config, Located, duration, jobs, size, text, whole};
+use super::{Config, Found, Located, duration, jobs, size, text, whole};
 use crate::snapshots::{FileSet, Keep, PathGlob};
 
 /// `[snapshots.SET]`: a set of files.
@@ -73,9 +73,9 @@ impl SnapshotConfig {
 }
 
 /// `[snapshots.SET]`.
-pub(super) fn set(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>) -> Result<(), Located> {
+pub(super) fn set(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>, found: &mut Found) {
     let path = format!("snapshots.{}", key.get_ref());
-    let name = key_name(key, &path)?;
+    let name = found.keep(key_name(key, &path));
     let mut read = SnapshotConfig::default();
     let setters: &Setters<SnapshotConfig> = &[
         ("root", |s, v| {
@@ -97,16 +97,21 @@ pub(super) fn set(config: &mut Config, key: &Key<'_>, table: &DeTable<'_>) -> Re
         }),
         ("max_size", |s, v| size(v).map(|n| s.max_size = n)),
     ];
-    set_all(&mut read, &path, table, setters)?;
+    set_all(&mut read, &path, table, setters, found);
     let fault = |problem: &str| Located::value(key.span(), &path, problem.to_owned());
-    if read.files.is_empty() {
-        return Err(fault("names no files; write files = [\"conf/**/*.toml\"]"));
+    let unnamed = match table.get("files") {
+        None => true,
+        Some(files) => files.get_ref().as_array().is_some_and(|all| all.is_empty()),
+    };
+    if unnamed {
+        found.add(fault("names no files; write files = [\"conf/**/*.toml\"]"));
     }
-    config.snapshots.insert(name, read);
-    if config.snapshots.len() > MAX_SETS {
-        return Err(fault("is one too many: there are at most 1000 sets"));
+    if let Some(name) = name {
+        config.snapshots.insert(name, read);
     }
-    Ok(())
+    if config.snapshots.len() == MAX_SETS + 1 {
+        found.add(fault("is one too many: there are at most 1000 sets"));
+    }
 }
 
 fn patterns(value: &DeValue<'_>) -> Result<Vec<PathGlob>, String> {

@@ -65,15 +65,19 @@ fn faults_name_the_line_and_what_was_meant() {
         ("[tasks]\nzzz = 1", "ledger.toml:2: there is no key `zzz`"),
         (
             "[lease]\nttl = \"2s\"",
-            "ledger.toml:1: `lease.ttl` is not above lease.renew_deadline",
+            "ledger.toml:2: `lease.ttl` is not above lease.renew_deadline",
         ),
         (
             "[lease]\nheartbeat = \"2s\"",
-            "ledger.toml:1: `lease.renew_deadline` is not above lease.heartbeat",
+            "ledger.toml:2: `lease.renew_deadline` is not above lease.heartbeat",
         ),
         (
             "[lease]\nheartbeat = \"1ms\"",
             "ledger.toml:2: `lease.heartbeat` must be from 10ms to 24h",
+        ),
+        (
+            "[tasks]\nmax_runtime = \"40d\"",
+            "ledger.toml:2: `tasks.max_runtime` must be from 1ms to 30d",
         ),
         (
             "[reaper]\ncgroups = \"on\"",
@@ -97,7 +101,7 @@ fn faults_name_the_line_and_what_was_meant() {
         ),
         (
             "[node]\nname = \"../x\"",
-            "ledger.toml:2: `node.name` is not a name: an id is 1 to 128 characters of A-Z, \
+            "ledger.toml:2: `node.name` is wrong: a name is 1 to 128 characters of A-Z, \
              a-z, 0-9, '.', '_' and '-', and starts with a letter or digit",
         ),
         (
@@ -219,11 +223,11 @@ fn faults_of_jobs_name_the_line_and_what_was_meant() {
         ),
         (
             "[jobs.j]\ncommand = [\"x\"]\ncron = \"0 0 30 2 *\"",
-            "ledger.toml:1: `jobs.j` `0 0 30 2 *` is never due: there is no such day",
+            "ledger.toml:3: `jobs.j.cron` is wrong: `0 0 30 2 *` is never due: there is no such day",
         ),
         (
             "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\ntime_zone = \"UTC\"",
-            "ledger.toml:1: `jobs.j` has a `time_zone`, which only `cron` goes by",
+            "ledger.toml:4: `jobs.j.time_zone` has no effect: only `cron` goes by it",
         ),
         (
             "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\noverlap = \"wait\"",
@@ -235,7 +239,7 @@ fn faults_of_jobs_name_the_line_and_what_was_meant() {
         ),
         (
             "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nconcurrency_key = \"a b\"",
-            "ledger.toml:4: `jobs.j.concurrency_key` is not a key: ",
+            "ledger.toml:4: `jobs.j.concurrency_key` is wrong: a key is 1 to 128 ",
         ),
         (
             "[jobs.j]\nbuiltin = \"x\"\nevery = \"1m\"",
@@ -247,13 +251,120 @@ fn faults_of_jobs_name_the_line_and_what_was_meant() {
         ),
         (
             "[jobs.j]\nevery = \"1m\"\ncommand = [\"x\", \"password=hunter22\"]",
-            "holds what looks like a secret in argument 1",
+            "ledger.toml:3: `jobs.j.command` holds what looks like a secret in argument 1",
         ),
     ];
     for (text, said) in cases {
         let fault = parse(text).unwrap_err();
         assert!(fault.contains(said), "{text}\n{fault}");
     }
+}
+
+#[test]
+fn what_no_job_can_be_is_told_at_the_key_that_says_it() {
+    let cases = [
+        (
+            "[jobs.j]\ncommand = [\"x\"]\n\ncron = \"0 25 * * *\"",
+            "ledger.toml:4: `jobs.j.cron` is wrong: `0 25 * * *` is not a cron expression: its hour is `25`; an hour is from 0 to 23; ",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\ncron = \"0 1 * * *\"\ntime_zone = \"Mars\"",
+            "ledger.toml:4: `jobs.j.time_zone` is wrong: there is no time zone `Mars`; ",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nmissed = \"run_all\"",
+            "ledger.toml:4: `jobs.j.missed` is wrong: missed = \"run_all\" needs overlap = \"queue\"",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nmissed_at_most = 3",
+            "ledger.toml:4: `jobs.j.missed_at_most` has no effect: only missed = \"run_all\"",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\nmax_runtime = \"31d\"",
+            "ledger.toml:4: `jobs.j.max_runtime` must be from 1ms to 30d",
+        ),
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\ncwd = \"x\"",
+            "ledger.toml:4: `jobs.j.cwd` must be an absolute path",
+        ),
+    ];
+    for (text, said) in cases {
+        let fault = parse(text).unwrap_err();
+        assert!(fault.contains(said), "{text}\n{fault}");
+    }
+}
+
+#[test]
+fn of_two_keys_that_exclude_each_other_none_wins_silently() {
+    let cases = [
+        (
+            "[jobs.j]\ncommand = [\"x\"]\nevery = \"1m\"\ncron = \"0 1 * * *\"",
+            "ledger.toml:4: `jobs.j.cron` stands beside `every`: a job has one schedule; remove one",
+        ),
+        (
+            "[jobs.j]\ncron = \"0 1 * * *\"\ncommand = [\"x\"]\nevery = \"1m\"",
+            "ledger.toml:4: `jobs.j.every` stands beside `cron`: ",
+        ),
+        (
+            "[jobs.j]\nbuiltin = \"ops-refresh\"\nevery = \"1m\"\ncommand = [\"x\"]",
+            "ledger.toml:4: `jobs.j.command` stands beside `builtin`: a job runs one thing; ",
+        ),
+        (
+            "[jobs.j]\nbuiltin = \"ops-refresh\"\nevery = \"1m\"\ncwd = \"/\"",
+            "ledger.toml:4: `jobs.j.cwd` has no effect: the job is built in, and runs no command",
+        ),
+        (
+            "[jobs.j]\nname = \"k\"\nevery = \"1m\"\ncommand = [\"x\"]",
+            "ledger.toml:2: `jobs.j.name` is not the name in [jobs.NAME]; remove one of them",
+        ),
+        (
+            "[checkpoint]\nevery = \"1h\"\n[jobs.state-checkpoint]\ncron = \"0 1 * * *\"",
+            "ledger.toml:4: `jobs.state-checkpoint.cron` stands beside checkpoint.every; remove",
+        ),
+        (
+            "[checkpoint]\nenabled = false\n[jobs.state-checkpoint]\nevery = \"1h\"",
+            "ledger.toml:3: `jobs.state-checkpoint` is turned off by checkpoint.enabled = false; ",
+        ),
+        (
+            "[scheduler]\nbackoff_base = \"10m\"",
+            "ledger.toml:2: `scheduler.backoff_cap` is below scheduler.backoff_base",
+        ),
+    ];
+    for (text, said) in cases {
+        let fault = parse(text).unwrap_err();
+        assert!(fault.starts_with(said), "{text}\n{fault}");
+    }
+    // Other keys of the job leave its schedule to the section of checkpoints.
+    let text = "[checkpoint]\nevery = \"1h\"\n[jobs.state-checkpoint]\nmax_runtime = \"5m\"";
+    let job = &parse(text).unwrap().jobs.defined["state-checkpoint"];
+    let hourly = ledger_core::event::Schedule::Every {
+        every_ms: Millis(3_600_000),
+    };
+    assert_eq!(job.schedule, hourly);
+    assert_eq!(job.task.max_runtime_ms, Millis(300_000));
+}
+
+#[test]
+fn every_fault_of_a_file_is_told_in_the_order_of_its_lines() {
+    let text = "[jobs.j]\nevery = \"1x\"\nmissed = \"never\"\nevry = 1\n[tasks]\ngrace = 5\n\
+                [rate.x]\nrate = \"9\"\n[nod]\n[jobs.k]\n\
+                [jobs.l]\ncommand = [\"x\"]\nmissed = \"run_all\"\ncron = \"0 0 30 2 *\"\n";
+    let faults = parse(text).unwrap_err();
+    let lines: Vec<&str> = faults
+        .lines()
+        .map(|line| line.split(' ').take(2).collect::<Vec<_>>())
+        .map(|words| words[0])
+        .collect();
+    let at = [2, 3, 4, 6, 8, 9, 10, 10, 14].map(|line| format!("ledger.toml:{line}:"));
+    assert_eq!(lines, at, "{faults}");
+    // A file that is no text says where.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(FILE_NAME), b"[tasks]\n# \xff\n").unwrap();
+    let said = Config::load(dir.path(), None).unwrap_err().to_string();
+    assert!(
+        said.ends_with("ledger.toml:2: this is not text: save the file as UTF-8"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -37,27 +37,42 @@ pub enum Refusal {
         /// The job.
         name: Id,
         /// Why.
-        reason: String,
+        reason: Unsound,
     },
+}
+
+/// Why a job could never run as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsound {
+    /// Its name is too long.
+    #[error("a job's name has at most {MAX_NAME} characters")]
+    Name,
+    /// Its schedule is none.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// All that it missed would run at once.
+    #[error("missed = \"run_all\" needs overlap = \"queue\": the runs are submitted all at once")]
+    AllAtOnce,
+    /// Its task could be no task; the text says why.
+    #[error("{0}")]
+    Task(String),
+    /// See [`MAX_MADE_UP`].
+    #[error("at most 1 to {MAX_MADE_UP} runs are made up for")]
+    MadeUp,
 }
 
 /// Checks what a job is to be, but for its task.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check(name: &Id, spec: &JobSpec) -> Result<(), String> {
+pub fn check(name: &Id, spec: &JobSpec) -> Result<(), Unsound> {
     if name.len() > MAX_NAME {
-        return Err(format!("a job's name has at most {MAX_NAME} characters"));
+        return Err(Unsound::Name);
     }
-    Timetable::new(&spec.schedule).map_err(|error| error.to_string())?;
+    Timetable::new(&spec.schedule)?;
     match spec.missed {
-        Missed::RunAll { .. } if spec.overlap != Overlap::Queue => Err(
-            "missed = \"run_all\" needs overlap = \"queue\": the runs are submitted all at once"
-                .to_owned(),
-        ),
-        Missed::RunAll { at_most } if !(1..=MAX_MADE_UP).contains(&at_most) => {
-            Err(format!("at most 1 to {MAX_MADE_UP} runs are made up for"))
-        }
+        Missed::RunAll { .. } if spec.overlap != Overlap::Queue => Err(Unsound::AllAtOnce),
+        Missed::RunAll { at_most } if !(1..=MAX_MADE_UP).contains(&at_most) => Err(Unsound::MadeUp),
         Missed::RunAll { .. } | Missed::RunOnce | Missed::Skip => Ok(()),
     }
 }
@@ -77,12 +92,12 @@ pub fn define(
         if before == Some(spec) {
             continue;
         }
-        let invalid = |reason| Refusal::Invalid {
+        let invalid = |reason: Unsound| Refusal::Invalid {
             name: name.clone(),
             reason,
         };
         check(name, spec).map_err(invalid)?;
-        let timetable = Timetable::new(&spec.schedule).map_err(|e| invalid(e.to_string()))?;
+        let timetable = Timetable::new(&spec.schedule).map_err(|e| invalid(e.into()))?;
         let from = timetable.anchor(now.of(&timetable));
         let spec = spec.clone();
         let event = match before {

@@ -16,7 +16,7 @@
 
 mod agenda;
 pub mod decide;
-mod timetable;
+pub(crate) mod timetable;
 
 pub use agenda::{Agenda, Times};
 pub use timetable::{Backlog, ScheduleError, Timetable};

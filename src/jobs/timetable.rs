@@ -14,6 +14,8 @@ use jiff::tz::TimeZone;
 use ledger_core::event::Schedule;
 use ledger_core::time::{Millis, Timestamp};
 
+use crate::units::count_of;
+
 /// Shortest interval.
 const SHORTEST: Millis = Millis(1000);
 /// Longest interval: a year.
@@ -176,22 +178,61 @@ impl Timetable {
     }
 }
 
+/// The fields of a cron expression, and what each may say. Of five, the first is left out.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "a second is from 0 to 59"),
+    ("minute", "a minute is from 0 to 59"),
+    ("hour", "an hour is from 0 to 23"),
+    (
+        "day",
+        "a day is from 1 to 31, or L for the last of the month",
+    ),
+    ("month", "a month is from 1 to 12, or JAN to DEC"),
+    (
+        "weekday",
+        "a weekday is from 0 (SUN) to 6 (SAT), or 7 for SUN",
+    ),
+];
+
 /// Reads a cron expression of five fields, of six with seconds first, or a nickname.
 fn cron(expression: &str) -> Result<Cron, ScheduleError> {
+    let parser = CronParser::builder()
+        .seconds(Seconds::Optional)
+        .year(Year::Disallowed)
+        .build();
     let wrong = |reason: String| ScheduleError::Expression {
         expression: expression.to_owned(),
         reason,
     };
-    let fields = expression.split_whitespace().count();
-    if !expression.starts_with('@') && !matches!(fields, 5 | 6) {
+    let written: Vec<&str> = expression.split_whitespace().collect();
+    if expression.starts_with('@') {
+        let parsed = parser.parse(expression);
+        return parsed.map_err(|_| {
+            wrong("there are @hourly, @daily, @weekly, @monthly and @yearly".to_owned())
+        });
+    }
+    if !matches!(written.len(), 5 | 6) {
         return Err(wrong(format!(
-            "it has {fields} fields, not five (minute, hour, day, month, weekday) or six (second first)"
+            "it has {}, not five (minute, hour, day, month, weekday) or six (second first)",
+            count_of(written.len() as u64, "field")
         )));
     }
-    CronParser::builder()
-        .seconds(Seconds::Optional)
-        .year(Year::Disallowed)
-        .build()
-        .parse(expression)
-        .map_err(|error| wrong(error.to_string()))
+    parser.parse(expression).map_err(|_| {
+        // Which field it is shows when each stands among others that say nothing.
+        let alone = |at: usize| {
+            let mut fields = vec!["*"; written.len()];
+            fields[at] = written[at];
+            parser.parse(&fields.join(" ")).is_err()
+        };
+        let names = &FIELDS[FIELDS.len() - written.len()..];
+        match (0..written.len()).find(|at| alone(*at)) {
+            Some(at) => {
+                let ((name, allowed), said) = (names[at], written[at]);
+                wrong(format!(
+                    "its {name} is `{said}`; {allowed}; also *, lists (1,2), ranges (1-5) and steps (*/2)"
+                ))
+            }
+            None => wrong("its fields don't go together".to_owned()),
+        }
+    })
 }

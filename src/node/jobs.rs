@@ -27,7 +27,7 @@ use super::command::{Command, Rejected, Reply};
 use super::core::node_subject;
 use super::threads::Mail;
 use crate::config::jobs::{BUILT_IN, JOBS_DIR, fault, parse_file};
-use crate::config::{Config, FILE_NAME, TasksConfig, read_limited};
+use crate::config::{Config, ConfigError, FILE_NAME, TasksConfig, read_limited};
 use crate::jobs::decide::next_due;
 
 /// What can't be used of the definitions, in words.
@@ -125,7 +125,7 @@ impl Definitions {
                     self.tasks = config.tasks;
                     self.good.insert(FILE_NAME.to_owned(), config.jobs.defined);
                 }
-                Err(error) => faults.push(error.to_string()),
+                Err(error) => faults.extend(each_fault(&error)),
             },
             None => {}
         }
@@ -138,7 +138,7 @@ impl Definitions {
                 Some("") => faults.push(emptied(&path)),
                 Some(text) => match parse_file(text, &path, source, &self.tasks, &taken) {
                     Ok(defined) => drop(self.good.insert(source.clone(), defined)),
-                    Err(error) => faults.push(error.to_string()),
+                    Err(error) => faults.extend(each_fault(&error)),
                 },
                 None => {}
             }
@@ -152,21 +152,21 @@ impl Definitions {
 
     /// The content of every source, nothing for one that can't be read now, and what is wrong.
     fn read(&self) -> (BTreeMap<String, Option<String>>, Vec<String>) {
-        let (mut texts, mut faults) = (BTreeMap::new(), Vec::new());
+        let (mut read, mut faults) = (BTreeMap::new(), Vec::new());
         let mut take = |source: String, path: &Path, missing: Option<&str>| {
             let text = match read_limited(path) {
                 Ok(text) => Some(text),
-                Err(error) if error.kind() == ErrorKind::NotFound => match missing {
+                Err(error) if error.is_missing() => match missing {
                     Some(text) => Some(text.to_owned()),
                     // It went while it was looked for.
                     None => return,
                 },
                 Err(error) => {
-                    faults.push(fault(path, &format!("it can't be read: {error}")).to_string());
+                    faults.extend(each_fault(&error.of(path)));
                     None
                 }
             };
-            texts.insert(source, text);
+            read.insert(source, text);
         };
         // Without a configuration the defaults hold, as with one that says nothing.
         take(FILE_NAME.to_owned(), &self.config, Some("# none"));
@@ -185,13 +185,13 @@ impl Definitions {
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                faults.push(fault(&dir, &format!("it can't be read: {error}")).to_string());
+                faults.push(fault(&dir, &format!("it can't be read: {error}")));
                 // What it held stays.
                 let held = self.good.keys().filter(|source| *source != FILE_NAME);
-                texts.extend(held.map(|source| (source.clone(), None)));
+                read.extend(held.map(|source| (source.clone(), None)));
             }
         }
-        (texts, faults)
+        (read, faults)
     }
 }
 
@@ -203,7 +203,15 @@ fn owner(source: &str) -> String {
 }
 
 fn emptied(path: &Path) -> String {
-    fault(path, "it is empty: remove it if its jobs are to go").to_string()
+    fault(path, "it is empty: remove it if its jobs are to go")
+}
+
+/// Each fault of a file as a text of its own.
+fn each_fault(error: &ConfigError) -> Vec<String> {
+    match error {
+        ConfigError::Faults(faults) => faults.texts(),
+        ConfigError::Missing(_) | ConfigError::Io { .. } => vec![error.to_string()],
+    }
 }
 
 /// The node stops, or has stopped.

@@ -6,7 +6,7 @@
 
 use ledger_core::event::{
     Attempt, Backoff, DeadReason, Failure, LadderCause, LadderStep, MAX_SURVIVORS, Outputs,
-    Payload, Priority, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
+    Priority, ProcessEnd, ProcessEvent, ProcessExited, ProcessLost, ProcessReaped,
     ProcessRegistered, ProcessUnkillable, Survivor, TaskCancelRequested, TaskCancelled,
     TaskCompleted, TaskDead, TaskEvent, TaskFailed, TaskLost, TaskRequeued, TaskRetried,
     TaskSubmitted, TaskTimedOut, Usage, process_subject,
@@ -15,6 +15,7 @@ use ledger_core::ids::{Entity, Id, task_subject};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use projections::tasks::{ProcessRef, Run, Task, TaskState, Tasks};
 
+use super::check::check;
 use super::policy::{BackoffPolicy, Policy};
 use super::terms::{self, Dependency};
 use crate::decided::Decided;
@@ -74,67 +75,12 @@ pub fn submit(
     if tasks.get(id).is_some() {
         return Err(Refusal::Exists(id.clone()));
     }
-    check(&task)?;
+    check(&task).map_err(|unfit| Refusal::Invalid(unfit.to_string()))?;
     let task = TaskSubmitted {
         terms: terms::check(tasks, id, task.terms, now)?,
         ..task
     };
     Ok(Decided::new(task_subject(id), TaskEvent::Submitted(task)))
-}
-
-/// Checks what a task is, whatever its id, the time and the other tasks.
-///
-/// # Errors
-/// [`Refusal::Invalid`] if nobody could run it.
-pub fn check(task: &TaskSubmitted) -> Result<(), Refusal> {
-    check_payload(&task.payload).map_err(Refusal::Invalid)?;
-    if task.max_runtime_ms.0 == 0 || task.max_runtime_ms > MAX_RUNTIME {
-        return Err(Refusal::Invalid(
-            "max_runtime must be between 1ms and 30d".into(),
-        ));
-    }
-    if task.grace_ms > MAX_GRACE {
-        return Err(Refusal::Invalid("grace must be at most 1h".into()));
-    }
-    if let Some(terms) = &task.terms {
-        terms::check_alone(terms).map_err(Refusal::Invalid)?;
-        if terms.stall_after_ms.is_some() && matches!(task.payload, Payload::Builtin(_)) {
-            return Err(Refusal::Invalid(
-                "stall_after is for commands: a job of the node's own has no processes".into(),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_payload(payload: &Payload) -> Result<(), String> {
-    let exec = match payload {
-        Payload::Exec(exec) => exec,
-        Payload::Builtin(_) => return Ok(()),
-    };
-    let has_nul = |s: &str| s.contains('\0');
-    if exec.argv.first().is_none_or(String::is_empty) {
-        return Err("the command is empty: argv needs at least a program".into());
-    }
-    if exec.argv.len() > MAX_ARGS || exec.env.len() > MAX_ARGS {
-        return Err(format!(
-            "a command has at most {MAX_ARGS} arguments and variables"
-        ));
-    }
-    if exec.argv.iter().any(|arg| has_nul(arg)) {
-        return Err("an argument contains a NUL byte".into());
-    }
-    if let Some((name, _)) = exec.env.iter().find(|(name, value)| {
-        name.is_empty() || name.contains('=') || has_nul(name) || has_nul(value)
-    }) {
-        return Err(format!("the environment variable {name:?} can't be set"));
-    }
-    match &exec.cwd {
-        Some(cwd) if !cwd.starts_with('/') || has_nul(cwd) => {
-            Err("the working directory must be an absolute path".into())
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// A process runs for an open attempt. Nothing follows if it is known already.

@@ -4,6 +4,7 @@
 //! watches them lives in [`crate::node`] and [`crate::shim`].
 //!
 //! ```text
+//! check     what can be a task at all
 //! decide    a client or the world says something: submit, cancel, retry, an attempt ended
 //! steer     priority, pauses, retry-after
 //! dispatch  what follows by itself, and when
@@ -11,6 +12,7 @@
 //! held      why a task is not started, for people
 //! ```
 
+pub mod check;
 pub mod decide;
 pub mod dispatch;
 pub mod held;

@@ -5,6 +5,7 @@ use ledger_core::ids::Id;
 use ledger_core::time::{Millis, Timestamp};
 use projections::tasks::{StateName, Tasks};
 
+use super::check::{Part, Unfit};
 use super::decide::{MAX_RUNTIME, Refusal};
 
 /// Most attempts that a task may ask for.
@@ -43,20 +44,22 @@ pub enum Dependency {
 ///
 /// # Errors
 /// What is wrong with them.
-pub(super) fn check_alone(terms: &Terms) -> Result<(), String> {
+pub(super) fn check_alone(terms: &Terms) -> Result<(), Unfit> {
     if !(1..=MAX_ATTEMPTS).contains(&terms.max_attempts) {
-        return Err(format!("max_attempts must be from 1 to {MAX_ATTEMPTS}"));
+        return Unfit::err(
+            Part::MaxAttempts,
+            format!("must be from 1 to {MAX_ATTEMPTS}"),
+        );
     }
     if terms
         .stall_after_ms
         .is_some_and(|after| !(MIN_STALL_AFTER..=MAX_RUNTIME).contains(&after))
     {
-        return Err("stall_after must be between 100ms and 30d".into());
+        return Unfit::err(Part::StallAfter, "must be between 100ms and 30d");
     }
     if terms.depends_on.len() > MAX_DEPENDENCIES {
-        return Err(format!(
-            "a task depends on at most {MAX_DEPENDENCIES} others"
-        ));
+        let why = format!("names at most {MAX_DEPENDENCIES} other tasks");
+        return Unfit::err(Part::DependsOn, why);
     }
     Ok(())
 }

@@ -90,6 +90,7 @@ struct Attempted {
 enum Close {
     Itself(Manner),
     Limit,
+    Standstill,
 }
 
 struct Engine<'w> {
@@ -266,8 +267,13 @@ impl<'w> Engine<'w> {
         let work = &self.work[n];
         let limit = Micros(work.max_runtime.0.saturating_mul(1000));
         match (work.course(started.attempt.0), self.reaper) {
-            (Course::Hangs, Reaper::Off) => (None, HeldBy::Hung),
-            (Course::Hangs, Reaper::On) => (Some((limit, Close::Limit)), HeldBy::Overdue),
+            (Course::Hangs | Course::Stalls(_), Reaper::Off) => (None, HeldBy::Hung),
+            (Course::Stalls(after), Reaper::On) if after < limit => {
+                (Some((after, Close::Standstill)), HeldBy::Overdue)
+            }
+            (Course::Hangs | Course::Stalls(_), Reaper::On) => {
+                (Some((limit, Close::Limit)), HeldBy::Overdue)
+            }
             (Course::Ends(after, _), Reaper::On) if after > limit => {
                 (Some((limit, Close::Limit)), HeldBy::Overdue)
             }
@@ -292,6 +298,7 @@ impl<'w> Engine<'w> {
             _ if spell.ended.is_some() => Ok(()),
             None => Ok(()),
             Some(Close::Limit) => self.close(n, Some(LadderCause::MaxRuntime), 0),
+            Some(Close::Standstill) => self.close(n, Some(LadderCause::Stalled), 0),
             Some(Close::Itself(Manner::Well)) => self.close(n, None, 0),
             Some(Close::Itself(Manner::Badly)) => self.close(n, None, 1),
             Some(Close::Itself(Manner::Cancelled)) => self.withdraw(n),

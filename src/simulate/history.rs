@@ -192,7 +192,10 @@ impl Past {
             }
             TaskEvent::Failed(e) => close(&ends(Manner::Badly), Some(e.runtime_us)),
             // What it would have taken is not known; it was to be ended then, and is here.
-            TaskEvent::TimedOut(_) => close(&|_| Course::Hangs, None),
+            TaskEvent::TimedOut(e) => match e.stalled_ms {
+                Some(_) => close(&Course::Stalls, Some(e.runtime_us)),
+                None => close(&|_| Course::Hangs, None),
+            },
             TaskEvent::Lost(_) => close(&ends(Manner::Lost), None),
             TaskEvent::Cancelled(e) => {
                 close(&ends(Manner::Cancelled), e.runtime_us);
@@ -218,7 +221,9 @@ impl Past {
         // What ended by itself in the moment in which its limit came did end by itself.
         let own = courses.iter().filter_map(|course| match course {
             Course::Ends(ran, Manner::Well | Manner::Badly) => Some(Millis(ran.0.div_ceil(1000))),
-            Course::Ends(_, Manner::Lost | Manner::Cancelled) | Course::Hangs => None,
+            Course::Ends(_, Manner::Lost | Manner::Cancelled)
+            | Course::Stalls(_)
+            | Course::Hangs => None,
         });
         let longest = own.max().unwrap_or_default().min(MAX_RUNTIME);
         // One that was cancelled while it ran ends after as long as it ran, not at the same time.
@@ -275,7 +280,7 @@ fn outcome(kept: &[Past], end: Timestamp) -> Outcome {
 fn spell(task: usize, run: &PastRun) -> Spell {
     let held_by = match run.ended {
         None => HeldBy::Hung,
-        Some((_, Course::Hangs)) => HeldBy::Overdue,
+        Some((_, Course::Hangs | Course::Stalls(_))) => HeldBy::Overdue,
         Some((_, Course::Ends(_, Manner::Lost))) => HeldBy::Dead,
         Some((_, Course::Ends(_, Manner::Cancelled))) => HeldBy::Unwanted,
         Some((_, Course::Ends(_, Manner::Well | Manner::Badly))) => HeldBy::Work,

@@ -87,7 +87,7 @@ pub enum HeldBy {
     Work,
     /// Work that was cancelled.
     Unwanted,
-    /// Work that had to be ended at its limit.
+    /// Work that had to be ended: at its limit, or because it stood still.
     Overdue,
     /// Work that never ends and that nothing ends.
     Hung,

@@ -76,6 +76,9 @@ pub enum LineFault {
     /// See [`MAX_RECORDS`].
     #[error("there are more than {MAX_RECORDS} records")]
     TooMany,
+    /// Not text.
+    #[error("it is not UTF-8 text")]
+    NotText,
     /// Not a call.
     #[error("it is not a call: {0}")]
     NoCall(String),
@@ -208,7 +211,7 @@ pub fn read_calls(reader: impl BufRead) -> Result<Vec<Call>, TraceError> {
         if calls.len() == MAX_RECORDS {
             return Err(LineFault::TooMany);
         }
-        let parsed = serde_json::from_str(line).map_err(|e| no_call(&e))?;
+        let parsed = serde_json::from_str(line).map_err(|_| no_call(line))?;
         calls.push(call(parsed)?);
         Ok(())
     })?;
@@ -218,9 +221,48 @@ pub fn read_calls(reader: impl BufRead) -> Result<Vec<Call>, TraceError> {
     Ok(calls)
 }
 
-/// What the parser says; every call is a text of one line to it.
-fn no_call(error: &serde_json::Error) -> LineFault {
-    LineFault::NoCall(error.to_string().replace(" at line 1 column ", ", column "))
+/// Why a line is no call, in terms of its fields.
+fn no_call(line: &str) -> LineFault {
+    let why = match serde_json::from_str::<serde_json::Value>(line) {
+        Err(error) if error.to_string().contains("out of range") => {
+            format!("the number at column {} is too large", error.column())
+        }
+        Err(error) => format!("it is no JSON object from column {} on", error.column()),
+        Ok(serde_json::Value::Object(fields)) => odd_field(&fields),
+        Ok(_) => "it is no JSON object".to_owned(),
+    };
+    LineFault::NoCall(why)
+}
+
+/// The first field that is missing or of the wrong type.
+fn odd_field(fields: &serde_json::Map<String, serde_json::Value>) -> String {
+    let text = |name: &'static str| {
+        (
+            name,
+            "text",
+            fields.get(name).is_some_and(|v| v.is_string()),
+        )
+    };
+    let number = |name: &'static str| {
+        (
+            name,
+            "number",
+            fields.get(name).is_some_and(|v| v.is_number()),
+        )
+    };
+    let needed = [text("run"), text("tool"), number("start_s")];
+    let other = [
+        number("duration_s"),
+        text("command"),
+        number("max_runtime_s"),
+    ];
+    let absent = |name: &str| fields.get(name).is_none_or(serde_json::Value::is_null);
+    let other = other.into_iter().filter(|(name, ..)| !absent(name));
+    match needed.into_iter().chain(other).find(|(.., right)| !right) {
+        Some((name, ..)) if absent(name) => format!("it has no `{name}`"),
+        Some((name, kind, _)) => format!("its `{name}` is no {kind}"),
+        None => "a field stands in it twice".to_owned(),
+    }
 }
 
 /// A number in few digits, however large it is.
@@ -322,8 +364,14 @@ fn for_each_line(
     for line in 1.. {
         text.clear();
         let read = (&mut reader).take(MAX_LINE).read_line(&mut text);
-        if read.map_err(|error| TraceError::Io { line, error })? == 0 {
-            break;
+        match read {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let fault = LineFault::NotText;
+                return Err(TraceError::Line { line, fault });
+            }
+            Err(error) => return Err(TraceError::Io { line, error }),
         }
         let checked = if text.len() as u64 == MAX_LINE {
             Err(LineFault::TooLong)
@@ -348,18 +396,34 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_call_is_told_with_its_line() {
         for (line, told) in [
-            ("nonsense", "it is not a call: "),
+            (
+                "nonsense",
+                "it is not a call: it is no JSON object from column ",
+            ),
+            ("[1]", "it is not a call: it is no JSON object"),
             (
                 r#"{"run":"a","tool":"Read"}"#,
-                "it is not a call: missing field `start_s`",
+                "it is not a call: it has no `start_s`",
+            ),
+            (
+                r#"{"run":"a","tool":7,"start_s":1}"#,
+                "it is not a call: its `tool` is no text",
+            ),
+            (
+                r#"{"run":"a","tool":"Read","start_s":1,"duration_s":"2"}"#,
+                "it is not a call: its `duration_s` is no number",
+            ),
+            (
+                r#"{"run":"a","run":"b","tool":"Read","start_s":1}"#,
+                "it is not a call: a field stands in it twice",
             ),
             (
                 r#"{"run":"a","tool":"Read","start_s":NaN}"#,
-                "it is not a call: ",
+                "it is not a call: it is no JSON object from column 36 on",
             ),
             (
                 r#"{"run":"a","tool":"Read","start_s":1e999}"#,
-                "it is not a call: number out of",
+                "it is not a call: the number at column ",
             ),
             (
                 r#"{"run":"a","tool":"Read","start_s":-61}"#,
@@ -389,7 +453,7 @@ mod tests {
         assert_eq!(fault(&long), "line 3: it is longer than 1024 KiB");
         assert!(matches!(read_calls(&b"\n \n"[..]), Err(TraceError::Empty)));
         let not_text = read_calls(&b"\xff\xfe\n"[..]).unwrap_err().to_string();
-        assert!(not_text.starts_with("line 1: "), "{not_text}");
+        assert_eq!(not_text, "line 1: it is not UTF-8 text");
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum Course {
     /// It never ends: it holds its slot until it is reaped, or until the horizon. It ends at once
     /// when it is told to.
     Hangs,
+    /// After so long it has stood still for as long as it may, and is ended for that; if nothing ends
+    /// it, it goes on standing still.
+    Stalls(Micros),
 }
 
 /// How an attempt ends by itself.
@@ -60,6 +63,7 @@ impl Work {
         let found = self.courses.get(index).or(self.courses.last()).copied();
         match found.unwrap_or(Course::Ends(SHORTEST, Manner::Well)) {
             Course::Ends(after, manner) => Course::Ends(after.max(SHORTEST), manner),
+            Course::Stalls(after) => Course::Stalls(after.max(SHORTEST)),
             Course::Hangs => Course::Hangs,
         }
     }
@@ -124,7 +128,7 @@ impl Discipline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reaper {
-    /// They are, exactly at their limit.
+    /// They are, exactly at their limit; so are those that stand still.
     On,
     /// Nothing ends them.
     Off,

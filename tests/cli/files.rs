@@ -113,6 +113,16 @@ fn filters_mean_the_same_everywhere() {
         seqs(&sample, &["query", "--limit", "2", "-k", "task.*"]),
         [4, 5]
     );
+    for (arguments, expected) in [
+        (&["query", "-n", "2", "-k", "task.*"][..], &[10, 12][..]),
+        (&["query", "-r", "-n", "3", "-k", "task.*"], &[12, 10, 9]),
+        (&["query", "-r", "-s", "task/build-7"], &[6, 5, 4]),
+        (&["query", "-n", "all", "-s", "task/build-7"], &[4, 5, 6]),
+        (&["query", "-r", "-n", "0"], &[]),
+    ] {
+        assert_eq!(seqs(&sample, arguments), expected, "{arguments:?}");
+    }
+    assert_eq!(sample.shows(&["query", "--count", "-n", "5"]), "5\n");
 }
 
 #[test]

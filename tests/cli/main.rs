@@ -25,4 +25,5 @@ mod takeover;
 mod terminal;
 mod upgrade;
 mod verdicts;
+mod width;
 mod witness;

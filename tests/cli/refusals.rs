@@ -42,6 +42,18 @@ fn wrong_usage_names_what_would_be_right() {
         &["rebuild", "--at", "3", "--check"],
         &["show", "abc"],
         &["prove", "abc"],
+        &["query", "-n", "few"],
+        &["query", "-r", "--limit", "3"],
+        &["queue", "pause", "nosuch"],
+        &["job", "show", "a b"],
+        &["task", "show", "a b"],
+        &["task", "submit", "--rate-key", "a b", "--", "true"],
+        &["task", "submit", "--max-attempts", "0", "--", "true"],
+        &["task", "submit", "--stall-after", "1ms", "--", "true"],
+        &["exec", "--max-runtime", "31d", "--", "true"],
+        &["exec", "--not-before", "2026-02-30", "--", "true"],
+        &["exec", "--not-before", "999999d", "--", "true"],
+        &["exec", "--expires", "2020-01-01T00:00:00Z", "--", "true"],
     ]
     .iter()
     .map(|arguments| refused(&sample, 2, arguments))
@@ -191,6 +203,32 @@ fn settings_that_are_wrong_name_their_line() {
     )
     .unwrap();
     assert_snapshot!("settings", refused(&sample, 2, &["up"]));
+    // All that is wrong is said at once, each in its place.
+    let many = "[tasks]\nmax_runtme = \"5s\"\ngrace = 5\n[jobs.sync]\nevery = \"5m\"\n\
+                cron = \"61 * * * *\"\ncommand = [\"true\"]\n";
+    std::fs::write(sample.dir.join("ledger.toml"), many).unwrap();
+    assert_snapshot!("settings_all", refused(&sample, 2, &["up"]));
+    let ran = sample.run(&["up", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!(error["error"]["more_causes"].as_array().unwrap().len(), 3);
+    std::fs::write(sample.dir.join("ledger.toml"), "[tasks]\ngrace = 5s\n").unwrap();
+    assert_snapshot!("settings_no_toml", refused(&sample, 2, &["up"]));
+}
+
+#[test]
+fn warnings_are_beside_what_is_listed() {
+    let sample = Sample::new();
+    let jobs = sample.dir.join("jobs.d");
+    std::fs::create_dir(&jobs).unwrap();
+    std::fs::write(jobs.join("x.toml"), "[jobs.x]\nevery = \"5m\"\nevry = 1\n").unwrap();
+    let ran = sample.run(&["job", "list"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(!ran.stdout.contains("warning"), "{ran:?}");
+    assert_snapshot!("job_list_warnings", ran.stderr);
+    let ran = sample.run(&["job", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(list["warnings"].as_array().unwrap().len(), 1);
+    assert_eq!(ran.stderr, "");
 }
 
 #[test]

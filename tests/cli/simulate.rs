@@ -95,6 +95,11 @@ fn settings_are_those_of_the_file_and_of_the_options() {
     // Limits of queues decide the order too, so it is not checked.
     let limited = json(&["--trace", TRACE, "--set", "background.max_running=1"]);
     assert_eq!(limited["columns"][0]["order"], Value::Null);
+    let limited = ["--trace", TRACE, "--set", "background.max_running=1"];
+    assert_snapshot!(
+        "simulate_unchecked",
+        shows(&[&limited[..], &["--slots", "2"]].concat())
+    );
 }
 
 #[test]
@@ -178,6 +183,10 @@ fn what_can_not_be_simulated_says_why() {
         (2, "--trace good.jsonl --set max_runing=3"),
         (2, "--trace good.jsonl --set max_running=many"),
         (2, "--trace good.jsonl --horizon soon"),
+        (2, "--trace good.jsonl --horizon 0s"),
+        (2, "--history .. --arrivals once.csv --load 1"),
+        (2, "--history .. --limit-factor 2"),
+        (1, "--trace nan.csv"),
         (2, "--trace good.jsonl --history .."),
         (2, "--slots 4"),
         (7, "--history .."),

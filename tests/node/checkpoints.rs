@@ -76,8 +76,8 @@ async fn a_recovery_begins_with_the_newest_checkpoint_and_names_one_that_is_dama
     assert_eq!(rejected.of, "newer");
     let reason = rejected.data["reason"].as_str().unwrap();
     assert!(reason.contains("SHA-256"), "{reason}");
-    let listed = text(&ledger.cli(&["checkpoint", "list"]).stdout);
-    assert!(listed.contains("newer was passed over"), "{listed}");
+    let warned = text(&ledger.cli(&["checkpoint", "list"]).stderr);
+    assert!(warned.contains("newer was passed over"), "{warned}");
     node.stop_well();
     ledger.assert_sound();
 }

@@ -76,8 +76,14 @@ async fn submits_that_make_no_sense() {
             r#"{"payload":{"type":"http","url":"x"}}"#.into(),
             "unknown variant `http`",
         ),
-        (exec(r#""argv":[]"#), "argv needs at least a program"),
-        (exec(r#""argv":[""]"#), "argv needs at least a program"),
+        (
+            exec(r#""argv":[]"#),
+            "command is empty: it needs at least a program",
+        ),
+        (
+            exec(r#""argv":[""]"#),
+            "command is empty: it needs at least a program",
+        ),
         (exec(r#""argv":"true""#), "invalid type: string"),
         (exec(r#""argv":[1]"#), "invalid type: integer"),
         (exec(r#""argv":["a\u0000b"]"#), "NUL"),

@@ -161,7 +161,7 @@ async fn definitions_are_taken_while_the_node_runs_and_bad_ones_refused() {
         );
         warned(
             warnings,
-            &["jobs.d/b.toml:1: ", "`0 0 30 2 *` is never due"],
+            &["jobs.d/b.toml:2: ", "`0 0 30 2 *` is never due"],
         );
     }
     assert_eq!(status.jobs.len(), 2);

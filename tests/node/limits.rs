@@ -182,7 +182,7 @@ async fn one_that_stands_still_is_ended_and_tried_again_like_one_that_ran_too_lo
     let (code, _, error) = cli(&["exec", "--stall-after", "5ms", "--", "true"]);
     assert_eq!(code, Some(2), "{error}");
     assert!(
-        error.contains("stall_after must be between 100ms and 30d"),
+        error.contains("'--stall-after <DURATION>': write a duration from 100ms to 30d"),
         "{error}"
     );
     node.stop_well();

@@ -459,23 +459,23 @@ async fn what_is_wrong_is_named_with_its_exit_code() {
         (
             &["--max-attempts", "0"][..],
             2,
-            "max_attempts must be from 1 to 1000",
+            "'--max-attempts <N>': write a number from 1 to 1000",
         ),
-        (&["--max-attempts", "4294967295"], 2, "max_attempts must be"),
+        (&["--max-attempts", "4294967295"], 2, "write a number"),
         (
             &["--not-before", "soon"],
             2,
-            "--not-before \\\"soon\\\" is not a time",
+            "--not-before \\\"soon\\\" is no time to wait for",
         ),
         (
             &["--expires", "1970-01-02T00:00:00Z"],
             2,
-            "it has expired already",
+            "can't be kept\",\"cause\":\"1970-01-02T00:00:00.000000Z is over",
         ),
         (
             &["--not-before", "2h", "--expires", "1h"],
             2,
-            "it would expire",
+            "--not-before holds it until",
         ),
         (&["--not-before", "99999d"], 2, "more than ten years ahead"),
         (&["--depends-on", "nobody"], 7, "there is no task nobody"),

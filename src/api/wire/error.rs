@@ -77,6 +77,9 @@ pub struct ApiError {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// Why else, if one thing fails for several reasons: each that follows the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_causes: Option<Box<MoreCauses>>,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -86,8 +89,13 @@ pub struct ApiError {
     pub actual: Option<Seq>,
     /// The socket of the node that leads, if another one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<String>,
+    pub leader: Option<Box<str>>,
 }
+
+/// Further reasons. In a box of their own: few failures have any, and all results carry the room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MoreCauses(pub Vec<String>);
 
 impl ApiError {
     /// A failure without cause and hint.
@@ -96,6 +104,7 @@ impl ApiError {
             code,
             message: message.into(),
             cause: None,
+            more_causes: None,
             hint: None,
             actual: None,
             leader: None,
@@ -105,7 +114,7 @@ impl ApiError {
     /// Adds the socket of the node that leads.
     #[must_use]
     pub fn led_from(mut self, socket: String) -> Self {
-        self.leader = Some(socket);
+        self.leader = Some(socket.into());
         self
     }
 
@@ -123,6 +132,21 @@ impl ApiError {
         self
     }
 
+    /// The reasons behind the first.
+    pub fn more(&self) -> impl Iterator<Item = &String> {
+        self.more_causes.iter().flat_map(|more| &more.0)
+    }
+
+    /// Adds every reason there is.
+    #[must_use]
+    pub fn because_of_all(mut self, causes: impl IntoIterator<Item = String>) -> Self {
+        let mut causes = causes.into_iter();
+        self.cause = causes.next();
+        let more: Vec<String> = causes.collect();
+        self.more_causes = (!more.is_empty()).then(|| Box::new(MoreCauses(more)));
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -135,9 +159,11 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.cause {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
+            Some(cause) => write!(f, ": {cause}")?,
+            None => return Ok(()),
         }
+        let mut more = self.more();
+        more.try_for_each(|cause| write!(f, "; {cause}"))
     }
 }
 

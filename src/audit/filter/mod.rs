@@ -21,7 +21,7 @@ use regex::{Regex, RegexBuilder};
 
 pub use condition::Condition;
 pub use glob::Glob;
-pub use when::parse_when;
+pub use when::{parse_ahead, parse_when};
 
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 1_000;
@@ -54,6 +54,12 @@ pub enum FilterError {
          \"2026-01-31 08:00\" or RFC 3339 such as 2026-01-31T08:00:00Z"
     )]
     When(String),
+    /// Not a time that lies ahead.
+    #[error(
+        "{0:?} is not a time; write 10m (from now), 18:00, tomorrow, 2026-01-31, \"2026-01-31 08:00\" \
+         or RFC 3339 such as 2026-01-31T08:00:00Z"
+    )]
+    Ahead(String),
     /// Not a condition on a field.
     #[error(
         "{0:?} is not a condition; write data.FIELD=VALUE, with one of = != < <= > >= ~ (a pattern)"

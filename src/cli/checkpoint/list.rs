@@ -11,7 +11,7 @@ use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
 use crate::cli::output::summary::same_as;
 use crate::cli::output::table::{Column, Table};
-use crate::cli::output::{Buffering, Paging};
+use crate::cli::output::{Buffering, Paging, note};
 use crate::cli::source::Source;
 use crate::node::checkpoints::{CheckpointDir, Presence};
 use crate::units::{format_count, format_duration, format_size};
@@ -93,10 +93,10 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     });
     out.lines(lines)?;
     out.lines(list.verified.iter().map(|told| compared(told, now)))?;
-    let warnings = list.warnings().into_iter();
-    let label = paint.warn("warning:");
-    out.lines(warnings.map(|warning| format!("{label} {}", escape(&warning))))?;
     out.finish()?;
+    for warning in list.warnings() {
+        note(format_args!("warning: {}", escape(&warning)));
+    }
     strangers(&dir);
     Ok(Exit::OK)
 }

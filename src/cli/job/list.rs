@@ -11,7 +11,7 @@ use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
 use crate::cli::output::event::schedule;
 use crate::cli::output::table::{Column, Table};
-use crate::cli::output::{Buffering, Out, Paging};
+use crate::cli::output::{Buffering, Out, Paging, note};
 use crate::cli::source::Source;
 use crate::cli::task::view::paint_state;
 use crate::units::format_duration;
@@ -34,12 +34,12 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     } else {
         let lines = table(&out, &list.jobs);
         out.lines(lines)?;
-        let label = out.paint.warn("warning:");
-        let warnings = list.warnings.iter();
-        let warnings = warnings.map(|warning| format!("{label} {}", escape(warning)));
-        out.lines(warnings.collect::<Vec<_>>())?;
     }
     out.finish()?;
+    if !globals.json {
+        let warnings = list.warnings.iter();
+        warnings.for_each(|warning| note(format_args!("warning: {}", escape(warning))));
+    }
     Ok(Exit::OK)
 }
 

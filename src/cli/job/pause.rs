@@ -7,12 +7,13 @@ use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::source::Node;
 use crate::cli::task::retry::print;
+use crate::names::name;
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     name: Id,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]

@@ -8,12 +8,14 @@ use crate::cli::output::note;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::resume::PAUSED;
 use crate::cli::source::Node;
+use crate::cli::task::retry::recorded;
+use crate::names::name;
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     name: Id,
 }
 
@@ -27,17 +29,14 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&receipt)?;
     } else {
-        out.line(format_args!(
+        out.fitted(format_args!(
             "task {} is in queue {} ({}), {} before it",
             receipt.task_id,
             receipt.queue.level(),
             receipt.queue,
             receipt.position
         ))?;
-        out.line(format_args!(
-            "seq {} term {} hash {}",
-            receipt.seq, receipt.term, receipt.hash
-        ))?;
+        out.line(recorded(receipt.seq, receipt.term, &receipt.hash))?;
     }
     out.finish()?;
     Ok(Exit::OK)

@@ -12,16 +12,18 @@ use crate::cli::filter_args::AtArg;
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
 use crate::cli::output::event::{payload_line, schedule};
+use crate::cli::output::text::{width, wrap};
 use crate::cli::output::{Buffering, Out, Paging};
 use crate::cli::source::Source;
 use crate::cli::task::view::{fold, paint_state};
+use crate::names::name;
 use crate::units::{count_of, format_duration, format_limit};
 
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     name: Id,
     #[command(flatten)]
     at: AtArg,
@@ -45,10 +47,21 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
+/// Where the values of fields begin.
+const INDENT: usize = 17;
+
 fn lines(out: &Out, view: &JobView) -> Vec<String> {
     let state = paint_job(out.paint, view.state.as_str());
     let mut lines = vec![format!("job {} {state}", out.paint.strong(&view.name))];
-    let mut field = |name: &str, value: String| lines.push(format!("    {name:<12} {value}"));
+    let room = out.columns().saturating_sub(INDENT);
+    let mut field = |name: &str, value: String| {
+        let mut parts = wrap(&value, room).into_iter();
+        lines.push(format!(
+            "    {name:<12} {}",
+            parts.next().unwrap_or_default()
+        ));
+        lines.extend(parts.map(|part| format!("{:INDENT$}{part}", "")));
+    };
     if let Some(spec) = &view.spec {
         for (name, value) in definition(spec) {
             field(name, escape(&value).into_owned());
@@ -69,7 +82,7 @@ fn lines(out: &Out, view: &JobView) -> Vec<String> {
     }
     if !view.runs.is_empty() {
         lines.push(out.paint.strong("latest runs"));
-        lines.extend(view.runs.iter().map(|run| one_run(out, run)));
+        lines.extend(view.runs.iter().flat_map(|run| one_run(out, run)));
     }
     lines
 }
@@ -119,13 +132,20 @@ fn definition(spec: &JobSpec) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn one_run(out: &Out, run: &JobRun) -> String {
+/// When it was due and what came of it, and the task on the same line if there is room.
+fn one_run(out: &Out, run: &JobRun) -> Vec<String> {
     let due = match run.due_at {
         Some(due) => out.times.full(due),
         None => format!("{} by hand", out.times.full(run.submitted_at)),
     };
     let took = run.runtime_us.map(format_duration);
     let took = took.map_or_else(String::new, |took| format!(" after {took}"));
-    let how = paint_state(out.paint, outcome(run));
-    format!("    {due}  {how}{took}  task {}", run.task)
+    let (how, task) = (outcome(run), format!("task {}", run.task));
+    let taken = width(&format!("    {due}  {how}{took}  {task}"));
+    let first = format!("    {due}  {}{took}", paint_state(out.paint, how));
+    if taken <= out.columns() {
+        vec![format!("{first}  {task}")]
+    } else {
+        vec![first, format!("        {task}")]
+    }
 }

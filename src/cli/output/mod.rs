@@ -42,6 +42,9 @@ pub(crate) enum Buffering {
     Lines,
 }
 
+/// Columns for text where there is no terminal to ask.
+const PLAIN_WIDTH: usize = 80;
+
 /// What the global options say of output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutputOptions {
@@ -137,6 +140,20 @@ impl Out {
                 .try_for_each(|part| self.line(part)),
             None => self.line(line),
         }
+    }
+
+    /// Columns that text may take, also where there is no terminal.
+    pub(crate) fn columns(&self) -> usize {
+        self.width.unwrap_or(PLAIN_WIDTH)
+    }
+
+    /// Writes text for people, in lines that fit wherever they are read. A word is never cut.
+    ///
+    /// # Errors
+    /// As [`Out::line`].
+    pub(crate) fn fitted(&mut self, text: impl Display) -> Result<(), Failure> {
+        let columns = self.columns();
+        self.lines(text::wrap(&text.to_string(), columns))
     }
 
     /// Writes several lines.

@@ -12,11 +12,18 @@ use crate::cli::task::retry::print;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The queue: interactive (0), standard (1) or background (2)
-    #[arg(value_name = "QUEUE")]
+    #[arg(value_name = "QUEUE", value_parser = queue)]
     queue: Priority,
     /// Why, for whoever finds it so
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+}
+
+/// A queue by its name or level; other words for a task's priority are names of it too.
+fn queue(text: &str) -> Result<Priority, String> {
+    let unknown =
+        |_| "there is no such queue; there are interactive (0), standard (1) and background (2)";
+    text.parse().map_err(unknown).map_err(str::to_owned)
 }
 
 impl Args {
@@ -34,7 +41,7 @@ pub(crate) fn pause(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         format!("queue {} was paused already", args.queue)
     } else {
         format!(
-            "queue {} is paused: its tasks wait until `ledger queue resume {0}`",
+            "queue {} is paused until `ledger queue resume {0}`",
             args.queue
         )
     };

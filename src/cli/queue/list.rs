@@ -66,7 +66,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             (1, "paused") => paint.warn(cell),
             _ => cell.to_owned(),
         };
-        let lines = table.render(out.width, paint, &color);
+        // A reason is of any length; programs have all of it with --json.
+        let lines = table.render(Some(out.columns()), paint, &color);
         out.lines(lines)?;
     }
     out.finish()?;

@@ -9,6 +9,7 @@ use crate::cli::output::escape::escape;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Node;
 use crate::cli::tail::duration;
+use crate::cli::task::retry::recorded;
 use crate::units::{format_duration, format_limit};
 
 /// Options.
@@ -51,10 +52,11 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             ..
         } = &receipt;
         out.line(format_args!(
-            "process {pid} is watched: it may run {}, and has run {}\n{}\nseq {seq} term {term} hash {hash}",
+            "process {pid} is watched: it may run {}, and has run {}\n{}\n{}",
             format_limit(args.max_runtime),
             format_duration(*runtime_us),
-            escape(command)
+            escape(command),
+            recorded(*seq, *term, hash)
         ))?;
     }
     out.finish()?;

@@ -9,7 +9,7 @@ mod trace;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, ValueEnum};
-use ledger_core::time::Timestamp;
+use ledger_core::time::{Millis, Timestamp};
 
 use self::rules::Slots;
 use super::error::{Exit, Failure};
@@ -58,6 +58,7 @@ pub(crate) struct Args {
     seed: u64,
     /// Arrivals of their own, CSV with a column arrival_s: a call is drawn for each
     #[arg(long, value_name = "FILE", requires = "trace", requires = "load")]
+    #[arg(conflicts_with_all = ["history", "unended"])]
     arrivals: Option<PathBuf>,
     /// Arrival rate times mean service over slots: the time between arrivals is stretched to it
     #[arg(long, value_name = "LOAD", requires = "arrivals", value_parser = rules::load)]
@@ -76,7 +77,7 @@ pub(crate) struct Args {
     hung: f64,
     /// How many times the 99th percentile of its tool a task of a recording may run, at least 1 s
     #[arg(long, value_name = "N", requires = "trace", default_value_t = LIMIT_FACTOR)]
-    #[arg(value_parser = rules::factor)]
+    #[arg(conflicts_with = "history", value_parser = rules::factor)]
     limit_factor: f64,
 }
 
@@ -110,16 +111,22 @@ enum UnendedArg {
 /// `--horizon`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Horizon {
-    After(ledger_core::time::Millis),
+    After(Millis),
     LastArrival,
 }
 
 impl std::str::FromStr for Horizon {
-    type Err = crate::units::UnitError;
+    type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "arrivals" => Ok(Self::LastArrival),
-            _ => parse_duration(text).map(Self::After),
+        if text == "arrivals" {
+            return Ok(Self::LastArrival);
+        }
+        match parse_duration(text) {
+            Ok(Millis(0)) => {
+                Err("nothing happens in no time; write a duration or `arrivals`".into())
+            }
+            Ok(after) => Ok(Self::After(after)),
+            Err(error) => Err(format!("{error}; or `arrivals`")),
         }
     }
 }

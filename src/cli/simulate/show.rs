@@ -85,8 +85,15 @@ pub(super) fn show(globals: &Globals, shown: &Shown) -> Result<Exit, Failure> {
 }
 
 fn text(out: &mut Out, shown: &Shown) -> Result<(), Failure> {
-    for line in told(&shown.source) {
-        out.wrapped(line)?;
+    let unchecked = shown
+        .columns
+        .iter()
+        .any(|column| column.policy.is_some() && column.order.is_none());
+    let unchecked = unchecked.then(|| {
+        "the order of starts is not checked: keys or limits of queues decide it too".to_owned()
+    });
+    for line in told(&shown.source).into_iter().chain(unchecked) {
+        out.fitted(line)?;
     }
     out.line("")?;
     let several = shown.columns.len() > 1;
@@ -199,13 +206,15 @@ const MEASURES: &[Measure] = &[
     ("left over processes", Show::Always, |c| {
         format_count(c.summary.leftover)
     }),
-    ("starts, each in its turn", Show::Any, |c| {
+    ("starts, each in its turn", Show::Always, |c| {
         ordered(c, |order| format_count(order.starts))
     }),
-    ("waits in queue 0, each within the bound", Show::Any, |c| {
-        ordered(c, |order| format_count(order.waits))
-    }),
-    ("the longest of these waits", Show::Any, |c| {
+    (
+        "waits in queue 0, each within the bound",
+        Show::Always,
+        |c| ordered(c, |order| format_count(order.waits)),
+    ),
+    ("the longest of these waits", Show::Always, |c| {
         ordered(c, |order| format_duration(order.longest_us))
     }),
 ];
@@ -234,13 +243,19 @@ fn told(source: &Source) -> Vec<String> {
                 many(*runs, "run")
             )];
             if *unended > 0 {
-                let what = if *hang { "hang here" } else { "are left out" };
+                let what = match (*hang, *unended) {
+                    (true, 1) => "hangs here",
+                    (true, _) => "hang here",
+                    (false, 1) => "is left out",
+                    (false, _) => "are left out",
+                };
                 let calls = many(*unended, "call");
                 lines.push(format!("{calls} that never ended in the recording {what}"));
             }
             if *pauses_cut > 0 {
                 let pauses = many(*pauses_cut, "pause");
-                lines.push(format!("{pauses} of runs were cut to 10 minutes"));
+                let were = if *pauses_cut == 1 { "was" } else { "were" };
+                lines.push(format!("{pauses} of runs {were} cut to 10 minutes"));
             }
             lines
         }
@@ -261,12 +276,13 @@ fn told(source: &Source) -> Vec<String> {
                 escape(trace),
             ),
             format!(
-                "load {load} of {}; {} hang",
+                "load {load} of {}; {} {}",
                 match load_of {
                     LoadOf::Work => "work",
                     LoadOf::Slots => "slots",
                 },
                 many(*hung, "task"),
+                if *hung == 1 { "hangs" } else { "hang" },
             ),
             format!(
                 "mean service {}, {} with the limits of those that hang",

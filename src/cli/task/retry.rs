@@ -1,6 +1,7 @@
 //! `ledger task retry`.
 
-use ledger_core::ids::Id;
+use ledger_core::hash::Hash;
+use ledger_core::ids::{Id, Seq, Term};
 
 use super::view::meant;
 use crate::api::wire::Receipt;
@@ -24,6 +25,11 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     print(globals, &format!("task {id} is queued again"), &receipt)
 }
 
+/// Where an event stands; the hash has a line of its own, as it takes up most of one.
+pub(crate) fn recorded(seq: Seq, term: Term, hash: &Hash) -> String {
+    format!("seq {seq} term {term}\nhash {hash}")
+}
+
 /// Shows what was recorded.
 pub(crate) fn print(globals: &Globals, what: &str, receipt: &Receipt) -> Result<Exit, Failure> {
     let mut out = globals.out(Paging::Never, Buffering::Full);
@@ -33,7 +39,8 @@ pub(crate) fn print(globals: &Globals, what: &str, receipt: &Receipt) -> Result<
         let Receipt {
             seq, term, hash, ..
         } = receipt;
-        out.line(format_args!("{what}\nseq {seq} term {term} hash {hash}"))?;
+        out.fitted(what)?;
+        out.line(recorded(*seq, *term, hash))?;
     }
     out.finish()?;
     Ok(Exit::OK)

@@ -9,7 +9,8 @@ use ledger_core::event::{Exec, Payload, Priority};
 use ledger_core::ids::{Entity, Id};
 use ledger_core::time::Millis;
 
-use super::terms::TermsArgs;
+use super::retry::recorded;
+use super::terms::{TermsArgs, within};
 use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitRequest};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
@@ -17,7 +18,8 @@ use crate::cli::output::{Buffering, Paging, note};
 use crate::cli::resume::PAUSED;
 use crate::cli::session::Session;
 use crate::cli::source::Node;
-use crate::cli::tail::duration;
+use crate::names::key;
+use crate::scheduler::decide::{MAX_GRACE, MAX_RUNTIME};
 
 /// What to run, and how.
 #[derive(Debug, clap::Args)]
@@ -26,10 +28,10 @@ pub(crate) struct Job {
     #[arg(long, short = 'p', value_name = "N", default_value = "1")]
     priority: Priority,
     /// How long an attempt may run [default: tasks.max_runtime of the configuration]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = max_runtime)]
     max_runtime: Option<Millis>,
     /// How long it may take to end when asked to [default: tasks.grace of the configuration]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = grace)]
     grace: Option<Millis>,
     #[command(flatten)]
     terms: TermsArgs,
@@ -40,7 +42,7 @@ pub(crate) struct Job {
     #[arg(long, value_name = "ID")]
     id: Option<Id>,
     /// A second submit with the same key changes nothing and gives the first's receipt
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = key)]
     idempotency_key: Option<Id>,
     /// Who you say you are, such as agent/ada; who you provably are is recorded beside it
     #[arg(long = "as", value_name = "ACTOR")]
@@ -86,6 +88,16 @@ impl Job {
             correlation: self.correlation,
         })
     }
+}
+
+/// `--max-runtime`.
+fn max_runtime(text: &str) -> Result<Millis, String> {
+    within(text, Millis(1), MAX_RUNTIME)
+}
+
+/// `--grace`.
+fn grace(text: &str) -> Result<Millis, String> {
+    within(text, Millis(0), MAX_GRACE)
 }
 
 fn variable(text: &str) -> Result<(String, String), ApiError> {
@@ -159,17 +171,14 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         out.json(&receipt)?;
     } else {
         let again = if receipt.replayed { " (as before)" } else { "" };
-        out.line(format_args!(
+        out.fitted(format_args!(
             "task {} is in queue {} ({}), {} before it{again}",
             receipt.task_id,
             receipt.queue.level(),
             receipt.queue,
             receipt.position
         ))?;
-        out.line(format_args!(
-            "seq {} term {} hash {}",
-            receipt.seq, receipt.term, receipt.hash
-        ))?;
+        out.line(recorded(receipt.seq, receipt.term, &receipt.hash))?;
     }
     out.finish()?;
     Ok(Exit::OK)
@@ -188,11 +197,14 @@ fn input(from: &Path) -> Result<String, ApiError> {
         std::fs::File::open(from).and_then(|file| file.take(limit + 1).read_to_string(&mut text))
     };
     read.map_err(|e| {
-        ApiError::new(
-            ErrorCode::Usage,
-            format!("the input {} can't be read", from.display()),
-        )
-        .because(e)
+        let message = format!("the input {} can't be read", from.display());
+        let wrong = ApiError::new(ErrorCode::Usage, message);
+        match e.kind() {
+            std::io::ErrorKind::InvalidData => wrong
+                .because("it is not UTF-8 text, which is what the ledger keeps")
+                .hint("put it into a file and name that to the command"),
+            _ => wrong.because(e),
+        }
     })?;
     if text.len() as u64 > limit {
         return Err(ApiError::new(ErrorCode::Usage, "the input is too large")

@@ -10,7 +10,7 @@ use ledger_core::ids::Id;
 
 use super::{AttemptId, Core, Stage, attempt_of, is_inherited};
 use crate::decided::Decided;
-use crate::jobs::decide::{self, Step};
+use crate::jobs::decide::{self, Step, Unsound};
 use crate::node::command::{Now, Rejected, Reply};
 use crate::node::sequencer::Entry;
 use crate::scheduler;
@@ -141,8 +141,8 @@ impl Core {
         wanted: &BTreeMap<Id, JobSpec>,
     ) -> Result<Reply, Rejected> {
         for (name, spec) in wanted {
-            scheduler::decide::check(&spec.task).map_err(|refusal| {
-                let (name, reason) = (name.clone(), refusal.to_string());
+            scheduler::check::check(&spec.task).map_err(|unfit| {
+                let (name, reason) = (name.clone(), Unsound::Task(unfit.to_string()));
                 decide::Refusal::Invalid { name, reason }
             })?;
         }

@@ -3,6 +3,7 @@
 use projections::tasks::Run;
 
 use super::*;
+use crate::scheduler::check::check;
 
 fn found(process: Option<ProcessRef>, survivors: u32) -> Unkillable {
     let survivor = |pid| Survivor {

@@ -15,7 +15,7 @@ use super::super::history::{History, Left, Wanted};
 use super::super::mix::Unended;
 use super::super::outcome::{Ending, HeldBy};
 use super::super::summary::Summary;
-use super::super::work::{Course, Discipline, Manner};
+use super::super::work::{Course, Discipline, Manner, Reaper};
 use super::{settings, starts};
 
 #[derive(Default)]
@@ -261,6 +261,40 @@ fn what_ended_just_at_its_limit_is_not_reaped() {
     let again = run(&work, &settings(Discipline::Mlfq, 1)).unwrap();
     let ended = (Timestamp(1_002_000), Ending::Completed);
     assert_eq!(again.outcome.tasks[0].ended, Some(ended));
+}
+
+#[test]
+fn what_stood_still_is_ended_when_it_was_and_not_at_its_limit() {
+    let mut told = Told::default();
+    let terms = Terms {
+        stall_after_ms: Some(Millis(200)),
+        ..Terms::default()
+    };
+    told.submit(0, "still", Some(terms));
+    told.start(0, "still", 0);
+    let stalled = TaskTimedOut {
+        stalled_ms: Some(Millis(200)),
+        attempt: Attempt::FIRST,
+        max_runtime_ms: Millis(1000),
+        runtime_us: Micros(350_000),
+        outputs: outputs(),
+        demoted_to: None,
+    };
+    told.end(351, "still", TaskEvent::TimedOut(stalled));
+    told.end(351, "still", dead(DeadReason::TimedOut));
+    let (then, work, _) = told.history.finish(Unended::LeftOut);
+    assert_eq!(then.spells[0].held_by, HeldBy::Overdue);
+    assert_eq!(work[0].courses, [Course::Stalls(Micros(350_000))]);
+    let again = run(&work, &settings(Discipline::Mlfq, 1)).unwrap();
+    let ended = (Timestamp(350_000), Ending::Dead);
+    assert_eq!(again.outcome.tasks[0].ended, Some(ended));
+    // Nothing ends it without a reaper.
+    let mut unreaped = settings(Discipline::Mlfq, 1);
+    unreaped.reaper = Reaper::Off;
+    unreaped.horizon = Some(Timestamp(5_000_000));
+    let again = run(&work, &unreaped).unwrap();
+    assert_eq!(again.outcome.tasks[0].ended, None);
+    assert_eq!(again.outcome.spells[0].held_by, HeldBy::Hung);
 }
 
 #[test]

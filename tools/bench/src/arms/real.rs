@@ -96,7 +96,7 @@ fn since_begin(work: &Work, scale: f64) -> Duration {
 
 fn request(work: &Work, arm: Arm, scale: f64) -> SubmitRequest {
     let length = match work.course(1) {
-        Course::Hangs => FOR_EVER.to_string(),
+        Course::Hangs | Course::Stalls(_) => FOR_EVER.to_string(),
         Course::Ends(after, _) => {
             let sleep = Duration::from_micros(after.0).div_f64(scale);
             format!("{:.4}", sleep.max(SHORTEST).as_secs_f64())
