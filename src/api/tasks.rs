@@ -225,13 +225,25 @@ pub(super) async fn show(
         Some(held::view(tasks, &policy, task, now))
     })
     .await?;
-    let mut view = view.ok_or_else(|| unknown(&task))?;
-    let closed = view.attempts.last().map(|last| last.closed);
-    if let Some(closed) = closed {
-        let reader = Arc::clone(&api.reader);
-        view.add_closing(blocking(move || event_at(reader.as_ref(), closed)?.payload()).await??);
-    }
-    Ok(Json(view))
+    detailed(&api, view.ok_or_else(|| unknown(&task))?)
+        .await
+        .map(Json)
+}
+
+/// A task together with what stands in its events alone.
+async fn detailed(api: &Api, mut view: TaskView) -> Result<TaskView, ApiError> {
+    let (reader, details) = (Arc::clone(&api.reader), view.details());
+    let details: Vec<Event> = blocking(move || {
+        let read = |seq| event_at(reader.as_ref(), seq);
+        // What can't be understood, of a later version, has nothing to add.
+        let found = details.map(|seq| Ok(read(seq)?.payload().ok()));
+        found
+            .filter_map(Result::transpose)
+            .collect::<Result<_, ApiError>>()
+    })
+    .await??;
+    details.into_iter().for_each(|event| view.add(event));
+    Ok(view)
 }
 
 pub(super) async fn wait(
@@ -240,7 +252,7 @@ pub(super) async fn wait(
     TaskId(task): TaskId,
 ) -> Result<Json<TaskView>, ApiError> {
     match api.ask(origin, Command::AwaitEnd { task_id: task }).await? {
-        Reply::TaskEnded(view) => Ok(Json(*view)),
+        Reply::TaskEnded(view) => detailed(&api, *view).await.map(Json),
         other => Err(unexpected(&other)),
     }
 }

@@ -11,6 +11,7 @@
 mod support;
 
 mod checkpoints;
+mod exec;
 mod files;
 mod lease;
 mod live;

@@ -281,7 +281,7 @@ fn what_was_not_started_has_the_code_that_a_shell_gives() {
         let mut view = h.tasks.get("a").unwrap().view();
         assert_eq!(view.exit_code, Some(code), "{step} {errno}");
         assert_eq!((&view.failure, &view.outputs), (&None, &None));
-        view.add_closing(failed.into());
+        view.add(failed.into());
         assert_eq!(
             (view.failure, view.outputs),
             (Some(failure), Some(outputs()))

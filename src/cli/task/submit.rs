@@ -48,27 +48,33 @@ pub(crate) struct Job {
     /// Ties this to others
     #[arg(long, value_name = "ID")]
     correlation: Option<Id>,
-    /// What to run
+    /// What it reads on standard input [default: nothing]: a file, or `-` for what comes in here, which
+    /// is read to its end first
+    #[arg(long, value_name = "FILE|-")]
+    stdin: Option<PathBuf>,
+    /// What to run: the first word that is no option, or all behind `--`
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
-    #[arg(allow_hyphen_values = true)]
     command: Vec<String>,
 }
 
 impl Job {
-    /// The request to submit it, with the working directory and the input that were decided on.
+    /// Whether it was said what the command reads.
+    pub(crate) const fn names_input(&self) -> bool {
+        self.stdin.is_some()
+    }
+
+    /// The request to submit it, with the working directory that was decided on.
     ///
     /// # Errors
-    /// [`ErrorCode::Usage`] if a variable is not one.
-    pub(crate) fn request(
-        self,
-        cwd: Option<String>,
-        stdin: Option<String>,
-    ) -> Result<SubmitRequest, ApiError> {
+    /// [`ErrorCode::Usage`] if a variable is not one, or the input can't be read.
+    pub(crate) fn request(self, cwd: Option<String>) -> Result<SubmitRequest, ApiError> {
         let env = self
             .env
             .iter()
             .map(|text| variable(text))
             .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let terms = self.terms.terms(clock::now())?;
+        let stdin = self.stdin.as_deref().map(input).transpose()?;
         Ok(SubmitRequest {
             task_id: self.id,
             priority: self.priority,
@@ -80,7 +86,7 @@ impl Job {
             }),
             max_runtime_ms: self.max_runtime,
             grace_ms: self.grace,
-            terms: self.terms.terms(clock::now())?,
+            terms,
             idempotency_key: self.idempotency_key,
             claimed_actor: self.claimed_actor,
             correlation: self.correlation,
@@ -137,9 +143,6 @@ pub(crate) struct Args {
     /// Where it runs [default: a directory of its own]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// What it reads on standard input: a file, or `-` for what comes in here
-    #[arg(long, value_name = "FILE|-")]
-    stdin: Option<PathBuf>,
     #[command(flatten)]
     job: Job,
 }
@@ -147,8 +150,7 @@ pub(crate) struct Args {
 pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let cwd = args.cwd.as_deref().map(absolute).transpose()?;
-    let stdin = args.stdin.as_deref().map(input).transpose()?;
-    let request = args.job.request(cwd, stdin)?;
+    let request = args.job.request(cwd)?;
     let node = Node::require(&data_dir)?;
     let receipt = node.wait(async { Session::new(&data_dir).await?.submit(&request).await })?;
     if receipt.paused {

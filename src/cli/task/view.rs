@@ -106,10 +106,10 @@ pub(crate) fn task(
             .hint("see `ledger task list` for the tasks there are")
     })?;
     let mut view = held::view(tasks, policy, task, clock::now());
-    if let Some(last) = view.attempts.last()
-        && let Some(closing) = event_at(reader, last.closed)?
-    {
-        view.add_closing(closing);
+    for seq in view.details() {
+        if let Some(detail) = event_at(reader, seq)? {
+            view.add(detail);
+        }
     }
     Ok(view)
 }
