@@ -42,6 +42,8 @@ fn wrong_usage_names_what_would_be_right() {
         &["rebuild", "--at", "3", "--check"],
         &["show", "abc"],
         &["prove", "abc"],
+        &["status", "--watch", "--interval", "0s"],
+        &["reap", "watch", "1"],
     ]
     .iter()
     .map(|arguments| refused(&sample, 2, arguments))
