@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::error::{failed, usage};
 use super::events::{Found, event_at};
 use super::extract::{Asked, Content, Name, TaskId};
+use super::same;
 use super::server::{Api, Caller, Defaults, blocking, json};
 use super::views::as_of;
 use super::wire::{
@@ -39,6 +40,7 @@ pub(super) fn submitted(api: &Api, reply: Reply) -> Result<Json<SubmitReceipt>, 
             task_id,
             queue,
             position,
+            held,
             head,
         } => Ok(Json(SubmitReceipt {
             task_id,
@@ -49,6 +51,7 @@ pub(super) fn submitted(api: &Api, reply: Reply) -> Result<Json<SubmitReceipt>, 
             term: head.term,
             replayed: false,
             paused: is_paused(api),
+            held,
         })),
         other => Err(unexpected(&other)),
     }
@@ -64,15 +67,21 @@ pub(super) async fn submit(
         Reply::Replayed(seq) => {
             let reader = Arc::clone(&api.reader);
             let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
-            let receipt = first_submit(&found)?;
+            let receipt = first_submit(&found, &json(&body)?)?;
             let task = receipt.task_id.clone();
-            let position = with_tasks(&api, None, move |tasks| {
-                tasks.get(&task).and_then(|task| tasks.position(task))
+            let (policy, now) = (Arc::clone(&api.policy), clock::now());
+            let view = with_tasks(&api, None, move |tasks| {
+                let task = tasks.get(&task)?;
+                Some(held::view(tasks, &policy, task, now))
             });
-            let position = position.await?.and_then(|n| u64::try_from(n).ok());
+            let view = view.await?;
             Ok(Json(SubmitReceipt {
                 paused: is_paused(&api),
-                position: position.unwrap_or_default(),
+                position: view
+                    .as_ref()
+                    .and_then(|view| view.position)
+                    .unwrap_or_default(),
+                held: view.and_then(|view| view.held),
                 ..receipt
             }))
         }
@@ -115,8 +124,8 @@ pub(super) fn submit_command(
     Ok((origin, command))
 }
 
-/// The receipt of the submit that the same idempotency key was used for before.
-fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
+/// The receipt of the submit that the same idempotency key was used for before, if that is this one.
+fn first_submit(found: &Found, request: &SubmitRequest) -> Result<SubmitReceipt, ApiError> {
     let event = found.event()?;
     let (Event::Task(TaskEvent::Submitted(task)), Ok(task_id)) =
         (found.payload()?, Id::new(event.header.subject_id()))
@@ -127,8 +136,10 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
                 "the idempotency key was used for another request, seq {}",
                 event.header.seq
             ),
-        ));
+        )
+        .hint(same::look_at(event.header.seq)));
     };
+    same::check_submit(request, &task_id, &task)?;
     Ok(SubmitReceipt {
         task_id,
         queue: task.priority,
@@ -138,6 +149,7 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
         term: event.header.term,
         replayed: true,
         paused: false,
+        held: None,
     })
 }
 

@@ -17,6 +17,7 @@ mod lease;
 mod live;
 mod places;
 mod proofs;
+mod receipts;
 mod refusals;
 mod restore_at;
 mod salvage;

@@ -110,7 +110,7 @@ async fn a_key_makes_a_request_count_once_however_often_it_is_sent() {
 
     // A key outlives the node, and belongs to the request it was first used for.
     let node = ledger.up().await;
-    let mut request = exec(&["false"]);
+    let mut request = exec(&["true"]);
     request.idempotency_key = Some(id("submit-once"));
     let again = node.client.submit(&request).await.unwrap();
     assert!(again.replayed);
@@ -119,6 +119,18 @@ async fn a_key_makes_a_request_count_once_however_often_it_is_sent() {
         (&task.task_id, task.seq, task.hash)
     );
     assert_eq!(again.term, task.term);
+    let mut another = exec(&["false"]);
+    another.idempotency_key = Some(id("submit-once"));
+    let other = node.client.submit(&another).await.unwrap_err();
+    assert_eq!(other.code, ErrorCode::Conflict, "{other}");
+    assert!(other.message.contains(task.task_id.as_str()), "{other}");
+    for events in [
+        vec![event("app.a", "{}"), event("app.b", "{\"n\":1}")],
+        vec![event("app.b", "{}"), event("app.b", "{}")],
+    ] {
+        let other = node.client.append(&keyed("append-once", events)).await;
+        assert_eq!(other.unwrap_err().code, ErrorCode::Conflict);
+    }
     request.idempotency_key = Some(id("append-once"));
     let other = node.client.submit(&request).await.unwrap_err();
     assert_eq!(other.code, ErrorCode::Conflict, "{other}");

@@ -25,6 +25,7 @@ use super::resume::PAUSED;
 use super::session::Session;
 use super::source::Node;
 use super::task::submit::{Job, absolute};
+use super::task::view::held_by;
 use crate::api::wire::{ApiError, CancelRequest, ErrorCode, Stream, SubmitRequest};
 use crate::units::format_limit;
 
@@ -92,6 +93,12 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Ran, Fail
         note(PAUSED);
     }
     let id = receipt.task_id;
+    if let Some(held) = &receipt.held {
+        let why = held_by(held);
+        note(format_args!(
+            "task {id} is held ({why}): it starts once it is not"
+        ));
+    }
     let run = async {
         let mut stdout = |bytes: &[u8]| put(Stream::Stdout, bytes);
         let mut stderr = |bytes: &[u8]| put(Stream::Stderr, bytes);

@@ -8,6 +8,7 @@ use crate::cli::output::note;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::resume::PAUSED;
 use crate::cli::source::Node;
+use crate::cli::task::submit;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -27,17 +28,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&receipt)?;
     } else {
-        out.line(format_args!(
-            "task {} is in queue {} ({}), {} before it",
-            receipt.task_id,
-            receipt.queue.level(),
-            receipt.queue,
-            receipt.position
-        ))?;
-        out.line(format_args!(
-            "seq {} term {} hash {}",
-            receipt.seq, receipt.term, receipt.hash
-        ))?;
+        out.lines(submit::lines(&receipt, None))?;
     }
     out.finish()?;
     Ok(Exit::OK)

@@ -24,11 +24,13 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     print(globals, &format!("task {id} is queued again"), &receipt)
 }
 
-/// Shows what was recorded.
+/// Shows what was recorded, or that there was nothing to do, for which no event stands.
 pub(crate) fn print(globals: &Globals, what: &str, receipt: &Receipt) -> Result<Exit, Failure> {
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
         out.json(receipt)?;
+    } else if receipt.replayed {
+        out.line(what)?;
     } else {
         let Receipt {
             seq, term, hash, ..

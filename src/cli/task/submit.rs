@@ -8,9 +8,11 @@ use ledger_core::clock;
 use ledger_core::event::{Exec, Payload, Priority};
 use ledger_core::ids::{Entity, Id};
 use ledger_core::time::Millis;
+use projections::tasks::StateName;
 
 use super::terms::TermsArgs;
-use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitRequest};
+use super::view::held_by;
+use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitReceipt, SubmitRequest};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::{Buffering, Paging, note};
@@ -39,7 +41,8 @@ pub(crate) struct Job {
     /// Its id [default: made by the node]
     #[arg(long, value_name = "ID")]
     id: Option<Id>,
-    /// A second submit with the same key changes nothing and gives the first's receipt
+    /// The same with the same key changes nothing and gives the first's receipt; something else is
+    /// refused
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<Id>,
     /// Who you say you are, such as agent/ada; who you provably are is recorded beside it
@@ -152,7 +155,15 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let cwd = args.cwd.as_deref().map(absolute).transpose()?;
     let request = args.job.request(cwd)?;
     let node = Node::require(&data_dir)?;
-    let receipt = node.wait(async { Session::new(&data_dir).await?.submit(&request).await })?;
+    let (receipt, again) = node.wait(async {
+        let session = Session::new(&data_dir).await?;
+        let receipt = session.submit(&request).await?;
+        let again = match receipt.replayed {
+            true => Some(session.view(&receipt.task_id).await?.state),
+            false => None,
+        };
+        Ok::<_, Failure>((receipt, again))
+    })?;
     if receipt.paused {
         note(PAUSED);
     }
@@ -160,21 +171,42 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&receipt)?;
     } else {
-        let again = if receipt.replayed { " (as before)" } else { "" };
-        out.line(format_args!(
-            "task {} is in queue {} ({}), {} before it{again}",
-            receipt.task_id,
-            receipt.queue.level(),
-            receipt.queue,
-            receipt.position
-        ))?;
-        out.line(format_args!(
-            "seq {} term {} hash {}",
-            receipt.seq, receipt.term, receipt.hash
-        ))?;
+        let lines = lines(&receipt, again);
+        out.lines(lines)?;
     }
     out.finish()?;
     Ok(Exit::OK)
+}
+
+/// A receipt: where the task stands, or how far one has come that was submitted before, and where that
+/// is recorded.
+pub(crate) fn lines(receipt: &SubmitReceipt, before: Option<StateName>) -> [String; 2] {
+    let SubmitReceipt {
+        task_id,
+        queue,
+        position,
+        seq,
+        hash,
+        term,
+        held,
+        ..
+    } = receipt;
+    let stands = match (before, held) {
+        (Some(state), _) => format!(
+            "task {task_id} was submitted before, and is {}",
+            state.as_str()
+        ),
+        (None, Some(held)) => format!(
+            "task {task_id} is held in queue {} ({queue}): {}",
+            queue.level(),
+            held_by(held)
+        ),
+        (None, None) => format!(
+            "task {task_id} is in queue {} ({queue}), {position} before it",
+            queue.level()
+        ),
+    };
+    [stands, format!("seq {seq} term {term} hash {hash}")]
 }
 
 /// What a task is to read, as text: the ledger keeps it.
