@@ -185,7 +185,7 @@ async fn what_does_not_heed_the_cancel_is_killed_and_shown_so() {
     };
     let shown = show();
     assert!(shown.contains("exit code    137\n"), "{shown}");
-    let why = "       ended for the cancel; the command itself was ended by SIGKILL\n";
+    let why = "       ended for the cancel; the command was ended by SIGKILL\n";
     assert!(shown.contains(why), "{shown}");
     for signal in ["SIGTERM", "SIGKILL"] {
         let step = format!("       {signal} to 1 process, ");
@@ -193,4 +193,32 @@ async fn what_does_not_heed_the_cancel_is_killed_and_shown_so() {
     }
     node.stop_well();
     assert_eq!(show(), shown, "the files say what the node said");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_held_task_knows_what_for() {
+    let ledger = Ledger::new();
+    let _node = ledger.up().await;
+    let paused = ledger.cli(&["queue", "pause", "standard", "--reason", "quiet hours"]);
+    assert!(paused.status.success(), "{paused:?}");
+    let mut child = ledger
+        .command(&["exec", "--id", "waits", "--", "echo", "done"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    stderr.read_line(&mut said).unwrap();
+    assert_eq!(
+        said,
+        "task waits is held (queue paused: quiet hours): it starts once it is not\n"
+    );
+    let resumed = ledger.cli(&["queue", "resume", "standard"]);
+    assert!(resumed.status.success(), "{resumed:?}");
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!(
+        (ran.status.code(), text(&ran.stdout)),
+        (Some(0), "done\n".to_owned())
+    );
 }

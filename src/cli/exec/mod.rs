@@ -43,8 +43,9 @@ pub(crate) struct Args {
 pub(crate) const CODES: &str = "It exits as the command does, or as a shell would: 128 and its \
     number for a signal, 124 past the limit, 126 for a command that can't be run, 127 for one that \
     is not there, 143 for one that was cancelled and 137 if it had to be killed for that. What was lost \
-    too often gives 1.\n\nThe command's output is passed on as it is. With --json the last line on standard \
-    error is {\"task\":…} as `ledger task show --json` has it, however it ended, but for an error.\n\n\
+    too often gives 1.\n\nThe command's output is passed on as it is. With --json a line \
+    {\"task\":…} follows on standard error once it has ended, however that was: what `ledger task show \
+    --json` has.\n\n\
     It reads nothing on standard input unless --stdin says what.";
 
 /// What a shell gives for a process that was ended by a signal.

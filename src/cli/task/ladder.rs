@@ -8,17 +8,17 @@ use crate::units::{count_of, format_duration};
 
 /// Below an attempt that was ended by us.
 pub(super) fn of_reaped(reaped: &ProcessReaped) -> Vec<String> {
-    let why = match reaped.cause {
-        LadderCause::MaxRuntime => "ended for its limit",
-        LadderCause::Cancel => "ended for the cancel",
-        LadderCause::Leftovers => "ended for what it left behind",
-        LadderCause::Stalled => "ended for doing nothing",
-    };
     let end = match reaped.end {
         ProcessEnd::Exited { code } => format!("exited with {code}"),
         ProcessEnd::Signaled { signal } => format!("was ended by {}", signal_name(signal)),
     };
-    let mut lines = vec![format!("       {why}; the command itself {end}")];
+    let told = match reaped.cause {
+        LadderCause::MaxRuntime => format!("ended for its limit; the command {end}"),
+        LadderCause::Cancel => format!("ended for the cancel; the command {end}"),
+        LadderCause::Stalled => format!("ended for doing nothing; the command {end}"),
+        LadderCause::Leftovers => format!("the command {end}; what it left behind was ended"),
+    };
+    let mut lines = vec![format!("       {told}")];
     lines.extend(reaped.steps.iter().map(step));
     lines
 }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn each_signal_is_told_with_its_time() {
-        let reaped = ProcessReaped {
+        let mut reaped = ProcessReaped {
             cause: LadderCause::Cancel,
             steps: steps(),
             end: ProcessEnd::Signaled { signal: 9 },
@@ -81,10 +81,16 @@ mod tests {
         assert_eq!(
             of_reaped(&reaped),
             [
-                "       ended for the cancel; the command itself was ended by SIGKILL",
+                "       ended for the cancel; the command was ended by SIGKILL",
                 "       SIGTERM to 3 processes, 2.00 s after the start",
                 "       SIGKILL to 1 process, 7.01 s after the start",
             ]
+        );
+        reaped.cause = LadderCause::Leftovers;
+        reaped.end = ProcessEnd::Exited { code: 3 };
+        assert_eq!(
+            of_reaped(&reaped)[0],
+            "       the command exited with 3; what it left behind was ended"
         );
     }
 
