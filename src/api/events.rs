@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::blobs::{self, Naming};
 use super::error::{failed, usage};
 use super::extract::{Asked, Content};
+use super::same;
 use super::server::{Api, Caller, blocking, json};
 use super::tasks::{receipt, unexpected};
 use super::wire::{ApiError, AppendRequest, ErrorCode, HeadInfo, MAX_BATCH, Receipt};
@@ -40,6 +41,8 @@ pub(super) async fn append(
 ) -> Result<Json<Receipt>, ApiError> {
     let (origin, wanted) = wanted(&body, origin)?;
     let (events, naming) = blobs::settle(&api, wanted.events, &origin, wanted.key.as_ref()).await?;
+    // Whoever sends it again is held to what was sent first.
+    let keyed = wanted.key.is_some().then(|| events.clone());
     let command = Command::Append {
         events,
         key: wanted.key,
@@ -55,14 +58,19 @@ pub(super) async fn append(
                 return Err(ApiError::new(
                     ErrorCode::Conflict,
                     format!("the idempotency key was used for another request, seq {seq}"),
-                ));
+                )
+                .hint(same::look_at(seq)));
             }
-            Ok(Json(Receipt {
+            let receipt = Receipt {
                 seq,
                 hash: found.hash,
                 term: header.term,
                 replayed: true,
-            }))
+            };
+            let reader = Arc::clone(&api.reader);
+            let events = keyed.unwrap_or_default();
+            blocking(move || same::check_append(reader.as_ref(), &events, seq)).await??;
+            Ok(Json(receipt))
         }
         other => Err(unexpected(&other)),
     }

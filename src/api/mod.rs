@@ -15,6 +15,7 @@ mod jobs;
 mod lease;
 mod output;
 mod processes;
+mod same;
 mod server;
 mod spoken;
 mod tasks;

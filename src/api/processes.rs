@@ -12,7 +12,7 @@ use ledger_core::ids::Id;
 use ledger_core::time::{Micros, Millis, Timestamp};
 use projections::processes::{Kept, ProcessView, Processes, Purpose, Stage, Watched};
 
-use super::error::failed;
+use super::error::{failed, usage};
 use super::extract::{Asked, Content, Name};
 use super::server::{Api, Caller, blocking, json};
 use super::tasks::{At, recorded};
@@ -23,7 +23,7 @@ use super::wire::{
 };
 use crate::node::command::{Command, Rejected, Reply};
 use crate::reaper::candidate::Candidate;
-use crate::reaper::decide::{Act, GRACE, Refusal, Terms, id_of, micros};
+use crate::reaper::decide::{Act, GRACE, LONGEST, Refusal, Terms, id_of, micros};
 use crate::reaper::run::{Effect, Found, Mode};
 use crate::reaper::sample::{Sample, of_ticks, since_boot};
 use crate::reaper::verdict::{Rules, Sight, Verdict};
@@ -194,8 +194,16 @@ pub(super) async fn watch(
     Content(body): Content,
 ) -> Result<Json<WatchReceipt>, ApiError> {
     let request: WatchRequest = json(&body)?;
+    let max_runtime = match (request.max_runtime_ms, request.stall_after_ms) {
+        (Some(limit), _) => limit,
+        (None, Some(_)) => LONGEST,
+        (None, None) => {
+            return Err(usage("there is nothing to watch for: no limit is given")
+                .hint("give max_runtime_ms, stall_after_ms or both"));
+        }
+    };
     let terms = Terms {
-        max_runtime: request.max_runtime_ms,
+        max_runtime,
         stall_after: request.stall_after_ms,
         grace: request.grace_ms.unwrap_or(GRACE),
     };

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::error::{failed, usage};
 use super::events::{Found, event_at};
 use super::extract::{Asked, Content, Name, TaskId};
+use super::same;
 use super::server::{Api, Caller, Defaults, blocking, json};
 use super::views::as_of;
 use super::wire::{
@@ -39,6 +40,7 @@ pub(super) fn submitted(api: &Api, reply: Reply) -> Result<Json<SubmitReceipt>, 
             task_id,
             queue,
             position,
+            held,
             head,
         } => Ok(Json(SubmitReceipt {
             task_id,
@@ -49,6 +51,7 @@ pub(super) fn submitted(api: &Api, reply: Reply) -> Result<Json<SubmitReceipt>, 
             term: head.term,
             replayed: false,
             paused: is_paused(api),
+            held,
         })),
         other => Err(unexpected(&other)),
     }
@@ -64,15 +67,21 @@ pub(super) async fn submit(
         Reply::Replayed(seq) => {
             let reader = Arc::clone(&api.reader);
             let found = blocking(move || event_at(reader.as_ref(), seq)).await??;
-            let receipt = first_submit(&found)?;
+            let receipt = first_submit(&found, &json(&body)?)?;
             let task = receipt.task_id.clone();
-            let position = with_tasks(&api, None, move |tasks| {
-                tasks.get(&task).and_then(|task| tasks.position(task))
+            let (policy, now) = (Arc::clone(&api.policy), clock::now());
+            let view = with_tasks(&api, None, move |tasks| {
+                let task = tasks.get(&task)?;
+                Some(held::view(tasks, &policy, task, now))
             });
-            let position = position.await?.and_then(|n| u64::try_from(n).ok());
+            let view = view.await?;
             Ok(Json(SubmitReceipt {
                 paused: is_paused(&api),
-                position: position.unwrap_or_default(),
+                position: view
+                    .as_ref()
+                    .and_then(|view| view.position)
+                    .unwrap_or_default(),
+                held: view.and_then(|view| view.held),
                 ..receipt
             }))
         }
@@ -115,8 +124,8 @@ pub(super) fn submit_command(
     Ok((origin, command))
 }
 
-/// The receipt of the submit that the same idempotency key was used for before.
-fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
+/// The receipt of the submit that the same idempotency key was used for before, if that is this one.
+fn first_submit(found: &Found, request: &SubmitRequest) -> Result<SubmitReceipt, ApiError> {
     let event = found.event()?;
     let (Event::Task(TaskEvent::Submitted(task)), Ok(task_id)) =
         (found.payload()?, Id::new(event.header.subject_id()))
@@ -127,8 +136,10 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
                 "the idempotency key was used for another request, seq {}",
                 event.header.seq
             ),
-        ));
+        )
+        .hint(same::look_at(event.header.seq)));
     };
+    same::check_submit(request, &task_id, &task)?;
     Ok(SubmitReceipt {
         task_id,
         queue: task.priority,
@@ -138,6 +149,7 @@ fn first_submit(found: &Found) -> Result<SubmitReceipt, ApiError> {
         term: event.header.term,
         replayed: true,
         paused: false,
+        held: None,
     })
 }
 
@@ -225,13 +237,29 @@ pub(super) async fn show(
         Some(held::view(tasks, &policy, task, now))
     })
     .await?;
-    let mut view = view.ok_or_else(|| unknown(&task))?;
-    let closed = view.attempts.last().map(|last| last.closed);
-    if let Some(closed) = closed {
-        let reader = Arc::clone(&api.reader);
-        view.add_closing(blocking(move || event_at(reader.as_ref(), closed)?.payload()).await??);
-    }
-    Ok(Json(view))
+    detailed(&api, view.ok_or_else(|| unknown(&task))?)
+        .await
+        .map(Json)
+}
+
+/// A task together with what stands in its events alone.
+async fn detailed(api: &Api, mut view: TaskView) -> Result<TaskView, ApiError> {
+    let (reader, details) = (Arc::clone(&api.reader), view.details());
+    let details: Vec<_> = blocking(move || {
+        let read = |seq| {
+            let found = event_at(reader.as_ref(), seq)?;
+            let cause = found.event()?.header.cause;
+            // What can't be understood, of a later version, has nothing to add.
+            Ok(found.payload().ok().map(|event| (cause, event)))
+        };
+        let found = details.map(read);
+        found
+            .filter_map(Result::transpose)
+            .collect::<Result<_, ApiError>>()
+    })
+    .await??;
+    view.add(details);
+    Ok(view)
 }
 
 pub(super) async fn wait(
@@ -240,6 +268,10 @@ pub(super) async fn wait(
     TaskId(task): TaskId,
 ) -> Result<Json<TaskView>, ApiError> {
     match api.ask(origin, Command::AwaitEnd { task_id: task }).await? {
+        // How its processes were ended is a part of how it ended.
+        Reply::TaskEnded(view) if view.state == StateName::Cancelled => {
+            detailed(&api, *view).await.map(Json)
+        }
         Reply::TaskEnded(view) => Ok(Json(*view)),
         other => Err(unexpected(&other)),
     }

@@ -64,6 +64,7 @@ use ledger_core::hash::Hash;
 use ledger_core::ids::{Entity, Id, Kind, LedgerId, Seq, Term};
 use ledger_core::time::{Millis, Timestamp};
 use projections::jobs::JobView;
+use projections::tasks::Held;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -108,7 +109,8 @@ pub struct SubmitRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "strict_terms")]
     pub terms: Option<Terms>,
-    /// A second submit with the same key returns the first task.
+    /// A second submit of the same with the same key returns the first task; one of something else is a
+    /// conflict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Id>,
     /// Who the client says it is.
@@ -177,18 +179,22 @@ pub struct SubmitReceipt {
     /// Whether nothing is started at all until the ledger is resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// What it waits for besides its turn, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }
 
 /// What was asked for is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The last event of it.
+    /// The last event of it; where nothing was to be done, the last event of the ledger.
     pub seq: Seq,
     /// Hash of that event.
     pub hash: Hash,
     /// Term of that event.
     pub term: Term,
-    /// Whether an earlier append with the same idempotency key is answered again.
+    /// Whether an earlier append with the same idempotency key is answered again, or what was asked for
+    /// was so already: nothing was recorded.
     pub replayed: bool,
 }
 

@@ -13,6 +13,7 @@ use super::globals::Globals;
 use super::output::escape::escape;
 use super::output::style::Paint;
 use super::output::table::{Column, Table};
+use super::output::text::wrap;
 use super::output::{Buffering, Out, Paging};
 use super::source::Source;
 use super::task::view::fold;
@@ -52,7 +53,12 @@ fn lines(out: &Out, list: &ProcessList, now: Timestamp) -> Vec<String> {
         lines.push(format!("and {} more", format_count(list.left_out)));
     }
     lines.push(String::new());
-    lines.extend(counted(&list.reaper, now));
+    for line in counted(&list.reaper, now) {
+        match out.width {
+            Some(columns) => lines.extend(wrap(&line, columns)),
+            None => lines.push(line),
+        }
+    }
     lines
 }
 
@@ -104,10 +110,15 @@ pub(super) fn paint_verdict(paint: Paint, verdict: &str) -> String {
     }
 }
 
-/// What the reaper has done, in two lines.
-fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 2] {
+/// What is watched now, how it is looked at, and what became of all that ever was: whatever was watched
+/// is still, or stands under exactly one of the words behind.
+fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 3] {
     let kept = &reaper.kept;
     let watched = count_of(kept.attempts + kept.foreign, "process");
+    let unkillable = match reaper.unkillable {
+        0 => String::new(),
+        n => format!("; {} can't be killed", format_count(n)),
+    };
     let sweeps = match &reaper.swept {
         None => "no node runs, so nobody sweeps".to_owned(),
         Some(swept) => {
@@ -115,7 +126,7 @@ fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 2] {
                 format!(", the last {} ago", format_duration(now.since(at)))
             });
             format!(
-                "{}{last}, {}",
+                "{} since the node started{last}, with {} of others' processes",
                 count_of(swept.sweeps, "sweep"),
                 count_of(swept.checks, "check")
             )
@@ -124,16 +135,76 @@ fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 2] {
     let counters = &kept.counters;
     [
         format!(
-            "{watched} watched, {} of others; {sweeps}",
+            "{watched} watched: {} of tasks, {} of others{unkillable}",
+            format_count(kept.attempts),
             format_count(kept.foreign)
         ),
+        sweeps,
         format!(
-            "so far {} watched, {} reaped, {} recycled, {} unkillable, {} lost",
+            "since the ledger began {} were watched: {} ended by themselves, {} reaped, \
+             {} lost, {} recycled, {} let go; {} found unkillable",
             format_count(counters.registered + counters.watched),
+            format_count(counters.exited + counters.ended),
             format_count(counters.all_reaped()),
+            format_count(counters.lost),
             format_count(counters.recycled),
-            format_count(counters.all_unkillable()),
-            format_count(counters.lost)
+            format_count(counters.unwatched),
+            format_count(counters.all_unkillable())
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger_core::time::Micros;
+    use projections::processes::{Counters, Kept};
+
+    use super::*;
+    use crate::api::wire::Swept;
+
+    #[test]
+    fn all_that_was_watched_is_accounted_for() {
+        let counters = Counters {
+            registered: 1_200,
+            exited: 1_190,
+            reaped: 7,
+            lost: 1,
+            watched: 9,
+            reaping: 3,
+            terminated: 2,
+            ended: 3,
+            recycled: 1,
+            unwatched: 2,
+            survived: 1,
+            ..Counters::default()
+        };
+        let kept = Kept {
+            attempts: 2,
+            foreign: 1,
+            counters,
+        };
+        let now = Timestamp(60_000_000);
+        let swept = Swept {
+            since: Timestamp(0),
+            sweeps: 12,
+            checks: 12,
+            last_sweep: Some(Timestamp(now.0 - Micros(3_750_000).0)),
+        };
+        let reaper = ReaperInfo {
+            kept,
+            unkillable: 1,
+            swept: Some(swept),
+        };
+        assert_eq!(
+            counted(&reaper, now),
+            [
+                "3 processes watched: 2 of tasks, 1 of others; 1 can't be killed",
+                "12 sweeps since the node started, the last 3.75 s ago, with 12 checks of others' processes",
+                "since the ledger began 1,209 were watched: 1,193 ended by themselves, 9 reaped, 1 lost, \
+                 1 recycled, 2 let go; 1 found unkillable",
+            ]
+        );
+        let words = 1_193 + 9 + 1 + 1 + 2;
+        assert_eq!(1_209 - words, kept.attempts + kept.foreign);
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     };
     let receipt = node.wait(node.client().resume(&request))?;
     let what = if receipt.replayed {
-        "the ledger was not paused"
+        "the ledger is not paused: nothing changes"
     } else {
         "the ledger is resumed: tasks are started again"
     };

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use ledger_core::clock;
+use ledger_core::event::Attempt;
 use ledger_core::ids::Id;
 use projections::tasks::TaskView;
 use tokio::sync::Mutex;
@@ -22,6 +23,7 @@ use crate::api::wire::{
     ApiError, ErrorCode, OutputQuery, Role, Stream, SubmitReceipt, SubmitRequest,
 };
 use crate::cli::error::Failure;
+use crate::cli::exec::retried;
 use crate::cli::output::note;
 use crate::client::Client;
 use crate::units::format_duration;
@@ -122,19 +124,23 @@ impl Session {
         sink: Sink<'_>,
     ) -> Result<(), Failure> {
         let mut attempt = 1;
-        while !self.attempt(id, stream, attempt, sink).await? {
-            if stream == Stream::Stderr {
-                note(format_args!(
-                    "attempt {attempt} of task {id} was lost; the next follows"
-                ));
+        loop {
+            let view = self.attempt(id, stream, attempt, sink).await?;
+            let is_latest = view.attempt.is_none_or(|latest| latest.0 <= attempt);
+            if is_latest && view.ended_at.is_some() {
+                return Ok(());
+            }
+            if stream == Stream::Stderr
+                && let Some(said) = retried::said(&view, Attempt(attempt), clock::now())
+            {
+                note(said);
             }
             attempt += 1;
         }
-        Ok(())
     }
 
-    /// Passes on what one attempt writes to one stream, until it can write no more. Whether the task
-    /// has ended with it.
+    /// Passes on what one attempt writes to one stream, until it can write no more. The task as it is
+    /// then.
     ///
     /// # Errors
     /// [`Failure`].
@@ -144,7 +150,7 @@ impl Session {
         stream: Stream,
         attempt: u32,
         sink: Sink<'_>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<TaskView, Failure> {
         let (mut written, mut patience) = (0, TRIES);
         loop {
             let (before, client) = (written, self.client());
@@ -178,7 +184,7 @@ impl Session {
             } else if written < expected && patience > 0 {
                 patience -= 1;
             } else {
-                return Ok(latest && view.ended_at.is_some());
+                return Ok(view);
             }
         }
     }

@@ -11,7 +11,7 @@ use ledger_core::event::{
 use ledger_core::ids::{Entity, Id, Kind, Seq};
 use ledger_core::time::{Micros, Millis, Timestamp};
 use projections::subjects::Version;
-use projections::tasks::{ProcessRef, TaskView};
+use projections::tasks::{Held, ProcessRef, TaskView};
 
 use crate::jobs;
 use crate::reaper;
@@ -184,6 +184,8 @@ pub enum Reply {
         queue: Priority,
         /// How many tasks of the queue stand before it; all that wait, if it waits for others.
         position: usize,
+        /// What it waits for besides its turn.
+        held: Option<Held>,
         /// The event.
         head: Head,
     },

@@ -1,5 +1,6 @@
-//! The ladder that ends a watched process and all that belongs to it: SIGTERM, grace, SIGKILL to what
-//! is left, again and again until nothing is. SIGKILL is recorded only if it was sent.
+//! The ladder that ends a watched process and all that belongs to it: SIGTERM (and SIGCONT, which is not
+//! recorded: a stopped process would not see the end coming), grace, SIGKILL to what is left, again and
+//! again until nothing is. SIGKILL is recorded only if it was sent.
 
 use std::time::Duration;
 
@@ -101,6 +102,8 @@ impl LadderRun {
                 if self.tree.is_refused() {
                     return Outcome::Refused;
                 }
+                // Who is stopped hears of it only now; nobody else minds.
+                self.tree.signal(Signal::SIGCONT, snapshot);
             }
             Stage::Asked { until } if now < *until => {}
             Stage::Asked { .. } => {

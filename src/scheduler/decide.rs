@@ -51,7 +51,7 @@ pub enum Refusal {
     #[error("{0}")]
     Invalid(String),
     /// The task is not in a state for this.
-    #[error("task {task} is {state}; {why}")]
+    #[error("task {task} is {state} already; {why}")]
     State {
         /// The task.
         task: Id,

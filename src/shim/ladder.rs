@@ -1,5 +1,6 @@
-//! The ladder that ends a tree: SIGTERM to all of it, grace, SIGKILL to what is left, again and
-//! again until nothing is.
+//! The ladder that ends a tree: SIGTERM to all of it (and SIGCONT, which is not recorded: a stopped
+//! process would not see the end coming), grace, SIGKILL to what is left, again and again until
+//! nothing is.
 //!
 //! The group is signaled as a whole, which no fork can outrun, and only while its leader is
 //! unreaped (the caller says so), so that the id is surely still ours. Processes that have left
@@ -149,6 +150,8 @@ impl LadderRun {
         let reached = send(target, &members, Signal::SIGTERM).len();
         let unseen = usize::from(members.is_empty());
         ladder.count(Signal::SIGTERM, reached.max(unseen), now);
+        // Who is stopped hears of it only now; nobody else minds.
+        send(target, &members, Signal::SIGCONT);
         Some(ladder)
     }
 

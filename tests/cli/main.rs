@@ -11,11 +11,13 @@
 mod support;
 
 mod checkpoints;
+mod exec;
 mod files;
 mod lease;
 mod live;
 mod places;
 mod proofs;
+mod receipts;
 mod refusals;
 mod restore_at;
 mod salvage;

@@ -54,6 +54,8 @@ fn wrong_usage_names_what_would_be_right() {
         &["exec", "--not-before", "2026-02-30", "--", "true"],
         &["exec", "--not-before", "999999d", "--", "true"],
         &["exec", "--expires", "2020-01-01T00:00:00Z", "--", "true"],
+        &["status", "--watch", "--interval", "0s"],
+        &["reap", "watch", "1"],
     ]
     .iter()
     .map(|arguments| refused(&sample, 2, arguments))

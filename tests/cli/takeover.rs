@@ -216,7 +216,7 @@ async fn a_submit_whose_answer_is_lost_is_sent_again_and_is_one_task() {
         let (code, out, said) = Running::start(&ledger, command).ended();
         assert_eq!(code, 0, "{said}");
         assert!(
-            out.ends_with("done\n") || out.contains("(as before)"),
+            out.ends_with("done\n") || out.contains(" was submitted before, and is "),
             "{out}"
         );
         assert!(said.starts_with("the connection to the node"), "{said}");

@@ -2,10 +2,14 @@
 //! print acts on it.
 
 use std::fs::File;
-use std::io::Read;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 
 use crate::sample::{Sample, bare};
 
@@ -167,4 +171,80 @@ fn a_pager_is_used_on_a_terminal_only() {
             .stdout
             .contains("PAGED ")
     );
+}
+
+/// `ledger status --watch` on a terminal of ten rows.
+struct Watched {
+    child: Child,
+    master: File,
+    slave: File,
+    shown: String,
+}
+
+impl Watched {
+    fn start(sample: &Sample) -> Self {
+        let size = Winsize {
+            ws_row: 10,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(&size, None).unwrap();
+        let (master, slave) = (File::from(pty.master), File::from(pty.slave));
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let mut command = bare(sample.room.path());
+        command.args(["--data-dir"]).arg(&sample.dir);
+        command.args(["--color", "never", "status", "--watch"]);
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
+        Self {
+            child: child.unwrap(),
+            master,
+            slave,
+            shown: String::new(),
+        }
+    }
+
+    /// Reads on until it is shown.
+    fn read_to(&mut self, wanted: &str) {
+        let mut buffer = [0; 4096];
+        while !self.shown.contains(wanted) {
+            let n = self.master.read(&mut buffer).unwrap();
+            self.shown.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
+    }
+
+    /// Whether keys are passed on one by one and unseen.
+    fn takes_keys(&self) -> bool {
+        let flags = tcgetattr(&self.slave).unwrap().local_flags;
+        !flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO)
+    }
+}
+
+#[test]
+fn the_watched_status_fits_and_q_ends_it() {
+    let sample = Sample::new();
+    let mut watched = Watched::start(&sample);
+    watched.read_to(" more lines");
+    assert!(watched.takes_keys());
+    let frame = watched.shown.split("\u{1b}[H").nth(1).unwrap();
+    assert_eq!(frame.matches('\n').count(), 9, "{frame:?}");
+    // Other keys do nothing.
+    watched.master.write_all(b"x\nq").unwrap();
+    assert_eq!(watched.child.wait().unwrap().code(), Some(0));
+    assert!(!watched.takes_keys(), "the terminal is as it was");
+}
+
+#[test]
+fn a_signal_ends_the_watched_status_and_the_terminal_is_as_it_was() {
+    let sample = Sample::new();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut watched = Watched::start(&sample);
+        watched.read_to(" more lines");
+        assert!(watched.takes_keys());
+        let pid = Pid::from_raw(i32::try_from(watched.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+        let status = watched.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal as i32));
+        assert!(!watched.takes_keys());
+    }
 }

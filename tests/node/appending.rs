@@ -66,6 +66,40 @@ async fn a_receipt_names_the_last_event_of_what_was_appended() {
 }
 
 #[tokio::test]
+async fn a_key_stands_for_what_it_was_first_used_for() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let mut request = exec(&["true"]);
+    request.idempotency_key = Some(id("submit-once"));
+    let task = node.submit(request.clone()).await;
+    let events = vec![event("app.a", "{}"), event("app.b", "{}")];
+    let request_of = |events| keyed("append-once", events);
+    let appended = node.client.append(&request_of(events.clone())).await;
+    // The same is answered with the first, also by the next node.
+    node.stop_well();
+    let node = ledger.up().await;
+    assert!(node.submit(request).await.replayed);
+    let again = node.client.append(&request_of(events)).await.unwrap();
+    assert_eq!((again.seq, again.replayed), (appended.unwrap().seq, true));
+
+    let mut another = exec(&["false"]);
+    another.idempotency_key = Some(id("submit-once"));
+    let other = node.client.submit(&another).await.unwrap_err();
+    assert_eq!(other.code, ErrorCode::Conflict, "{other}");
+    assert!(other.message.contains(task.task_id.as_str()), "{other}");
+    for events in [
+        vec![event("app.a", "{}"), event("app.b", "{\"n\":1}")],
+        vec![event("app.b", "{}"), event("app.b", "{}")],
+    ] {
+        let other = node.client.append(&request_of(events)).await;
+        assert_eq!(other.unwrap_err().code, ErrorCode::Conflict);
+    }
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!((log.count("task.submitted"), log.count("app.b")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_key_makes_a_request_count_once_however_often_it_is_sent() {
     let ledger = Ledger::new();
     let node = ledger.up().await;
@@ -110,7 +144,7 @@ async fn a_key_makes_a_request_count_once_however_often_it_is_sent() {
 
     // A key outlives the node, and belongs to the request it was first used for.
     let node = ledger.up().await;
-    let mut request = exec(&["false"]);
+    let mut request = exec(&["true"]);
     request.idempotency_key = Some(id("submit-once"));
     let again = node.client.submit(&request).await.unwrap();
     assert!(again.replayed);

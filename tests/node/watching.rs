@@ -64,7 +64,7 @@ impl Drop for Stranger {
 fn request(pid: i32, max_runtime: u64) -> WatchRequest {
     WatchRequest {
         pid,
-        max_runtime_ms: Millis(max_runtime),
+        max_runtime_ms: Some(Millis(max_runtime)),
         stall_after_ms: None,
         grace_ms: Some(Millis(60_000)),
     }
@@ -167,6 +167,7 @@ async fn one_that_stands_still_is_ended_and_one_that_works_is_not() {
     let still = Stranger::run("read x");
     let works = Stranger::run("while :; do :; done");
     let stalls = |pid| WatchRequest {
+        max_runtime_ms: None,
         stall_after_ms: Some(Millis(1_000)),
         ..request(pid, NEVER)
     };
@@ -403,7 +404,7 @@ async fn what_is_watched_is_shown_with_and_without_a_node() {
         (times, "[TIME]"),
         (r"\d+(\.\d+)? [KM]iB", "[SIZE]"),
         (r"(?m)^ *\d+  +", "[PID]  "),
-        (r"\d+ sweeps?(, the last \[TIME\] ago)?, \d+ checks?", "[SWEEPS]"),
+        (r"\d+ sweeps? (.*) \d+ checks?", "[SWEEPS]"),
         (r"of (1h|10m)  +", "of $1  "),
         (r"BECAUSE  +", "BECAUSE  "),
         (r"(?m)^ *PID  +", "PID  "),

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use ledger_core::event::{
-    Attempt, DeadReason, Event, Failure, Outputs, Payload, Priority, TaskEvent, Terms,
+    Attempt, DeadReason, Event, Failure, LadderCause, Outputs, Payload, Priority, ProcessEnd,
+    ProcessEvent, ProcessReaped, ProcessUnkillable, TaskEvent, Terms,
 };
 use ledger_core::ids::{Id, Seq};
 use ledger_core::time::{Micros, Millis, Timestamp};
@@ -171,7 +172,8 @@ pub struct TaskView {
     /// How long the latest ended run ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_us: Option<Micros>,
-    /// Its exit code as a shell would give it: see [`super::Closing::exit_code`].
+    /// Its exit code as a shell would give it: see [`super::Closing::exit_code`]. That of a cancelled
+    /// run is known only where one task is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Why it is in the dead-letter queue.
@@ -200,6 +202,16 @@ pub struct TaskView {
     /// Why the latest ended run failed, if it did; only where one task is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// How the latest ended run's processes were ended, if it was by us: which signals and when; only
+    /// where one task is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaped: Option<ProcessReaped>,
+    /// The event that says that part of the open run's tree outlives SIGKILL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkillable: Option<Seq>,
+    /// What that event says; only where one task is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlives: Option<ProcessUnkillable>,
 }
 
 #[expect(
@@ -211,11 +223,38 @@ fn is_unraised(boost: &u8) -> bool {
 }
 
 impl TaskView {
-    /// Adds what only the event that closed the latest run knows.
-    pub fn add_closing(&mut self, closing: Event) {
-        let Event::Task(closing) = closing else {
-            return;
-        };
+    /// The events that know more of the task: the one that closed the latest run, the end of its process,
+    /// which stands right before that, and what outlives SIGKILL.
+    pub fn details(&self) -> impl Iterator<Item = Seq> + use<> {
+        let closed = self.attempts.last().map(|last| last.closed);
+        let before = closed.and_then(|seq| seq.0.checked_sub(1)).map(Seq);
+        closed.into_iter().chain(before).chain(self.unkillable)
+    }
+
+    /// Adds what only its [details](Self::details) know, each with the event that led to it, in their
+    /// order.
+    pub fn add(&mut self, details: impl IntoIterator<Item = (Option<Seq>, Event)>) {
+        let mut run = None;
+        for (cause, detail) in details {
+            match detail {
+                Event::Task(closing) => {
+                    run = cause;
+                    self.add_closing(closing);
+                }
+                // What stands before it may be of another task: both ends follow from the same start.
+                Event::Process(ProcessEvent::Reaped(reaped)) if cause.is_some() && cause == run => {
+                    if reaped.cause == LadderCause::Cancel {
+                        self.exit_code = Some(cancelled_code(reaped.end));
+                    }
+                    self.reaped = Some(reaped);
+                }
+                Event::Process(ProcessEvent::Unkillable(found)) => self.outlives = Some(found),
+                _ => {}
+            }
+        }
+    }
+
+    fn add_closing(&mut self, closing: TaskEvent) {
         match closing {
             TaskEvent::Completed(e) => self.outputs = Some(e.outputs),
             TaskEvent::TimedOut(e) => self.outputs = Some(e.outputs),
@@ -234,6 +273,16 @@ impl TaskView {
             | TaskEvent::Reprioritized(_)
             | TaskEvent::Throttled(_) => {}
         }
+    }
+}
+
+/// What a shell would give for a command that was cancelled: one that heeds SIGTERM and exits, with
+/// whatever code, has been cancelled all the same.
+const fn cancelled_code(end: ProcessEnd) -> i32 {
+    const SIGTERM: i32 = 15;
+    match end {
+        ProcessEnd::Signaled { signal } => 128 + signal,
+        ProcessEnd::Exited { .. } => 128 + SIGTERM,
     }
 }
 
@@ -319,14 +368,17 @@ impl Task {
             attempts: task.attempts.clone(),
             outputs: None,
             failure: None,
+            reaped: None,
+            unkillable: run.and_then(|r| r.unkillable),
+            outlives: None,
         }
     }
 }
 
 impl super::Closing {
     /// The exit code that a shell would give: the command's own, 128 + signal, 124 past a
-    /// limit, 127 if it could not be found or started, 126 if it was found and can't be run, 143 if
-    /// it was cancelled, none if it was lost.
+    /// limit, 127 if it could not be found or started, 126 if it was found and can't be run. None if it
+    /// was lost, or cancelled: which signal that took is in the event of its process.
     pub fn exit_code(self) -> Option<i32> {
         match self {
             Self::Completed => Some(0),
@@ -335,8 +387,7 @@ impl super::Closing {
             Self::Spawn => Some(127),
             Self::NotExecutable => Some(126),
             Self::TimedOut | Self::Stalled => Some(124),
-            Self::Cancelled => Some(143),
-            Self::Lost => None,
+            Self::Cancelled | Self::Lost => None,
         }
     }
 }

@@ -281,11 +281,37 @@ fn what_was_not_started_has_the_code_that_a_shell_gives() {
         let mut view = h.tasks.get("a").unwrap().view();
         assert_eq!(view.exit_code, Some(code), "{step} {errno}");
         assert_eq!((&view.failure, &view.outputs), (&None, &None));
-        view.add_closing(failed.into());
+        view.add([(Some(Seq(2)), Event::from(failed))]);
         assert_eq!(
             (view.failure, view.outputs),
             (Some(failure), Some(outputs()))
         );
+    }
+}
+
+#[test]
+fn how_another_task_was_ended_is_not_told_of_this_one() {
+    let mut h = History::new();
+    h.apply("task/a", submitted(Priority::Standard)).unwrap();
+    h.apply("task/a", started(1)).unwrap();
+    let closing = Event::from(completed(1));
+    h.apply("task/a", completed(1)).unwrap();
+    let reaped = ProcessReaped {
+        cause: LadderCause::MaxRuntime,
+        steps: Vec::new(),
+        end: ProcessEnd::Signaled { signal: 15 },
+        usage: Usage::default(),
+    };
+    let reap = Event::from(ProcessEvent::Reaped(reaped.clone()));
+    let view = h.tasks.get("a").unwrap().view();
+    for (cause, told) in [
+        (Some(Seq(2)), Some(reaped)),
+        (Some(Seq(1)), None),
+        (None, None),
+    ] {
+        let mut view = view.clone();
+        view.add([(Some(Seq(2)), closing.clone()), (cause, reap.clone())]);
+        assert_eq!(view.reaped, told, "{cause:?}");
     }
 }
 

@@ -15,8 +15,10 @@ use crate::reaper::verdict::Verdict;
 pub struct WatchRequest {
     /// Its number; whose it is now is what is watched.
     pub pid: i32,
-    /// How long it may run, counted from its start.
-    pub max_runtime_ms: Millis,
+    /// How long it may run, counted from its start; as long as there is (366 days) if only the other
+    /// limit is given. One of them must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_runtime_ms: Option<Millis>,
     /// How long it may go without using the CPU; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stall_after_ms: Option<Millis>,

@@ -4,9 +4,12 @@
 //! The task outlives the node: if that is killed or restarted meanwhile, this waits for the next one
 //! and goes on where the output stopped, without a gap and without repeating a byte.
 
+mod input;
 mod not_started;
+pub(crate) mod retried;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use ledger_core::event::Payload;
@@ -17,11 +20,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::error::{Exit, Failure};
 use super::globals::Globals;
 use super::output::escape::escape;
-use super::output::note;
+use super::output::{aside, note};
 use super::resume::PAUSED;
 use super::session::Session;
 use super::source::Node;
 use super::task::submit::{Job, absolute};
+use super::task::view::held_by;
 use crate::api::wire::{ApiError, CancelRequest, ErrorCode, Stream, SubmitRequest};
 use crate::units::format_limit;
 
@@ -38,7 +42,11 @@ pub(crate) struct Args {
 /// What it exits with, where that is not the command's own code.
 pub(crate) const CODES: &str = "It exits as the command does, or as a shell would: 128 and its \
     number for a signal, 124 past the limit, 126 for a command that can't be run, 127 for one that \
-    is not there, 143 for one that was cancelled. What was lost too often gives 1.";
+    is not there, 143 for one that was cancelled and 137 if it had to be killed for that. What was lost \
+    too often gives 1.\n\nThe command's output is passed on as it is. With --json a line \
+    {\"task\":…} follows on standard error once it has ended, however that was: what `ledger task show \
+    --json` has.\n\n\
+    It reads nothing on standard input unless --stdin says what.";
 
 /// What a shell gives for a process that was ended by a signal.
 const fn signaled(signal: u8) -> Exit {
@@ -48,19 +56,55 @@ const fn signaled(signal: u8) -> Exit {
 pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let cwd = absolute(args.cwd.as_deref().unwrap_or_else(|| ".".as_ref()))?;
-    let request = args.job.request(Some(cwd), None)?;
+    let says_input = args.job.names_input();
+    let request = args.job.request(Some(cwd))?;
     let node = Node::require(&data_dir)?;
+    if !says_input && input::has_come_in(std::io::stdin().as_fd()) {
+        note(
+            "what comes in on standard input is not passed on: `--stdin -` does that, and \
+             `</dev/null` says that none is meant",
+        );
+    }
     // Submitting, streaming and waiting share one runtime: the node's.
-    node.wait(async { execute(&Session::new(&data_dir).await?, &request).await })
+    node.wait(async {
+        let session = Session::new(&data_dir).await?;
+        let view = match execute(&session, &request).await? {
+            Ran::Ended(view) => view,
+            Ran::Left(exit) => return Ok(exit),
+        };
+        // What only the events know takes reading them, which most ends need not.
+        let view = match globals.json || view.state != StateName::Completed {
+            true => Box::new(session.view(&view.task_id).await?),
+            false => view,
+        };
+        if globals.json {
+            aside(serde_json::json!({ "task": view }));
+        }
+        conclude(&view)
+    })
 }
 
-async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Failure> {
+/// What became of it.
+enum Ran {
+    /// The task has ended.
+    Ended(Box<TaskView>),
+    /// It is not waited for any more.
+    Left(Exit),
+}
+
+async fn execute(session: &Session, request: &SubmitRequest) -> Result<Ran, Failure> {
     let mut interrupts = Interrupts::new()?;
     let receipt = session.submit(request).await?;
     if receipt.paused {
         note(PAUSED);
     }
     let id = receipt.task_id;
+    if let Some(held) = &receipt.held {
+        let why = held_by(held);
+        note(format_args!(
+            "task {id} is held ({why}): it starts once it is not"
+        ));
+    }
     let run = async {
         let mut stdout = |bytes: &[u8]| put(Stream::Stdout, bytes);
         let mut stderr = |bytes: &[u8]| put(Stream::Stderr, bytes);
@@ -75,18 +119,18 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Exit, Fai
     loop {
         tokio::select! {
             ended = &mut run => return match ended {
-                Ok(view) => conclude(session, &view).await,
+                Ok(view) => Ok(Ran::Ended(Box::new(view))),
                 Err(Failure::ClosedPipe) => {
                     // Nobody reads what it writes: it ends, as a command in a pipe does.
                     cancel(session, &id, "nobody reads its output any more").await;
-                    Ok(signaled(13))
+                    Ok(Ran::Left(signaled(13)))
                 }
                 Err(failure) => Err(failure),
             },
             code = interrupts.next() => {
                 if std::mem::replace(&mut asked, true) {
                     note(format_args!("task {id} goes on; `ledger task show {id}` shows it"));
-                    return Ok(code);
+                    return Ok(Ran::Left(code));
                 }
                 cancel(session, &id, "interrupted").await;
             }
@@ -116,14 +160,19 @@ async fn cancel(session: &Session, id: &Id, reason: &str) {
 }
 
 /// The exit code of a task that has ended, and a word where the code alone would not tell.
-async fn conclude(session: &Session, view: &TaskView) -> Result<Exit, Failure> {
+fn conclude(view: &TaskView) -> Result<Exit, Failure> {
     let id = &view.task_id;
     let closing = view.attempts.last().map(|last| last.closing);
     let own = view.exit_code.and_then(|code| u8::try_from(code).ok());
     match (view.state, closing) {
-        (StateName::Cancelled, _) => {
-            note(format_args!("task {id} was cancelled"));
-            Ok(Exit(143))
+        (StateName::Cancelled, closing) => {
+            // While it waited for another attempt, the code is that of the last.
+            let ran = closing == Some(Closing::Cancelled);
+            let exit = own.filter(|_| ran).map_or(signaled(15), Exit);
+            let killed = exit == signaled(9);
+            let how = if killed { " and had to be killed" } else { "" };
+            note(format_args!("task {id} was cancelled{how}"));
+            Ok(exit)
         }
         (StateName::Dead, Some(Closing::TimedOut)) => {
             let limit = format_limit(view.max_runtime_ms);
@@ -147,11 +196,9 @@ async fn conclude(session: &Session, view: &TaskView) -> Result<Exit, Failure> {
             Ok(Exit::FAILED)
         }
         (StateName::Dead, Some(Closing::Spawn | Closing::NotExecutable)) => {
-            // Why stands in the event alone, which takes another look.
-            let why = session.view(id).await?.failure;
             match &view.payload {
                 Payload::Exec(exec) => {
-                    let error = not_started::explain(exec, why.as_ref());
+                    let error = not_started::explain(exec, view.failure.as_ref());
                     Err(Failure::NotStarted(error.into(), Exit(own.unwrap_or(127))))
                 }
                 // Submitted here was a command, so this is another's task of the same id.

@@ -27,7 +27,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     };
     let receipt = node.wait(node.client().pause_job(&args.name, &request))?;
     let what = if receipt.replayed {
-        "was paused before"
+        "is paused already: nothing changes"
     } else {
         "is paused"
     };

@@ -20,7 +20,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let node = Node::require(&globals.data_dir()?)?;
     let receipt = node.wait(node.client().resume_job(&args.name))?;
     let what = if receipt.replayed {
-        "was not paused"
+        "is not paused: nothing changes"
     } else {
         "is submitted again when due"
     };

@@ -8,7 +8,7 @@ use crate::cli::output::note;
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::resume::PAUSED;
 use crate::cli::source::Node;
-use crate::cli::task::retry::recorded;
+use crate::cli::task::submit;
 use crate::names::name;
 
 /// Options.
@@ -29,14 +29,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&receipt)?;
     } else {
-        out.fitted(format_args!(
-            "task {} is in queue {} ({}), {} before it",
-            receipt.task_id,
-            receipt.queue.level(),
-            receipt.queue,
-            receipt.position
-        ))?;
-        out.line(recorded(receipt.seq, receipt.term, &receipt.hash))?;
+        submit::show(&mut out, &receipt, None)?;
     }
     out.finish()?;
     Ok(Exit::OK)

@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 pub(crate) mod escape;
 pub(crate) mod event;
+pub(crate) mod keys;
 mod pager;
 pub(crate) mod progress;
 pub(crate) mod style;
@@ -112,6 +113,15 @@ impl Out {
             times,
             width,
         }
+    }
+
+    /// Columns and rows of the terminal as it is now, which what is written fits from here on.
+    pub(crate) fn measure(&mut self) -> (usize, usize) {
+        let (columns, rows) = terminal_size::terminal_size_of(io::stdout())
+            .map_or((80, 24), |(w, h)| (usize::from(w.0), usize::from(h.0)));
+        let columns = columns.max(20);
+        self.width = Some(columns);
+        (columns, rows.max(1))
     }
 
     /// Writes a line.

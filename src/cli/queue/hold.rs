@@ -38,7 +38,7 @@ pub(crate) fn pause(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let node = Node::require(&globals.data_dir()?)?;
     let receipt = node.wait(node.client().pause_queue(args.queue, &args.request()))?;
     let what = if receipt.replayed {
-        format!("queue {} was paused already", args.queue)
+        format!("queue {} is paused already: nothing changes", args.queue)
     } else {
         format!(
             "queue {} is paused until `ledger queue resume {0}`",
@@ -52,7 +52,7 @@ pub(crate) fn resume(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let node = Node::require(&globals.data_dir()?)?;
     let receipt = node.wait(node.client().resume_queue(args.queue, &args.request()))?;
     let what = if receipt.replayed {
-        format!("queue {} was not paused", args.queue)
+        format!("queue {} is not paused: nothing changes", args.queue)
     } else {
         format!("queue {} is resumed", args.queue)
     };

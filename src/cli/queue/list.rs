@@ -53,7 +53,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         let mut table = Table::new(&[
             Column::text("QUEUE"),
             Column::text("STATE"),
-            Column::number("WAITING"),
+            Column::number("QUEUED"),
             Column::number("HELD"),
             Column::number("RUNNING"),
             Column::number("DEAD"),

@@ -4,10 +4,9 @@
 //! files.
 
 mod screen;
+mod watch;
 
-use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Duration;
 
 use ledger_core::clock;
 use ledger_core::ids::Seq;
@@ -20,14 +19,11 @@ use projections::tasks::Tasks;
 use super::error::{Exit, Failure};
 use super::filter_args::AtArg;
 use super::globals::Globals;
-use super::lease::{self, Leaderless};
-use super::output::escape::escape;
-use super::output::{Buffering, Out, Paging};
+use super::output::{Buffering, Paging};
 use super::projections::snapshots;
-use super::source::{Source, runtime};
-use super::tail::duration;
+use super::source::Source;
 use super::task::view::fold;
-use crate::api::wire::{ErrorCode, Status};
+use crate::api::wire::Status;
 use crate::api::{disk_info, next_runs, reaper_info};
 use crate::config::Config;
 use crate::scheduler::held;
@@ -35,11 +31,11 @@ use crate::scheduler::held;
 /// Options.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show it again and again
+    /// Show it again and again, until Ctrl-C or `q`
     #[arg(long, short = 'w', conflicts_with = "at")]
     watch: bool,
-    /// How often, with --watch
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    /// How often, with --watch: 100ms to 1d
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = watch::interval)]
     interval: Millis,
     #[command(flatten)]
     at: AtArg,
@@ -49,7 +45,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if args.watch {
-        return watch(globals, args, &data_dir, &mut out);
+        return watch::run(globals, args, &data_dir, &mut out);
     }
     let status = look(globals, args, &data_dir)?;
     if globals.json {
@@ -62,85 +58,10 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-/// A ledger with nodes of which none leads, right now.
-fn leaderless(data_dir: &Path) -> Result<Option<Leaderless>, Failure> {
-    let nodes = runtime()?.block_on(lease::nodes(data_dir))?;
-    let led = nodes.is_empty() || lease::leader(&nodes).is_some();
-    Ok((!led).then(|| Leaderless::of(data_dir, nodes)))
-}
-
 fn look(globals: &Globals, args: &Args, data_dir: &Path) -> Result<Status, Failure> {
     let source = Source::open(data_dir)?;
     let at = args.at.seq(source.reader())?;
     status_of(globals, &source, data_dir, at)
-}
-
-/// Shows it again and again, in place on a terminal and one behind the other elsewhere, until it is
-/// interrupted or nobody reads any more.
-fn watch(globals: &Globals, args: &Args, data_dir: &Path, out: &mut Out) -> Result<Exit, Failure> {
-    let in_place = std::io::stdout().is_terminal() && !globals.json;
-    let interval = Duration::from_millis(args.interval.0.max(100));
-    if in_place {
-        out.raw("\x1b[2J")?;
-    }
-    loop {
-        if let Some(lines) = glance(globals, args, data_dir, out)? {
-            show(out, in_place, lines)?;
-        }
-        std::thread::sleep(interval);
-    }
-}
-
-/// What there is to show now; nothing where that is one line of JSON, which is written.
-fn glance(
-    globals: &Globals,
-    args: &Args,
-    data_dir: &Path,
-    out: &mut Out,
-) -> Result<Option<Vec<String>>, Failure> {
-    // To look on where nodes are and none leads would be to wait for one, and nothing would move.
-    let nobody = match globals.json {
-        true => None,
-        false => leaderless(data_dir)?,
-    };
-    if let Some(nobody) = nobody {
-        return Ok(Some(nobody.lines(out)));
-    }
-    match look(globals, args, data_dir) {
-        Ok(status) if globals.json => {
-            out.json_line(&status)?;
-            out.finish()?;
-            Ok(None)
-        }
-        Ok(status) => Ok(Some(screen::lines(out, &status))),
-        // A node that starts or stops: there will be something to show.
-        Err(Failure::Error(error)) if is_passing(error.code) => {
-            let line = || vec![escape(&error.to_string()).into_owned()];
-            Ok((!globals.json).then(line))
-        }
-        Err(failure) => Err(failure),
-    }
-}
-
-fn show(out: &mut Out, in_place: bool, lines: Vec<String>) -> Result<(), Failure> {
-    if in_place {
-        // Over what was there, line by line, so that nothing flickers.
-        out.raw("\x1b[H")?;
-        for line in lines {
-            out.line(format_args!("{line}\x1b[K"))?;
-        }
-        out.raw("\x1b[J")?;
-    } else {
-        out.lines(lines)?;
-    }
-    out.finish()
-}
-
-const fn is_passing(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::Refused | ErrorCode::NotLeader | ErrorCode::Lost | ErrorCode::Timeout
-    )
 }
 
 /// The status, from the node or from the files.

@@ -28,7 +28,7 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     lines.extend(standby(out, status));
     lines.extend([
         field(out, "node", &node(out, status)),
-        field(out, "tasks", &tasks(out.paint, report)),
+        field(out, "tasks", &tasks(out.paint, status)),
         field(out, "runs", &runs(out.paint, report)),
         String::new(),
     ]);
@@ -270,13 +270,16 @@ fn node(out: &Out, status: &Status) -> String {
     }
 }
 
-fn tasks(paint: Paint, report: &StatusReport) -> String {
-    let tasks = &report.tasks;
+/// Each task under the word that `ledger task list` has for it.
+fn tasks(paint: Paint, status: &Status) -> String {
+    let tasks = &status.report.tasks;
     let count = |n: u64, word: &str| format!("{} {word}", format_count(n));
-    let mut parts = vec![
-        count(tasks.queued, "queued"),
-        count(tasks.running, "running"),
-    ];
+    let held: u64 = status.queues.iter().map(|waits| waits.held).sum();
+    let mut parts = vec![count(tasks.queued.saturating_sub(held), "queued")];
+    if held > 0 {
+        parts.push(paint.warn(&count(held, "held")));
+    }
+    parts.push(count(tasks.running, "running"));
     if tasks.cancelling > 0 {
         parts.push(paint.warn(&count(tasks.cancelling, "cancelling")));
     }
@@ -325,7 +328,7 @@ fn processes(n: u64) -> String {
 fn queues(out: &Out, status: &Status) -> Vec<String> {
     let mut counts = Table::new(&[
         Column::text("QUEUE"),
-        Column::number("WAITING"),
+        Column::number("QUEUED"),
         Column::number("HELD"),
         Column::number("RUNNING"),
         Column::number("DEAD"),

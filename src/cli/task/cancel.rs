@@ -29,7 +29,7 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     };
     let receipt = node.wait(node.client().cancel(&id, &request))?;
     let text = if receipt.replayed {
-        format!("task {id} is to be cancelled already")
+        format!("task {id} is being cancelled already")
     } else {
         match node.wait(node.client().task(&id, None))?.state {
             StateName::Cancelled => format!("task {id} is cancelled"),

@@ -6,14 +6,17 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
+use ledger_core::event::{Attempt, Failure as Failed};
 use ledger_core::ids::Id;
-use projections::tasks::StateName;
+use projections::tasks::{Closing, StateName, TaskView};
 
-use super::view::{meant, task};
+use super::show::why_dead;
+use super::view::{held_by, meant, task};
 use crate::api::wire::{ApiError, ErrorCode, OutputQuery, Stream};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::escape::escape;
+use crate::cli::output::note;
 use crate::cli::session::Session;
 use crate::cli::source::Source;
 use crate::scheduler::policy::Policy;
@@ -56,6 +59,16 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 follow: false,
             };
             let id = meant(node, &args.id)?;
+            let view = node.wait(node.client().task(&id, None))?;
+            if args.attempt.is_none() && view.attempt.is_none() {
+                if !args.follow || view.ended_at.is_some() {
+                    return Err(
+                        not_started(&view, "follow it with -f to wait for its output").into(),
+                    );
+                }
+                let why = why_not_started(&view);
+                note(format_args!("task {id} has not been started: {why}"));
+            }
             if args.follow {
                 node.wait(follow(&data_dir, &id, args, stream, &mut sink))?;
             } else {
@@ -70,15 +83,9 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
         Source::Files(_) => {
             let view = task(&source, &args.id, None, &Policy::default())?;
-            let attempt = args
-                .attempt
-                .or(view.attempt.map(|attempt| attempt.0))
-                .ok_or_else(|| {
-                    ApiError::new(
-                        ErrorCode::NotFound,
-                        format!("task {} has not been started", args.id),
-                    )
-                })?;
+            let attempt = args.attempt.or(view.attempt.map(|attempt| attempt.0));
+            let attempt =
+                attempt.ok_or_else(|| not_started(&view, "start a node with `ledger up`"))?;
             let unreadable = |e: &dyn std::fmt::Display| {
                 ApiError::new(ErrorCode::Failed, "the output can't be read").because(e)
             };
@@ -100,7 +107,67 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
     }
     sink.finish()?;
+    if !sink.wrote {
+        let view = task(&source, &args.id, None, &Policy::default())?;
+        let attempt = args.attempt.map(Attempt).or(view.attempt);
+        if let Some(why) = attempt.and_then(|attempt| why_nothing(&view, attempt)) {
+            note(why);
+        }
+    }
     Ok(Exit::OK)
+}
+
+/// There is nothing to show of a task that never ran.
+fn not_started(view: &TaskView, way_on: &str) -> ApiError {
+    let id = &view.task_id;
+    let error = ApiError::new(
+        ErrorCode::NotFound,
+        format!("task {id} has not been started"),
+    )
+    .because(why_not_started(view));
+    match view.ended_at {
+        Some(_) => error,
+        None => error.hint(way_on),
+    }
+}
+
+fn why_not_started(view: &TaskView) -> String {
+    let state = view.state.as_str();
+    match (&view.held, view.dead_reason, view.position) {
+        (Some(held), ..) => format!("it is {state}: {}", held_by(held)),
+        (None, Some(reason), _) => {
+            let why = why_dead(reason, view.dead_dependency.as_deref());
+            format!("it is {state}: {why}")
+        }
+        (None, None, Some(position)) => format!("it is {state}, {position} before it"),
+        (None, None, None) => format!("it is {state}"),
+    }
+}
+
+/// Why an attempt wrote nothing, where that is not its own doing.
+fn why_nothing(view: &TaskView, attempt: Attempt) -> Option<String> {
+    let mut ended = view.attempts.iter();
+    let record = ended.find(|record| record.attempt == attempt)?;
+    let what = match record.closing {
+        Closing::Spawn | Closing::NotExecutable => "could not be started",
+        Closing::Lost => "was lost",
+        Closing::Completed
+        | Closing::Exit(_)
+        | Closing::Signal(_)
+        | Closing::TimedOut
+        | Closing::Stalled
+        | Closing::Cancelled => return None,
+    };
+    let failure = match &view.failure {
+        Some(Failed::Spawn { step, message, .. }) if view.attempt == Some(attempt) => {
+            format!(": {}", escape(&format!("{step}: {message}")))
+        }
+        Some(_) | None => String::new(),
+    };
+    Some(format!(
+        "attempt {attempt} of task {} {what}{failure}",
+        view.task_id
+    ))
 }
 
 /// Follows one attempt to its end, over as many leaders as it takes.
@@ -136,16 +203,23 @@ struct Sink {
     stdout: io::Stdout,
     /// The line so far, where lines are made safe.
     safe: Option<Vec<u8>>,
+    /// Whether there was anything.
+    wrote: bool,
 }
 
 impl Sink {
     fn new(raw: bool) -> Self {
         let stdout = io::stdout();
         let safe = (stdout.is_terminal() && !raw).then(Vec::new);
-        Self { stdout, safe }
+        Self {
+            stdout,
+            safe,
+            wrote: false,
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.wrote |= !bytes.is_empty();
         let Some(line) = &mut self.safe else {
             return put(&self.stdout, bytes);
         };

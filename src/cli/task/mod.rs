@@ -1,6 +1,7 @@
 //! `ledger task …`.
 
 mod cancel;
+mod ladder;
 mod list;
 mod logs;
 mod report;

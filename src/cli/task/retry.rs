@@ -30,11 +30,13 @@ pub(crate) fn recorded(seq: Seq, term: Term, hash: &Hash) -> String {
     format!("seq {seq} term {term}\nhash {hash}")
 }
 
-/// Shows what was recorded.
+/// Shows what was recorded, or that there was nothing to do, for which no event stands.
 pub(crate) fn print(globals: &Globals, what: &str, receipt: &Receipt) -> Result<Exit, Failure> {
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
         out.json(receipt)?;
+    } else if receipt.replayed {
+        out.line(what)?;
     } else {
         let Receipt {
             seq, term, hash, ..

@@ -4,6 +4,7 @@ use ledger_core::event::{Attempt, DeadReason, Failure as Failed, Payload, Stream
 use ledger_core::ids::Id;
 use projections::tasks::{AttemptRecord, Closing, TaskView};
 
+use super::ladder;
 use super::view::{held_by, paint_state, policy, task};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::filter_args::AtArg;
@@ -100,6 +101,11 @@ fn lines(out: &Out, view: &TaskView) -> Vec<String> {
     if !view.attempts.is_empty() {
         lines.push(out.paint.strong("attempts"));
         lines.extend(view.attempts.iter().map(|record| attempt(out, record)));
+        lines.extend(view.reaped.iter().flat_map(ladder::of_reaped));
+    }
+    if let Some(found) = &view.outlives {
+        lines.push(out.paint.bad("can't be killed"));
+        lines.extend(ladder::of_unkillable(found));
     }
     if let Some(outputs) = &view.outputs {
         lines.extend(stream(out, "stdout", &outputs.stdout));
@@ -162,7 +168,7 @@ fn waiting(out: &Out, view: &TaskView) -> Vec<(&'static str, String)> {
     fields
 }
 
-fn why_dead(reason: DeadReason, dependency: Option<&str>) -> String {
+pub(super) fn why_dead(reason: DeadReason, dependency: Option<&str>) -> String {
     match reason {
         DeadReason::Failed => "its last attempt failed".to_owned(),
         DeadReason::TimedOut => "its last attempt ran too long, or stalled".to_owned(),

@@ -8,13 +8,15 @@ use ledger_core::clock;
 use ledger_core::event::{Exec, Payload, Priority};
 use ledger_core::ids::{Entity, Id};
 use ledger_core::time::Millis;
+use projections::tasks::StateName;
 
 use super::retry::recorded;
 use super::terms::{TermsArgs, within};
-use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitRequest};
+use super::view::held_by;
+use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitReceipt, SubmitRequest};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
-use crate::cli::output::{Buffering, Paging, note};
+use crate::cli::output::{Buffering, Out, Paging, note};
 use crate::cli::resume::PAUSED;
 use crate::cli::session::Session;
 use crate::cli::source::Node;
@@ -41,7 +43,8 @@ pub(crate) struct Job {
     /// Its id [default: made by the node]
     #[arg(long, value_name = "ID")]
     id: Option<Id>,
-    /// A second submit with the same key changes nothing and gives the first's receipt
+    /// The same with the same key changes nothing and gives the first's receipt; something else is
+    /// refused
     #[arg(long, value_name = "KEY", value_parser = key)]
     idempotency_key: Option<Id>,
     /// Who you say you are, such as agent/ada; who you provably are is recorded beside it
@@ -50,27 +53,33 @@ pub(crate) struct Job {
     /// Ties this to others
     #[arg(long, value_name = "ID")]
     correlation: Option<Id>,
-    /// What to run
+    /// What it reads on standard input [default: nothing]: a file, or `-` for what comes in here, which
+    /// is read to its end first
+    #[arg(long, value_name = "FILE|-")]
+    stdin: Option<PathBuf>,
+    /// What to run: the first word that is no option, or all behind `--`
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
-    #[arg(allow_hyphen_values = true)]
     command: Vec<String>,
 }
 
 impl Job {
-    /// The request to submit it, with the working directory and the input that were decided on.
+    /// Whether it was said what the command reads.
+    pub(crate) const fn names_input(&self) -> bool {
+        self.stdin.is_some()
+    }
+
+    /// The request to submit it, with the working directory that was decided on.
     ///
     /// # Errors
-    /// [`ErrorCode::Usage`] if a variable is not one.
-    pub(crate) fn request(
-        self,
-        cwd: Option<String>,
-        stdin: Option<String>,
-    ) -> Result<SubmitRequest, ApiError> {
+    /// [`ErrorCode::Usage`] if a variable is not one, or the input can't be read.
+    pub(crate) fn request(self, cwd: Option<String>) -> Result<SubmitRequest, ApiError> {
         let env = self
             .env
             .iter()
             .map(|text| variable(text))
             .collect::<Result<BTreeMap<_, _>, _>>()?;
+        let terms = self.terms.terms(clock::now())?;
+        let stdin = self.stdin.as_deref().map(input).transpose()?;
         Ok(SubmitRequest {
             task_id: self.id,
             priority: self.priority,
@@ -82,7 +91,7 @@ impl Job {
             }),
             max_runtime_ms: self.max_runtime,
             grace_ms: self.grace,
-            terms: self.terms.terms(clock::now())?,
+            terms,
             idempotency_key: self.idempotency_key,
             claimed_actor: self.claimed_actor,
             correlation: self.correlation,
@@ -149,9 +158,6 @@ pub(crate) struct Args {
     /// Where it runs [default: a directory of its own]
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// What it reads on standard input: a file, or `-` for what comes in here
-    #[arg(long, value_name = "FILE|-")]
-    stdin: Option<PathBuf>,
     #[command(flatten)]
     job: Job,
 }
@@ -159,10 +165,17 @@ pub(crate) struct Args {
 pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let cwd = args.cwd.as_deref().map(absolute).transpose()?;
-    let stdin = args.stdin.as_deref().map(input).transpose()?;
-    let request = args.job.request(cwd, stdin)?;
+    let request = args.job.request(cwd)?;
     let node = Node::require(&data_dir)?;
-    let receipt = node.wait(async { Session::new(&data_dir).await?.submit(&request).await })?;
+    let (receipt, again) = node.wait(async {
+        let session = Session::new(&data_dir).await?;
+        let receipt = session.submit(&request).await?;
+        let again = match receipt.replayed {
+            true => Some(session.view(&receipt.task_id).await?.state),
+            false => None,
+        };
+        Ok::<_, Failure>((receipt, again))
+    })?;
     if receipt.paused {
         note(PAUSED);
     }
@@ -170,18 +183,46 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&receipt)?;
     } else {
-        let again = if receipt.replayed { " (as before)" } else { "" };
-        out.fitted(format_args!(
-            "task {} is in queue {} ({}), {} before it{again}",
-            receipt.task_id,
-            receipt.queue.level(),
-            receipt.queue,
-            receipt.position
-        ))?;
-        out.line(recorded(receipt.seq, receipt.term, &receipt.hash))?;
+        show(&mut out, &receipt, again)?;
     }
     out.finish()?;
     Ok(Exit::OK)
+}
+
+/// A receipt: where the task stands, or how far one has come that was submitted before, and where that
+/// is recorded.
+pub(crate) fn show(
+    out: &mut Out,
+    receipt: &SubmitReceipt,
+    before: Option<StateName>,
+) -> Result<(), Failure> {
+    let SubmitReceipt {
+        task_id,
+        queue,
+        position,
+        seq,
+        hash,
+        term,
+        held,
+        ..
+    } = receipt;
+    let stands = match (before, held) {
+        (Some(state), _) => format!(
+            "task {task_id} was submitted before, and is {}",
+            state.as_str()
+        ),
+        (None, Some(held)) => format!(
+            "task {task_id} is held in queue {} ({queue}): {}",
+            queue.level(),
+            held_by(held)
+        ),
+        (None, None) => format!(
+            "task {task_id} is in queue {} ({queue}), {position} before it",
+            queue.level()
+        ),
+    };
+    out.fitted(stands)?;
+    out.line(recorded(*seq, *term, hash))
 }
 
 /// What a task is to read, as text: the ledger keeps it.

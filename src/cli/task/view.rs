@@ -106,11 +106,11 @@ pub(crate) fn task(
             .hint("see `ledger task list` for the tasks there are")
     })?;
     let mut view = held::view(tasks, policy, task, clock::now());
-    if let Some(last) = view.attempts.last()
-        && let Some(closing) = event_at(reader, last.closed)?
-    {
-        view.add_closing(closing);
-    }
+    let details = view.details().map(|seq| event_at(reader, seq));
+    let details: Vec<_> = details
+        .filter_map(Result::transpose)
+        .collect::<Result<_, _>>()?;
+    view.add(details);
     Ok(view)
 }
 
@@ -179,9 +179,13 @@ fn only<'a>(given: &Id, mut found: impl Iterator<Item = &'a Id>) -> Result<Optio
 }
 
 /// The event at a position, if it is there and can be understood.
-fn event_at(reader: &dyn LogReader, seq: Seq) -> Result<Option<Event>, ReadError> {
+/// An event and what led to it.
+type Caused = (Option<Seq>, Event);
+
+fn event_at(reader: &dyn LogReader, seq: Seq) -> Result<Option<Caused>, ReadError> {
     let found = for_each_event(reader, seq, |event| {
-        std::ops::ControlFlow::Break(Event::decode(&event.event).ok())
+        let decoded = Event::decode(&event.event).ok();
+        std::ops::ControlFlow::Break(decoded.map(|decoded| (event.event.header.cause, decoded)))
     })?;
     Ok(found.break_value().flatten())
 }

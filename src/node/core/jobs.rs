@@ -173,7 +173,7 @@ impl Core {
         });
         let decided = vec![Decided::new(job_subject(job), triggered), submitted];
         let recorded = self.record_all(now, origin, decided)?;
-        Ok(self.submitted(recorded, task_id, queue))
+        Ok(self.submitted(now, recorded, task_id, queue))
     }
 
     pub(super) fn pause_job(

@@ -16,6 +16,7 @@ use crate::node::expect;
 use crate::node::sequencer::Entry;
 use crate::scheduler;
 use crate::scheduler::decide::Refusal;
+use crate::scheduler::held;
 
 impl Core {
     pub(super) fn request(&mut self, now: Now, id: RequestId, origin: Origin, command: Command) {
@@ -142,21 +143,30 @@ impl Core {
         let at = self.clock.wall(now);
         let decided = scheduler::decide::submit(self.tasks(), &task_id, task, at)?;
         let recorded = self.record(now, origin, key.as_ref(), vec![decided.into()])?;
-        Ok(self.submitted(recorded, task_id, queue))
+        Ok(self.submitted(now, recorded, task_id, queue))
     }
 
     /// The answer to who submitted a task, by what came of recording it.
-    pub(super) fn submitted(&self, recorded: Reply, task_id: Id, queue: Priority) -> Reply {
+    pub(super) fn submitted(
+        &self,
+        now: Now,
+        recorded: Reply,
+        task_id: Id,
+        queue: Priority,
+    ) -> Reply {
         let Reply::Recorded(head) = recorded else {
             return recorded;
         };
         let task = self.tasks().get(&task_id);
         let position = task.and_then(|task| self.tasks().position(task));
         let position = position.unwrap_or(self.tasks().queued_count(queue).saturating_sub(1));
+        let at = self.decided_at(now);
+        let held = task.and_then(|task| held::held(self.tasks(), &self.policy, task, at));
         Reply::Submitted {
             task_id,
             queue,
             position,
+            held,
             head,
         }
     }

@@ -180,3 +180,26 @@ fn one_that_heeds_sigterm_is_never_killed() {
     );
     assert_eq!(ladder.into_steps().len(), 1);
 }
+
+#[test]
+fn one_that_is_stopped_goes_on_so_that_it_sees_sigterm() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use std::os::fd::AsFd;
+
+    let mut shell = Shell::run("trap 'echo bye; exit 0' TERM; kill -STOP $$; echo never");
+    let pid = nix::unistd::Pid::from_raw(shell.pid());
+    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+    assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
+    let tree = Tree::new(shell.identity(), Spared::default());
+    let mut ladder = LadderRun::new(tree, Duration::ZERO, Duration::from_secs(60), since_boot());
+    ladder.advance(&Snapshot::take(), since_boot());
+    let mut said = [PollFd::new(shell.says.get_ref().as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(Duration::from_secs(30)).unwrap();
+    assert_eq!(poll(&mut said, patience), Ok(1), "it stands still");
+    assert_eq!(shell.line(), "bye");
+    assert_eq!(shell.child.wait().unwrap().code(), Some(0));
+    let signals: Vec<_> = ladder.into_steps();
+    let signals: Vec<_> = signals.iter().map(|step| step.signal.as_str()).collect();
+    assert_eq!(signals, ["SIGTERM"]);
+}

@@ -59,7 +59,7 @@ async fn watch(node: &Node, sleepers: &Sleepers) -> Result<(), Failure> {
         let hour = Millis(3_600_000);
         let request = WatchRequest {
             pid: i32::try_from(child.id()).context("a pid")?,
-            max_runtime_ms: hour,
+            max_runtime_ms: Some(hour),
             stall_after_ms: (n % 2 == 0).then_some(hour),
             grace_ms: None,
         };
