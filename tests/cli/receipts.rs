@@ -10,8 +10,9 @@ fn talk(ledger: &Ledger, commands: &[&[&str]]) -> String {
         let ran = ledger.cli(arguments);
         told.push_str(&format!("$ ledger {}\n", arguments.join(" ")));
         for line in format!("{}{}", text(&ran.stdout), text(&ran.stderr)).lines() {
-            let line = match line.split_once(" term ") {
-                Some((seq, _)) if seq.starts_with("seq ") => "seq [SEQ]",
+            let line = match line.split_once(' ') {
+                Some(("seq", _)) => "seq [SEQ]",
+                Some(("hash", rest)) => &format!("hash [HASH]{}", &rest[64..]),
                 _ => line,
             };
             told.push_str(&format!("{line}\n"));
