@@ -15,6 +15,7 @@ mod snapshots;
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ledger_core::ids::Id;
@@ -284,11 +285,24 @@ impl Config {
     }
 }
 
-/// Reads a file of at most [`MAX_FILE`] bytes.
+/// Reads a regular file of at most [`MAX_FILE`] bytes. A pipe is not waited for, and a link that leads
+/// nowhere is not taken for nothing: what it is to lead to may come back.
 pub(crate) fn read_limited(path: &Path) -> Result<String, Unreadable> {
+    let opened = std::fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            return Err(std::io::Error::other("it is a link that leads nowhere").into());
+        }
+        file => file?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file").into());
+    }
     let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path)?.take(MAX_FILE + 1);
-    file.read_to_end(&mut bytes)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(std::io::Error::other("it is longer than 1 MiB").into());
     }

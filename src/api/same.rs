@@ -2,7 +2,7 @@
 //! for. One that is sent again is; another one under the same key is a mistake, and to answer it with the
 //! first one's receipt would hide that it was never done.
 
-use ledger_core::event::{TaskSubmitted, Terms};
+use ledger_core::event::{Payload, TaskSubmitted, Terms};
 use ledger_core::ids::{Id, Seq};
 use ledger_core::store::LogReader;
 
@@ -26,13 +26,27 @@ pub(super) fn check_submit(
         expires_at: None,
         ..terms.cloned().unwrap_or_default()
     };
+    let [kind, argv, cwd, env, stdin] = match (&request.payload, &first.payload) {
+        (Payload::Exec(asked), Payload::Exec(first)) => [
+            false,
+            asked.argv != first.argv,
+            asked.cwd != first.cwd,
+            asked.env != first.env,
+            asked.stdin != first.stdin,
+        ],
+        (asked, first) => [asked != first, false, false, false, false],
+    };
     let other = |asked: Option<_>, first| asked.is_some_and(|asked| asked != first);
     let mut asked = timeless(request.terms.as_ref());
     // As it was recorded: each task once.
     let mut named = std::collections::BTreeSet::new();
     asked.depends_on.retain(|on| named.insert(on.clone()));
     let parts = [
-        (request.payload != first.payload, "what it runs"),
+        (kind, "what it runs"),
+        (argv, "its command"),
+        (cwd, "its directory"),
+        (env, "its environment"),
+        (stdin, "its input"),
         (request.priority != first.priority, "its queue"),
         (
             other(request.max_runtime_ms, first.max_runtime_ms),

@@ -14,14 +14,16 @@ use ledger_core::envelope::{Draft, Origin};
 use ledger_core::event::{
     Event, LEDGER_FORMAT, LeaseAcquired, LedgerCreated, LedgerEvent, NodeStarted,
 };
-use ledger_core::ids::{Entity, Id, LedgerId, Term};
+use ledger_core::ids::{Entity, Id, LedgerId, Seq, Term};
 use ledger_core::store::durable::{DurableStore, Settings, Structure, check_vacant};
 use ledger_core::store::{LogReader, OpenError, for_each_event};
 use ledger_core::time::Micros;
 use ledger_core::tree_head::{KeyFileError, SignerKey, VerifierKey};
 use projections::framework::{Fold, Health, catch_up, unwatched};
 
-use super::checkpoints::{CheckpointDir, PassedOver, Recovered, Reference, Report, fold_state};
+use super::checkpoints::{
+    CheckpointDir, Files as _, PassedOver, Recovered, Reference, Report, fold_state,
+};
 use super::core::{Core, CoreConfig, Restored, ledger_subject};
 use super::decision::Decision;
 use super::ports::{self, SeededRandom, Stopwatch};
@@ -52,7 +54,7 @@ pub enum BootError {
     #[error("seq {seq} is of kind {kind}, version {version}, which this binary does not know")]
     UnknownKind {
         /// The first of them.
-        seq: ledger_core::ids::Seq,
+        seq: Seq,
         /// Its kind.
         kind: String,
         /// Its payload version.
@@ -330,6 +332,8 @@ fn fold(
     reader: &dyn LogReader,
     warm: Option<Warm>,
 ) -> Result<(Recovered, Option<Reference>), BootError> {
+    let checkpoints = CheckpointDir::new(dir);
+    let warm = warm.filter(|warm| is_ahead(warm.fold.position().seq, &checkpoints));
     if let Some(Warm { mut fold, digests }) = warm {
         let (begun, from) = (Stopwatch::start(), fold.position().seq);
         match catch_up(&mut fold, reader, None, &mut unwatched) {
@@ -345,9 +349,25 @@ fn fold(
             Err(error) => tracing::warn!(%error, "what was followed does not continue; replaying"),
         }
     }
-    let recovered = fold_state(&CheckpointDir::new(dir), reader);
+    let recovered = fold_state(&checkpoints, reader);
     let recovered = recovered.map_err(|e| BootError::Replay(e.to_string()))?;
     Ok((recovered, None))
+}
+
+/// How many events cost about as much to fold as a checkpoint to restore.
+const WORTH: u64 = 100_000;
+
+/// Whether a standby that stands at `seq` is better off than with the newest checkpoint: not if it has
+/// followed nothing, or has begun far behind.
+fn is_ahead(seq: Seq, checkpoints: &CheckpointDir) -> bool {
+    let newest = checkpoints
+        .list()
+        .ok()
+        .and_then(|all| all.last().map(|one| one.seq));
+    match newest {
+        Some(newest) => seq > Seq::ZERO && newest.0.saturating_sub(seq.0) < WORTH,
+        None => true,
+    }
 }
 
 /// Whoever decides must have understood everything that was decided before.

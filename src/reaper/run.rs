@@ -275,7 +275,9 @@ impl Reaper {
         let Some(held) = self.held.get_mut(id) else {
             return;
         };
-        if self.own.contains(&held.order.identity.pid) {
+        // Who is above this process now: whoever started it may have gone, and its number be another's.
+        let own = own_chain().unwrap_or_else(|_| self.own.clone());
+        if own.contains(&held.order.identity.pid) {
             return self.let_go(id, UnwatchReason::Protected);
         }
         match attach(&held.order.identity) {

@@ -105,6 +105,9 @@ pub enum SnapshotError {
         /// The limit.
         limit: u64,
     },
+    /// There is no snapshot of such a set.
+    #[error("there is no snapshot of a set {0}")]
+    NoSet(Id),
     /// There is no such snapshot.
     #[error("there is no snapshot {name} of {set}")]
     Missing {

@@ -116,9 +116,12 @@ impl Snapshots {
     /// The snapshot of a name, or `latest`.
     ///
     /// # Errors
-    /// [`SnapshotError::Missing`] if there is none.
+    /// [`SnapshotError::Missing`] if there is none, [`SnapshotError::NoSet`] if the set has none at all.
     pub fn find(&self, set: &Id, name: &str) -> Result<Listed, SnapshotError> {
         let mut names = ids_in(&self.set_dir(set))?;
+        if names.is_empty() {
+            return Err(SnapshotError::NoSet(set.clone()));
+        }
         let found = match name {
             "latest" => names.pop(),
             name => names.into_iter().find(|there| there.as_str() == name),
@@ -298,7 +301,7 @@ impl Locked {
     fn latest(&self, set: &Id) -> Result<Option<(Manifest, Hash)>, SnapshotError> {
         match self.snapshots.find(set, "latest") {
             Ok(listed) => Ok(listed.manifest.ok()),
-            Err(SnapshotError::Missing { .. }) => Ok(None),
+            Err(SnapshotError::Missing { .. } | SnapshotError::NoSet(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

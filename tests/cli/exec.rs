@@ -176,7 +176,8 @@ async fn what_does_not_heed_the_cancel_is_killed_and_shown_so() {
     assert_eq!(ran.status.code(), Some(137), "{ran:?}");
     assert_eq!(
         text(&ran.stderr),
-        "task deaf was cancelled and had to be killed\n"
+        "task deaf is being cancelled; once more leaves it to that\n\
+         task deaf was cancelled and had to be killed\n"
     );
     let show = || {
         let shown = ledger.cli(&["task", "show", "deaf"]);
@@ -221,4 +222,42 @@ async fn whoever_waits_for_a_held_task_knows_what_for() {
         (ran.status.code(), text(&ran.stdout)),
         (Some(0), "done\n".to_owned())
     );
+}
+
+#[tokio::test]
+async fn who_comes_second_under_a_key_looks_on_and_cancels_nothing() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let pipe = ledger.fifo("go");
+    let script = format!("echo begun; read line < {}", pipe.path.display());
+    let command = ["exec", "--id", "once", "--idempotency-key", "k", "sh", "-c"];
+    let command = [&command[..], &[&*script]].concat();
+    let exec = || {
+        let mut exec = ledger.command(&command);
+        exec.stdout(Stdio::piped()).stderr(Stdio::piped());
+        exec.spawn().unwrap()
+    };
+    let mut first = exec();
+    let mut begun = String::new();
+    let mut stdout = BufReader::new(first.stdout.take().unwrap());
+    stdout.read_line(&mut begun).unwrap();
+    let mut second = exec();
+    let mut stderr = BufReader::new(second.stderr.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(
+        line(),
+        "task once was submitted before under this key: nothing is run anew\n"
+    );
+    let pid = Pid::from_raw(i32::try_from(second.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let said = line();
+    assert!(said.starts_with("task once goes on; "), "{said}");
+    assert_eq!(second.wait().unwrap().code(), Some(130));
+    pipe.tell("now");
+    assert!(first.wait().unwrap().success());
+    node.stop_well();
 }

@@ -197,6 +197,23 @@ fn a_store_that_is_none_is_damage() {
 }
 
 #[test]
+fn a_pipe_is_no_file_of_settings_and_is_not_waited_for() {
+    let sample = Sample::new();
+    let settings = sample.dir.join("ledger.toml");
+    nix::unistd::mkfifo(&settings, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let ran = sample.run(&["status"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("it is no regular file"), "{ran:?}");
+    std::fs::remove_file(&settings).unwrap();
+    std::os::unix::fs::symlink("nowhere", &settings).unwrap();
+    let ran = sample.run(&["status"]);
+    assert!(
+        ran.stderr.contains("it is a link that leads nowhere"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn settings_that_are_wrong_name_their_line() {
     let sample = Sample::new();
     std::fs::write(

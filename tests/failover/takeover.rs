@@ -181,12 +181,17 @@ async fn a_leader_steps_down_for_a_standby_and_stands_by_itself() {
 async fn a_leader_alone_steps_down_and_leads_again() {
     let ledger = Ledger::configured("[lease]\nrenew_deadline = \"1s\"\nttl = \"2s\"\n");
     let mut a = Member::leader(&ledger, "a").await;
+    let made = ledger.cli(&["checkpoint", "create", "point"]);
+    assert!(made.status.success(), "{made:?}");
     let alone = StepDownRequest { alone: true };
     a.client().await.step_down(&alone).await.unwrap();
     a.says(" stands by; ").await;
     assert_eq!(a.leads().await, 2);
     a.stop_well();
     let log = ledger.assert_sound();
+    // It had nobody to follow meanwhile: the checkpoint is the better beginning.
+    let recovered = log.of_kind("recovery.completed");
+    assert_eq!(recovered[1].data["checkpoint"]["name"], "point");
     let reasons: Vec<_> = log.of_kind("lease.released");
     assert_eq!(reasons[0].data["reason"], "step_down");
     assert_eq!(reasons[1].data["reason"], "shutdown");

@@ -185,6 +185,14 @@ async fn what_somebody_put_there_is_named_and_set_aside_and_what_is_useless_goes
         said.contains("checkpoints/notes.txt is not a checkpoint"),
         "{said}"
     );
+    let aside = "checkpoint foreign of seq 3 is set aside: no event";
+    assert!(said.contains(aside), "{said}");
+    let unknown = dir.join("00000000000000000004-unknown.checkpoint");
+    fs::write(&unknown, "").unwrap();
+    let said = text(&ledger.cli(&["checkpoint", "list"]).stderr);
+    let passed = "checkpoint unknown of seq 4 is passed over: no event";
+    assert!(said.contains(passed), "{said}");
+    fs::remove_file(unknown).unwrap();
     let verified = ledger.cli(&["checkpoint", "verify"]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
     // One that a recovery has passed over is named until there is a sound one after it.

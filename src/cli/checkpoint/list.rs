@@ -97,7 +97,7 @@ pub(crate) fn run(globals: &Globals, _: &Args) -> Result<Exit, Failure> {
     for warning in list.warnings() {
         note(format_args!("warning: {}", escape(&warning)));
     }
-    strangers(&dir);
+    strangers(&dir, &list);
     Ok(Exit::OK)
 }
 

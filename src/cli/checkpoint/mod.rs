@@ -18,7 +18,9 @@ use super::source::Source;
 use super::task::view::fold;
 use crate::api::listed_checkpoints;
 use crate::api::wire::{ApiError, CheckpointList, ErrorCode};
-use crate::node::checkpoints::{CHECKPOINT_DIR, CheckpointDir, CheckpointFile, Presence};
+use crate::node::checkpoints::{
+    CHECKPOINT_DIR, CheckpointDir, CheckpointFile, Files as _, Presence,
+};
 
 /// What to do with checkpoints.
 #[derive(Debug, Subcommand)]
@@ -88,18 +90,39 @@ fn there_is(one: &Checkpoint, dir: &CheckpointDir) -> (CheckpointFile, Presence)
 /// Most strangers that are named.
 const STRANGERS: usize = 5;
 
-/// Names what is in the directory and is no checkpoint by its name. That it can't be read is said of the
-/// checkpoints in it.
-fn strangers(dir: &CheckpointDir) {
-    let found = dir.strangers().unwrap_or_default();
-    for name in found.iter().take(STRANGERS) {
-        let name = name.to_string_lossy();
-        note(format_args!(
-            "{} is not a checkpoint by its name, and nobody uses it",
-            escape(&format!("{CHECKPOINT_DIR}/{name}"))
-        ));
+/// Names what is in the directory and is no checkpoint of this ledger: by its name, or because no event
+/// tells of it, or because it was set aside. That the directory can't be read is said of those in it.
+fn strangers(dir: &CheckpointDir, list: &CheckpointList) {
+    let told = |file: &CheckpointFile| {
+        let mut kept = list.checkpoints.iter();
+        kept.any(|one| one.name == file.name && one.facts.seq == file.seq)
+    };
+    let named = dir.strangers().unwrap_or_default().into_iter().map(|name| {
+        let path = format!("{CHECKPOINT_DIR}/{}", name.to_string_lossy());
+        format!("{path} is not a checkpoint by its name, and nobody uses it")
+    });
+    let unknown = dir.list().unwrap_or_default().into_iter();
+    let unknown = unknown.filter(|file| !told(file)).map(|file| {
+        format!(
+            "checkpoint {} of seq {} is passed over: no event of this ledger tells of it",
+            file.name, file.seq
+        )
+    });
+    let aside = dir.set_aside().unwrap_or_default().into_iter();
+    let aside = aside.filter(|file| !told(file)).map(|file| {
+        let mut refused = list.refused.iter().rev();
+        let why = refused.find(|refused| refused.name == file.name);
+        let why = why.map_or_else(String::new, |refused| format!(": {}", refused.reason));
+        format!(
+            "checkpoint {} of seq {} is set aside{why}",
+            file.name, file.seq
+        )
+    });
+    let all: Vec<String> = named.chain(unknown).chain(aside).collect();
+    for one in all.iter().take(STRANGERS) {
+        note(escape(one));
     }
-    if let Some(more) = found.len().checked_sub(STRANGERS).filter(|more| *more > 0) {
-        note(format_args!("nor are {more} more in {CHECKPOINT_DIR}/"));
+    if let Some(more) = all.len().checked_sub(STRANGERS).filter(|more| *more > 0) {
+        note(format_args!("and {more} more in {CHECKPOINT_DIR}/"));
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         Ok(()) | Err(Failure::ClosedPipe) => {}
         Err(failure) => return Err(failure),
     }
-    strangers(&dir);
+    strangers(&dir, &list);
     Ok(exit(&outcomes, args.name.is_some()))
 }
 

@@ -99,6 +99,13 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Ran, Fail
         note(PAUSED);
     }
     let id = receipt.task_id;
+    // With a key of one's own, it may be anybody's who uses that: here it is only looked on.
+    let first = receipt.replayed && request.idempotency_key.is_some();
+    if first {
+        note(format_args!(
+            "task {id} was submitted before under this key: nothing is run anew"
+        ));
+    }
     if let Some(held) = &receipt.held {
         let why = held_by(held);
         note(format_args!(
@@ -128,10 +135,13 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Ran, Fail
                 Err(failure) => Err(failure),
             },
             code = interrupts.next() => {
-                if std::mem::replace(&mut asked, true) {
-                    note(format_args!("task {id} goes on; `ledger task show {id}` shows it"));
+                if first || asked {
+                    let state = if asked { "is being cancelled" } else { "goes on" };
+                    note(format_args!("task {id} {state}; `ledger task show {id}` shows it"));
                     return Ok(Ran::Left(code));
                 }
+                asked = true;
+                note(format_args!("task {id} is being cancelled; once more leaves it to that"));
                 cancel(session, &id, "interrupted").await;
             }
         }

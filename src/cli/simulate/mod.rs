@@ -62,9 +62,11 @@ pub(crate) struct Args {
     arrivals: Option<PathBuf>,
     /// Arrival rate times mean service over slots: the time between arrivals is stretched to it
     #[arg(long, value_name = "LOAD", requires = "arrivals", value_parser = rules::load)]
+    #[arg(conflicts_with = "history")]
     load: Option<f64>,
     /// What counts as the service of a task that hangs: what its call took, or its limit
     #[arg(long, value_name = "WHAT", requires = "load", default_value = "work")]
+    #[arg(conflicts_with = "history")]
     load_of: LoadOfArg,
     /// How many of a hundred drawn tasks hang
     #[arg(
@@ -73,7 +75,7 @@ pub(crate) struct Args {
         requires = "arrivals",
         default_value = "0"
     )]
-    #[arg(value_parser = rules::percent)]
+    #[arg(conflicts_with = "history", value_parser = rules::percent)]
     hung: f64,
     /// How many times the 99th percentile of its tool a task of a recording may run, at least 1 s
     #[arg(long, value_name = "N", requires = "trace", default_value_t = LIMIT_FACTOR)]

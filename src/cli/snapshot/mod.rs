@@ -157,6 +157,8 @@ impl From<SnapshotError> for Failure {
                 ApiError::new(ErrorCode::Failed, message)
                     .hint("narrow the patterns, or raise max_files or max_size of the set")
             }
+            SnapshotError::NoSet(_) => ApiError::new(ErrorCode::NotFound, message)
+                .hint("`ledger snapshot list` shows the sets there are; `ledger snapshot run` copies them"),
             SnapshotError::Missing { .. } => ApiError::new(ErrorCode::NotFound, message)
                 .hint("`ledger snapshot list` shows those there are"),
             SnapshotError::Manifest { error, .. } => match error {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ledger_core::clock;
+use ledger_core::codec::MAX_EVENT;
 use ledger_core::event::{Exec, Payload, Priority};
 use ledger_core::ids::{Entity, Id};
 use ledger_core::time::Millis;
@@ -13,7 +14,7 @@ use projections::tasks::StateName;
 use super::retry::recorded;
 use super::terms::{TermsArgs, within};
 use super::view::held_by;
-use crate::api::wire::{ApiError, ErrorCode, MAX_BODY, SubmitReceipt, SubmitRequest};
+use crate::api::wire::{ApiError, ErrorCode, SubmitReceipt, SubmitRequest};
 use crate::cli::error::{Exit, Failure};
 use crate::cli::globals::Globals;
 use crate::cli::output::{Buffering, Out, Paging, note};
@@ -228,7 +229,8 @@ pub(crate) fn show(
 /// What a task is to read, as text: the ledger keeps it.
 fn input(from: &Path) -> Result<String, ApiError> {
     let mut text = String::new();
-    let limit = MAX_BODY as u64;
+    // As JSON it may be longer still, which the node says.
+    let limit = MAX_EVENT as u64;
     let read = if from == Path::new("-") {
         std::io::stdin()
             .lock()
@@ -249,7 +251,7 @@ fn input(from: &Path) -> Result<String, ApiError> {
     })?;
     if text.len() as u64 > limit {
         return Err(ApiError::new(ErrorCode::Usage, "the input is too large")
-            .because("it goes into the ledger, which takes at most 1 MiB at once")
+            .because("it is a part of an event, which has at most 64 KiB, line ends and the like counted as JSON writes them")
             .hint("put it into a file and name that to the command"));
     }
     Ok(text)
