@@ -41,12 +41,13 @@ impl From<Rejected> for ApiError {
                 Dependency::Unknown(_) => Self::new(ErrorCode::NotFound, message)
                     .hint("submit the tasks that others depend on first; see `ledger task list` for those there are"),
                 Dependency::Broken { task, .. } => Self::new(ErrorCode::Conflict, message)
-                    .hint(format!("see `ledger task show {task}`; if it is dead, `ledger task retry {task}` first")),
+                    .hint(format!("see `ledger task show {task}`: one that is dead can be retried, no other ends anew")),
             },
             Rejected::Task(Refusal::Invalid(_)) => Self::new(ErrorCode::Usage, message),
             Rejected::Task(Refusal::State { .. }) => Self::new(ErrorCode::Conflict, message),
             Rejected::Job(jobs::decide::Refusal::Unknown(_)) => {
-                Self::new(ErrorCode::NotFound, message).hint("see `ledger job list`")
+                Self::new(ErrorCode::NotFound, message)
+                    .hint("see `ledger job list` for the jobs there are; one with `enabled = false` is none")
             }
             Rejected::Job(jobs::decide::Refusal::Invalid { .. }) => {
                 Self::new(ErrorCode::Usage, message)

@@ -36,8 +36,9 @@ pub(crate) fn shown(jobs: &Jobs, name: &Id) -> Result<JobView, ApiError> {
     let job = jobs.get(name);
     let view = job.map(|job| dated(job, job.detailed_view(SHOWN_RUNS)));
     view.ok_or_else(|| {
-        ApiError::new(ErrorCode::NotFound, format!("there is no job {name}"))
-            .hint("see `ledger job list` for the jobs there are")
+        ApiError::new(ErrorCode::NotFound, format!("there is no job {name}")).hint(
+            "see `ledger job list` for the jobs there are; one with `enabled = false` is none",
+        )
     })
 }
 

@@ -19,6 +19,7 @@ use super::source::Source;
 use super::task::view::fold;
 use crate::api::wire::{ProcessInfo, ProcessList, ReaperInfo};
 use crate::api::{sampled, what};
+use crate::reaper::decide::LONGEST;
 use crate::reaper::verdict::Verdict;
 use crate::units::{count_of, format_count, format_duration, format_limit, format_size};
 
@@ -88,7 +89,11 @@ fn row(info: &ProcessInfo) -> Vec<String> {
     vec![
         info.view.process.pid.to_string(),
         format_duration(info.age_us),
-        format_limit(info.limit_ms),
+        match info.limit_ms {
+            // Not one that anybody set: it may only not stand still.
+            LONGEST => dash(),
+            limit => format_limit(limit),
+        },
         info.cpu_us.map_or_else(dash, format_duration),
         info.rss_kib
             .map_or_else(dash, |kib| format_size(kib.saturating_mul(1024))),

@@ -65,7 +65,9 @@ pub async fn survey(data_dir: &Path, asks: Option<&Id>) -> io::Result<Vec<Survey
         }
         asked.spawn(async move {
             let asking = tokio::time::timeout(PATIENCE, ask(address));
-            let answer = asking.await.unwrap_or_else(|_| Some(Err(silent())))?;
+            let answer = asking
+                .await
+                .unwrap_or_else(|_| Some(Err(silent_one(&name))))?;
             Some(Surveyed { name, answer })
         });
     }
@@ -115,6 +117,12 @@ fn unanswered(data_dir: &Path) -> (Process, ApiError) {
         Process::Gone | Process::Unknown => silent().hint(SHOWS),
     };
     (named.process, error)
+}
+
+/// Why one of several does not answer, of which only the name is known.
+fn silent_one(name: &Id) -> ApiError {
+    ApiError::new(ErrorCode::Timeout, format!("node {name} does not answer"))
+        .hint("see whether its process still runs, was stopped (`kill -CONT` wakes it), or waits for a disk")
 }
 
 fn busy(error: &io::Error) -> ApiError {

@@ -25,7 +25,7 @@ pub(crate) fn explain(exec: &Exec, failure: Option<&Failure>) -> ApiError {
     if *errno != ENOENT {
         return failed(format!("the command {program} can't be run"))
             .because(message)
-            .hint("it must be a file that the node's user may execute (`chmod +x`), or name what is to run it");
+            .hint("it must be a file, no directory, that the node's user may execute (`chmod +x`), or name what is to run it");
     }
     let missing = failed(format!("there is no command {program}"));
     if program.contains('/') {

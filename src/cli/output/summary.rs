@@ -10,6 +10,7 @@ use ledger_core::event::{
 use ledger_core::time::Micros;
 
 use super::text::cut;
+use crate::reaper::decide::LONGEST;
 use crate::units::{count_of, format_count, format_duration, format_limit, format_size};
 
 /// Longest summary in columns; more of a payload is in `-o verbose`.
@@ -200,8 +201,17 @@ fn process(event: &ProcessEvent) -> String {
             format!("{} SIGKILL{first}", outlive(e.processes))
         }
         ProcessEvent::Watched(e) => {
-            let limit = format_limit(e.max_runtime_ms);
-            format!("pid {} for at most {limit}: {}", e.pid, e.command)
+            let most = format!("for at most {}", format_limit(e.max_runtime_ms));
+            let rest = e
+                .stall_after_ms
+                .map(|rest| format!("doing nothing for {}", format_limit(rest)));
+            // With the longest limit there is, the other one is what was meant.
+            let limits = match rest {
+                Some(rest) if e.max_runtime_ms == LONGEST => rest,
+                Some(rest) => format!("{most}, {rest}"),
+                None => most,
+            };
+            format!("pid {} {limits}: {}", e.pid, e.command)
         }
         ProcessEvent::Reaping(e) => match (e.cause, e.idle_us) {
             (ReapCause::MaxRuntime, _) => format!("ran {}", format_duration(e.runtime_us)),
