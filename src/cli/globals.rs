@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output::escape::escape;
 use super::output::style::{ColorChoice, Paint};
-use super::output::{Buffering, Out, OutputOptions, Paging};
+use super::output::{Buffering, Out, OutputOptions, Paging, note};
 use crate::api::wire::{ApiError, ErrorCode};
+use crate::config::{Config, ConfigError};
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -53,6 +55,26 @@ impl Globals {
         // A pager is for people: what asks for JSON is a program, or wants it whole.
         let paging = if self.json { Paging::Never } else { paging };
         Out::open(options, paging, buffering)
+    }
+
+    /// The settings, for who only reads. What is wrong with them is said, and keeps nobody from the ledger:
+    /// it goes by the defaults instead. A file that was named is another matter.
+    ///
+    /// # Errors
+    /// What is wrong with the file that was named.
+    pub(crate) fn settings_to_read_by(&self, data_dir: &Path) -> Result<Config, ConfigError> {
+        let loaded = Config::load(data_dir, self.config.as_deref());
+        match (loaded, &self.config) {
+            (Err(error), None) => {
+                let error = error.to_string();
+                note(format_args!(
+                    "warning: {}; what is shown goes by the defaults",
+                    escape(error.trim_end())
+                ));
+                Ok(Config::default())
+            }
+            (loaded, _) => loaded,
+        }
     }
 
     /// How standard error is painted.

@@ -201,9 +201,18 @@ fn a_pipe_is_no_file_of_settings_and_is_not_waited_for() {
     let sample = Sample::new();
     let settings = sample.dir.join("ledger.toml");
     nix::unistd::mkfifo(&settings, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let ran = sample.run(&["status"]);
+    let ran = sample.run(&["up"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("it is no regular file"), "{ran:?}");
+    // Whoever only reads is told, and reads.
+    for reading in [&["status"][..], &["task", "list"], &["snapshot", "list"]] {
+        let ran = sample.run(reading);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stderr.starts_with("warning: "), "{ran:?}");
+        assert!(ran.stderr.contains("it is no regular file"), "{ran:?}");
+    }
+    let named = sample.run(&["status", "--config", "nono.toml"]);
+    assert_eq!(named.code, Some(7), "{named:?}");
     std::fs::remove_file(&settings).unwrap();
     std::os::unix::fs::symlink("nowhere", &settings).unwrap();
     let ran = sample.run(&["status"]);

@@ -13,7 +13,6 @@ use crate::cli::output::escape::escape;
 use crate::cli::output::table::{Column, Table};
 use crate::cli::output::{Buffering, Paging};
 use crate::cli::source::Source;
-use crate::config::Config;
 use crate::snapshots::{Listed, Snapshots};
 use crate::units::{format_count, format_size};
 
@@ -59,7 +58,7 @@ struct Shown {
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
-    let config = Config::load(&data_dir, globals.config.as_deref())?;
+    let config = globals.settings_to_read_by(&data_dir)?;
     let known = facts(&Source::open(&data_dir)?)?;
     let snapshots = Snapshots::of(&data_dir);
     let mut rows = Vec::new();

@@ -25,7 +25,6 @@ use super::source::Source;
 use super::task::view::fold;
 use crate::api::wire::Status;
 use crate::api::{disk_info, next_runs, reaper_info};
-use crate::config::Config;
 use crate::scheduler::held;
 
 /// Options.
@@ -92,7 +91,7 @@ fn from_files(
     let report = folded.state().report(now);
     let tasks = fold::<Tasks>(source.reader(), at)?;
     let projections = snapshots(data_dir)?;
-    let config = Config::load(data_dir, globals.config.as_deref())?;
+    let config = globals.settings_to_read_by(data_dir)?;
     let jobs = fold::<Jobs>(source.reader(), at)?;
     let processes = fold::<Processes>(source.reader(), at)?;
     Ok(Status {

@@ -37,7 +37,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
     let at = args.at.seq(source.reader())?;
-    let policy = policy(globals, &data_dir)?;
+    let policy = policy(globals, &source, &data_dir)?;
     let views = match &source {
         Source::Node(node) => {
             let query = TaskQuery {

@@ -29,7 +29,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
     let at = args.at.seq(source.reader())?;
-    let view = task(&source, &args.id, at, &policy(globals, &data_dir)?)?;
+    let policy = policy(globals, &source, &data_dir)?;
+    let view = task(&source, &args.id, at, &policy)?;
     let mut out = globals.out(Paging::Allowed, Buffering::Full);
     if globals.json {
         out.json(&view)?;

@@ -47,12 +47,20 @@ pub(crate) fn fold<P: Projection>(
     Ok(folded)
 }
 
-/// The rules that a node here would dispatch by.
+/// The rules that a node here would dispatch by; only without one are they asked for.
 ///
 /// # Errors
 /// [`Failure`] if the settings can't be used.
-pub(crate) fn policy(globals: &Globals, data_dir: &Path) -> Result<Policy, Failure> {
-    let config = Config::load(data_dir, globals.config.as_deref())?;
+pub(crate) fn policy(
+    globals: &Globals,
+    source: &Source,
+    data_dir: &Path,
+) -> Result<Policy, Failure> {
+    let config = match source {
+        // It goes by its own, and says what follows from them.
+        Source::Node(_) => Config::default(),
+        Source::Files(_) => globals.settings_to_read_by(data_dir)?,
+    };
     Ok(config.policy())
 }
 
