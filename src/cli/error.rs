@@ -134,7 +134,7 @@ impl From<OpenError> for Failure {
                 .hint("use it, or make one elsewhere with --data-dir"),
             OpenError::InUse => ApiError::new(ErrorCode::Refused, message)
                 .because("its lock is held, and no node answers on a socket in its `run` directory")
-                .hint("a node may be starting or stopping: try again in a moment"),
+                .hint("a node may be starting or stopping: try again in a moment; `ledger lease status` shows who it is"),
             OpenError::Newer { .. } => ApiError::new(ErrorCode::Refused, message)
                 .hint("use the version of `ledger` that wrote it, or a later one"),
             OpenError::Io { error, .. } => of_io(message, &error),

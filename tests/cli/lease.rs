@@ -141,6 +141,9 @@ async fn who_can_not_take_over_is_shown() {
     assert!(watched.starts_with("leader   nobody leads\n"), "{watched}");
     a.signal(Signal::SIGCONT);
     b.stop_well();
+    std::fs::remove_file(ledger.dir.join("run/a.sock")).unwrap();
+    said.push(ran(&ledger, &["lease", "status"]));
+    said.push(ran(&ledger, &["status"]));
     a.crash();
     said.push(ran(&ledger, &["lease", "status"]));
     assert_said("lease_troubled", &said);

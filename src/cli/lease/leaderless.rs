@@ -93,15 +93,24 @@ impl Leaderless {
             field("last", &text)
         }));
         if self.nodes.is_empty() {
-            lines.push(field(
-                "nodes",
-                &out.paint.warn("none; start one with `ledger up`"),
-            ));
+            lines.push(field("nodes", &out.paint.warn(self.unheard())));
         } else {
             lines.push(String::new());
             lines.extend(standbys::table(out, &self.nodes));
         }
         lines
+    }
+
+    /// What to do where no node listens.
+    fn unheard(&self) -> &'static str {
+        let lives = self.record.as_ref().map(|named| named.process) == Some(Process::Lives);
+        match self.locked {
+            // A node that works and can't be reached looks the same as one that is busy with its start.
+            Some(true) if lives => {
+                "none listens; if that stays so its socket was removed from run/: start it anew"
+            }
+            _ => "none; start one with `ledger up`",
+        }
     }
 
     fn lock(&self) -> String {
