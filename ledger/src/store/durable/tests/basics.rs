@@ -44,19 +44,31 @@ fn verified(dir: &Path) -> Report {
     verify_offline(dir, one, &|_, _| {}).unwrap()
 }
 
-/// The files as they are now, as a kill would leave them; nothing must be writing.
+/// The files as they are now, as a kill would leave them; nothing must be writing. Of what is sealed a
+/// segment may still go: what was copied with it is then of two moments, and copied anew.
 pub(super) fn copy(from: &Path) -> TempDir {
-    let to = TempDir::new().unwrap();
+    loop {
+        match copied(from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => return copied.unwrap(),
+        }
+    }
+}
+
+fn copied(from: &Path) -> io::Result<TempDir> {
+    let to = TempDir::new()?;
+    let journal = from.join(JOURNAL_DIR);
+    fs::create_dir(to.path().join(JOURNAL_DIR))?;
     for name in [STORE_FILE, HEAD_FILE] {
+        // These are there however often it is tried.
         fs::copy(from.join(name), to.path().join(name)).unwrap();
     }
-    fs::create_dir(to.path().join(JOURNAL_DIR)).unwrap();
-    for entry in fs::read_dir(from.join(JOURNAL_DIR)).unwrap() {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(journal).unwrap() {
+        let entry = entry?;
         let name = Path::new(JOURNAL_DIR).join(entry.file_name());
-        fs::copy(entry.path(), to.path().join(name)).unwrap();
+        fs::copy(entry.path(), to.path().join(name))?;
     }
-    to
+    Ok(to)
 }
 
 #[test]
