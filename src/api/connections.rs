@@ -32,11 +32,12 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ledger_core::time::Millis;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::error::answer;
+use super::socket::Listener;
 use super::spoken::{Answering, Lasting, Spoken};
 use super::wire::{ApiError, ErrorCode};
 
@@ -75,7 +76,7 @@ pub(super) struct Peer {
 /// Serves connections until `stop` resolves, and those that are open then until they end.
 /// Dropped, it closes them.
 pub(super) async fn serve(
-    listener: UnixListener,
+    mut listener: Listener,
     routes: Router,
     limits: Limits,
     stop: impl Future<Output = ()>,
@@ -90,7 +91,7 @@ pub(super) async fn serve(
         let (stream, spare) = tokio::select! {
             () = &mut stop => break,
             Some(_) = open.join_next() => continue,
-            accepted = accept(&listener, &spare) => accepted,
+            accepted = accept(&mut listener, &spare) => accepted,
         };
         let (router, place) = match Arc::clone(&room).try_acquire_owned() {
             Ok(place) => (&routes, place),
@@ -106,13 +107,13 @@ pub(super) async fn serve(
 
 /// The next connection, and a place from which it can at least be turned away.
 async fn accept(
-    listener: &UnixListener,
+    listener: &mut Listener,
     spare: &Arc<Semaphore>,
 ) -> (UnixStream, OwnedSemaphorePermit) {
     loop {
         let place = Arc::clone(spare).acquire_owned().await;
         match (listener.accept().await, place) {
-            (Ok((stream, _)), Ok(place)) => return (stream, place),
+            (Ok(stream), Ok(place)) => return (stream, place),
             (Err(error), _) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(BREATH).await;

@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 use super::connections::{self, Limits};
 use super::error::{failed, usage};
 use super::extract::{Content, Limited};
-use super::server::{Api, Caller, Socket, json};
+use super::server::{Api, Caller, json};
+use super::socket::Socket;
 use super::tasks::{receipt, unexpected};
 use super::wire::{
     AcquireRequest, Acquired, ApiError, ErrorCode, LeaseInfo, MAX_BODY, Neighbor, NodeStanding,

@@ -178,8 +178,10 @@ pub(super) async fn list(
                 (folded.state().views(), folded.state().kept())
             }
         };
+        // What it does now says nothing of a moment that has passed.
+        let swept = at.is_none().then(|| swept(&api));
         // The view does not stand still while processes are looked at.
-        Ok::<_, ApiError>(look(views, kept, Some(swept(&api))))
+        Ok::<_, ApiError>(look(views, kept, swept))
     });
     list.await?.map(Json)
 }

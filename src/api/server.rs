@@ -1,6 +1,6 @@
-//! The server: a Unix socket only its owner may open, the routes, and what handlers share.
+//! The server: the routes, and what handlers share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use ledger_core::store::LogReader;
 use ledger_core::time::{Millis, Timestamp};
 use projections::framework::ViewWorker;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 
 use super::connections::{self, Limits, Peer};
 use super::error::{answer, failed, usage};
 use super::lease::Leading;
+use super::socket::Listener;
 use super::wire::{ApiError, ErrorCode, MAX_BODY};
 use super::{
     blobs, checkpoints, events, jobs, lease, output, processes, tasks, tree, upkeep, views,
@@ -147,135 +147,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Why a node's socket was not bound.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Somebody listens there.
-    #[error("a node named {0} runs already")]
-    Taken(Id),
-    /// Its name is too long for that of a socket.
-    #[error("the name of a node has at most {MAX_NODE_NAME} characters, not {0}")]
-    TooLong(usize),
-    /// The system's.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-/// Longest name of a node: what a socket's path has left beside `/proc/self/fd/NUMBER/` and `.sock`.
-const MAX_NODE_NAME: usize = 80;
-
-/// The `run` directory, held open: a socket's path has at most 108 bytes, and through a descriptor
-/// it is always short, however deep the data directory lies.
-struct RunDir(std::fs::File);
-
-impl RunDir {
-    fn open(data_dir: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let dir = std::fs::File::options()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(data_dir.join("run"))?;
-        Ok(Self(dir))
-    }
-
-    fn path(&self, node: &Id) -> PathBuf {
-        use std::os::fd::AsRawFd;
-        PathBuf::from(format!("/proc/self/fd/{}/{node}.sock", self.0.as_raw_fd()))
-    }
-
-    /// Whether somebody listens on a node's socket, also if he is too busy to let anyone in.
-    fn has_listener(&self, node: &Id) -> bool {
-        use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-        use std::os::fd::AsRawFd;
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let connected = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-            .and_then(|socket| connect(socket.as_raw_fd(), &UnixAddr::new(&self.path(node))?));
-        matches!(connected, Ok(()) | Err(nix::errno::Errno::EAGAIN))
-    }
-}
-
-/// A node's socket: its name for as long as this lives. Dropping the one that bound it removes it.
-#[derive(Debug)]
-pub struct Socket {
-    listener: std::os::unix::net::UnixListener,
-    /// Of the one that bound it.
-    path: Option<PathBuf>,
-}
-
-impl Socket {
-    /// Binds a node's socket, 0600 from its first moment, in `run/` (0700) below the data directory.
-    /// One left behind by a dead node is removed; of two nodes of one name that come at once, one is
-    /// told that it is taken.
-    ///
-    /// # Errors
-    /// [`BindError`].
-    pub fn bind(data_dir: &Path, node: &Id) -> Result<Self, BindError> {
-        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-        if node.len() > MAX_NODE_NAME {
-            return Err(BindError::TooLong(node.len()));
-        }
-        let run = data_dir.join("run");
-        match std::fs::DirBuilder::new().mode(0o700).create(&run) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                std::fs::set_permissions(&run, std::fs::Permissions::from_mode(0o700))?;
-            }
-            Err(e) => return Err(e.into()),
-        }
-        let dir = RunDir::open(data_dir)?;
-        // One at a time looks, removes and binds.
-        let alone = dir.0.try_clone()?;
-        let _alone = nix::fcntl::Flock::lock(alone, nix::fcntl::FlockArg::LockExclusive)
-            .map_err(|(_, errno)| std::io::Error::from(errno))?;
-        if dir.has_listener(node) {
-            return Err(BindError::Taken(node.clone()));
-        }
-        let named = run.join(format!("{node}.sock"));
-        match std::fs::remove_file(&named) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-            Ok(()) | Err(_) => {}
-        }
-        let path = dir.path(node);
-        let listener = std::os::unix::net::UnixListener::bind(&path)?;
-        listener.set_nonblocking(true)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self {
-            listener,
-            path: Some(named),
-        })
-    }
-
-    /// The same socket for another thread.
-    ///
-    /// # Errors
-    /// If the process has too many files open.
-    pub fn share(&self) -> std::io::Result<Self> {
-        Ok(Self {
-            listener: self.listener.try_clone()?,
-            path: None,
-        })
-    }
-
-    /// To accept with. Must be called in a runtime.
-    ///
-    /// # Errors
-    /// If the process has too many files open.
-    pub fn listener(&self) -> std::io::Result<UnixListener> {
-        UnixListener::from_std(self.listener.try_clone()?)
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 /// Serves until `stop` resolves; requests under way are finished, streams are ended by
 /// `Api::stopping`.
-pub async fn serve(listener: UnixListener, api: Arc<Api>, stop: impl Future<Output = ()> + Send) {
+pub async fn serve(listener: Listener, api: Arc<Api>, stop: impl Future<Output = ()> + Send) {
     let limits = api.limits;
     connections::serve(listener, routes(api), limits, stop).await;
 }

@@ -4,7 +4,7 @@
 //! is looked at only if pid, start time and boot id say that it is the same.
 
 use ledger_core::clock;
-use ledger_core::time::Timestamp;
+use ledger_core::time::{Millis, Timestamp};
 use projections::processes::Processes;
 
 use super::error::{Exit, Failure};
@@ -17,7 +17,7 @@ use super::output::text::wrap;
 use super::output::{Buffering, Out, Paging};
 use super::source::Source;
 use super::task::view::fold;
-use crate::api::wire::{ProcessInfo, ProcessList, ReaperInfo};
+use crate::api::wire::{ProcessInfo, ProcessList, ReaperInfo, Swept};
 use crate::api::{sampled, what};
 use crate::reaper::decide::LONGEST;
 use crate::reaper::verdict::Verdict;
@@ -41,20 +41,27 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&list)?;
     } else {
-        let lines = lines(&out, &list, clock::now());
+        let looks = match &source {
+            Source::Node(_) if at.is_some() => None,
+            Source::Node(_) | Source::Files(_) => {
+                Some(looks(list.reaper.swept.as_ref(), clock::now()))
+            }
+        };
+        let lines = lines(&out, &list, looks);
         out.lines(lines)?;
     }
     out.finish()?;
     Ok(Exit::OK)
 }
 
-fn lines(out: &Out, list: &ProcessList, now: Timestamp) -> Vec<String> {
+fn lines(out: &Out, list: &ProcessList, looks: Option<String>) -> Vec<String> {
     let mut lines = table(out, &list.processes);
     if list.left_out > 0 {
         lines.push(format!("and {} more", format_count(list.left_out)));
     }
     lines.push(String::new());
-    for line in counted(&list.reaper, now) {
+    let [watched, since] = counted(&list.reaper);
+    for line in [Some(watched), looks, Some(since)].into_iter().flatten() {
         match out.width {
             Some(columns) => lines.extend(wrap(&line, columns)),
             None => lines.push(line),
@@ -89,10 +96,11 @@ fn row(info: &ProcessInfo) -> Vec<String> {
     vec![
         info.view.process.pid.to_string(),
         format_duration(info.age_us),
-        match info.limit_ms {
+        match (info.limit_ms, stall_limit(info)) {
             // Not one that anybody set: it may only not stand still.
-            LONGEST => dash(),
-            limit => format_limit(limit),
+            (LONGEST, Some(rest)) => format!("idle {}", format_limit(rest)),
+            (LONGEST, None) => dash(),
+            (limit, _) => format_limit(limit),
         },
         info.cpu_us.map_or_else(dash, format_duration),
         info.rss_kib
@@ -101,6 +109,11 @@ fn row(info: &ProcessInfo) -> Vec<String> {
         info.verdict.to_string(),
         escape(&what(&info.view.process)).into_owned(),
     ]
+}
+
+/// How long somebody else's process may stand still.
+fn stall_limit(info: &ProcessInfo) -> Option<Millis> {
+    info.view.process.foreign()?.stall_after_ms
 }
 
 /// A verdict in its color.
@@ -115,27 +128,14 @@ pub(super) fn paint_verdict(paint: Paint, verdict: &str) -> String {
     }
 }
 
-/// What is watched now, how it is looked at, and what became of all that ever was: whatever was watched
-/// is still, or stands under exactly one of the words behind.
-fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 3] {
+/// What is watched now, and what became of all that ever was: whatever was watched is still, or stands
+/// under exactly one of the words behind.
+fn counted(reaper: &ReaperInfo) -> [String; 2] {
     let kept = &reaper.kept;
     let watched = count_of(kept.attempts + kept.foreign, "process");
     let unkillable = match reaper.unkillable {
         0 => String::new(),
         n => format!("; {} can't be killed", format_count(n)),
-    };
-    let sweeps = match &reaper.swept {
-        None => "no node runs, so nobody sweeps".to_owned(),
-        Some(swept) => {
-            let last = swept.last_sweep.map_or_else(String::new, |at| {
-                format!(", the last {} ago", format_duration(now.since(at)))
-            });
-            format!(
-                "{} since the node started{last}, with {} of others' processes",
-                count_of(swept.sweeps, "sweep"),
-                count_of(swept.checks, "check")
-            )
-        }
     };
     let counters = &kept.counters;
     [
@@ -144,7 +144,6 @@ fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 3] {
             format_count(kept.attempts),
             format_count(kept.foreign)
         ),
-        sweeps,
         format!(
             "since the ledger began {} were watched: {} ended by themselves, {} reaped, \
              {} lost, {} recycled, {} let go; {} found unkillable",
@@ -159,13 +158,27 @@ fn counted(reaper: &ReaperInfo, now: Timestamp) -> [String; 3] {
     ]
 }
 
+/// How processes are looked at.
+fn looks(swept: Option<&Swept>, now: Timestamp) -> String {
+    let Some(swept) = swept else {
+        return "no node runs, so nobody sweeps".to_owned();
+    };
+    let last = swept.last_sweep.map_or_else(String::new, |at| {
+        format!(", the last {} ago", format_duration(now.since(at)))
+    });
+    format!(
+        "{} since the node started{last}, with {} of others' processes",
+        count_of(swept.sweeps, "sweep"),
+        count_of(swept.checks, "check")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use ledger_core::time::Micros;
     use projections::processes::{Counters, Kept};
 
     use super::*;
-    use crate::api::wire::Swept;
 
     #[test]
     fn all_that_was_watched_is_accounted_for() {
@@ -201,10 +214,13 @@ mod tests {
             swept: Some(swept),
         };
         assert_eq!(
-            counted(&reaper, now),
+            looks(reaper.swept.as_ref(), now),
+            "12 sweeps since the node started, the last 3.75 s ago, with 12 checks of others' processes"
+        );
+        assert_eq!(
+            counted(&reaper),
             [
                 "3 processes watched: 2 of tasks, 1 of others; 1 can't be killed",
-                "12 sweeps since the node started, the last 3.75 s ago, with 12 checks of others' processes",
                 "since the ledger began 1,209 were watched: 1,193 ended by themselves, 9 reaped, 1 lost, \
                  1 recycled, 2 let go; 1 found unkillable",
             ]

@@ -83,7 +83,7 @@ pub(crate) fn run_restore(globals: &Globals, args: &RestoreArgs) -> Result<Exit,
     let backup = if backup.contains('/') {
         PathBuf::from(backup)
     } else {
-        let (catalog, _) = args.dir.catalog(globals, &globals.data_dir()?)?;
+        let catalog = args.dir.catalog(globals, &globals.data_dir()?)?;
         catalog.find(backup)?.path
     };
     let into = target(globals, args.into.as_deref())?;

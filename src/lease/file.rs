@@ -62,10 +62,7 @@ impl RecordFile {
     /// The system's.
     pub fn create(data_dir: &Path, record: Record) -> io::Result<Self> {
         let dir = run_dir(data_dir);
-        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
-            Ok(()) | Err(_) => {}
-        }
+        make_dir(&dir)?;
         let text = record.text(0);
         let file = match write_new(&dir, &text) {
             // The one that is there has the room that this one needs.
@@ -106,7 +103,14 @@ impl RecordFile {
             }
             return self.file.write_all_at(text.as_bytes(), 0);
         }
-        self.file = write_new(&self.dir, &text)?;
+        self.file = match write_new(&self.dir, &text) {
+            // The whole directory was removed.
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                make_dir(&self.dir)?;
+                write_new(&self.dir, &text)?
+            }
+            written => written?,
+        };
         Ok(())
     }
 
@@ -118,6 +122,13 @@ impl RecordFile {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }
+    }
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -192,7 +192,7 @@ fn serve(
     control: &Sender<Control>,
 ) -> Result<Stoppable<()>, NodeError> {
     let io = |what| move |error| NodeError::Io { what, error };
-    let socket = socket.share().map_err(io("binding the socket"))?;
+    let socket = socket.share();
     let standby = Arc::new(api::Standby {
         node: options.node.clone(),
         started_at: clock::now(),

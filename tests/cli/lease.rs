@@ -141,7 +141,9 @@ async fn who_can_not_take_over_is_shown() {
     assert!(watched.starts_with("leader   nobody leads\n"), "{watched}");
     a.signal(Signal::SIGCONT);
     b.stop_well();
+    // One that was removed would be made anew; this is in the way of that.
     std::fs::remove_file(ledger.dir.join("run/a.sock")).unwrap();
+    std::fs::create_dir(ledger.dir.join("run/a.sock")).unwrap();
     said.push(ran(&ledger, &["lease", "status"]));
     said.push(ran(&ledger, &["status"]));
     a.crash();

@@ -196,3 +196,24 @@ fn programs_can_read_all_that_is_said_beside_the_result() {
     let done: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(done["events"], 13, "{ran:?}");
 }
+
+#[test]
+fn settings_that_can_not_be_used_keep_nobody_from_a_backup() {
+    let sample = Sample::new();
+    fs::write(sample.dir.join("ledger.toml"), "[backup]\ndri = 1\n").unwrap();
+    let said = refused(&sample, 2, &["backup"]);
+    assert_snapshot!(said, @r"
+    $ ledger backup
+    error: [ROOM]/data/ledger.toml:2: there is no key `dri`
+    hint: mend the settings, or name the directory of backups with --dir
+    ");
+    let dir = backed_up(&sample);
+    for arguments in [
+        &["backup", "list", "--dir", "backups"][..],
+        &["backup", "verify", "--dir", "backups"],
+        &["restore", &dir, "--into", "again"],
+    ] {
+        let ran = sample.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+    }
+}

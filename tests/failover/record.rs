@@ -55,6 +55,39 @@ async fn a_leader_makes_its_record_whole_again() {
 }
 
 #[tokio::test]
+async fn nodes_whose_sockets_are_removed_make_them_anew() {
+    let ledger = Ledger::new();
+    let a = Member::leader(&ledger, "a").await;
+    let b = Member::standby(&ledger, "b").await;
+    let (run, of_before) = (ledger.dir.join("run"), a.client().await);
+    let damages: [&dyn Fn(); 3] = [
+        &|| fs::remove_file(run.join("a.sock")).unwrap(),
+        &|| fs::rename(run.join("b.sock"), run.join("c.sock")).unwrap(),
+        &|| fs::remove_dir_all(&run).unwrap(),
+    ];
+    for damage in damages {
+        damage();
+        assert_eq!(a.reached().await.role, Role::Leader);
+        assert_eq!(b.reached().await.role, Role::Standby);
+    }
+    let _ = fs::remove_file(run.join("c.sock"));
+    // Who was connected stays so, and who comes now finds the same node.
+    of_before
+        .submit(&named("x", exec(&["true"])))
+        .await
+        .unwrap();
+    a.client().await.wait(&id("x")).await.unwrap();
+    while file::read(&ledger.dir).is_err() {
+        tokio::task::yield_now().await;
+    }
+    b.stop_well();
+    a.stop_well();
+    assert!(!run.join("a.sock").exists() && !run.join("b.sock").exists());
+    let log = ledger.assert_sound();
+    assert_eq!(log.count("lease.acquired"), 1, "nobody else has led");
+}
+
+#[tokio::test]
 async fn a_record_left_behind_says_nothing_to_who_comes_next() {
     let ledger = Ledger::new();
     for (term, content) in ["", "garbage", "{\"version\":1}", "\u{0}\u{0}\n"]

@@ -368,7 +368,7 @@ async fn what_is_watched_is_shown_with_and_without_a_node() {
     let stranger = Stranger::run("read x; echo \"$0\"");
     watch(&node, &request(stranger.pid(), NEVER)).await;
     node.submit(named("t", script("sleep 600"))).await;
-    node.registered("t", 1).await;
+    let registered = node.registered("t", 1).await;
     let ps = ledger.cli(&["ps"]);
     let dry_run = ledger.cli(&["reap", "--dry-run"]);
     let sweep = ledger.cli(&["reap"]);
@@ -386,6 +386,7 @@ async fn what_is_watched_is_shown_with_and_without_a_node() {
     let would = node.client.reap(&ReapRequest { dry_run: true }).await;
     let acts: Vec<_> = would.unwrap().processes.iter().map(|p| p.act).collect();
     assert_eq!(acts, [Act::Nothing, Act::Attended]);
+    let then = ledger.cli(&["ps", "--at", &registered.seq.to_string()]);
     node.stop_well();
     let offline = ledger.cli(&["ps"]);
     let refused = ledger.cli(&["reap", "--dry-run"]);
@@ -398,6 +399,7 @@ async fn what_is_watched_is_shown_with_and_without_a_node() {
         text(&sweep.stdout),
         line.unwrap_or_default().to_owned(),
         text(&offline.stdout),
+        text(&then.stdout),
     ];
     let times = r"\d+(\.\d+)? (µs|ms|s)\b|\d+m \d+s";
     insta::with_settings!({filters => vec![

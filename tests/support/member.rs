@@ -117,6 +117,19 @@ impl Member {
         self.client().await.node().await.unwrap()
     }
 
+    /// What it says of itself once it can be reached, for nodes whose socket was removed.
+    pub async fn reached(&self) -> NodeStanding {
+        let waited = tokio::time::timeout(DEADLINE, async {
+            loop {
+                if let Ok(client) = Client::connect(&self.socket).await {
+                    return client.node().await.unwrap();
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        waited.await.expect("nobody listens")
+    }
+
     /// Waits until it says of itself what is wanted. It answers at once, so asking is the wait.
     pub async fn stands(&self, wanted: impl Fn(&NodeStanding) -> bool) -> NodeStanding {
         let waited = tokio::time::timeout(DEADLINE, async {

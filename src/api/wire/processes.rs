@@ -91,7 +91,7 @@ pub struct ReaperInfo {
     pub kept: Kept,
     /// Processes that outlive SIGKILL now.
     pub unkillable: u64,
-    /// What it does; absent without a node.
+    /// What it does; absent without a node, and as of a moment that has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept: Option<Swept>,
 }

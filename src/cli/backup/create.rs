@@ -53,7 +53,7 @@ struct Shown<'a> {
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
-    let (catalog, _) = args.dir.catalog(globals, &data_dir)?;
+    let catalog = args.dir.catalog(globals, &data_dir)?;
     check_place(&data_dir, catalog.dir())?;
     let source = Source::open(&data_dir)?;
     let locked = catalog.lock()?;

@@ -55,7 +55,7 @@ impl<'a> Shown<'a> {
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
-    let (catalog, _) = args.dir.catalog(globals, &globals.data_dir()?)?;
+    let catalog = args.dir.catalog(globals, &globals.data_dir()?)?;
     let listed = catalog.list()?;
     let mut out = globals.out(Paging::Allowed, Buffering::Full);
     if globals.json {

@@ -53,20 +53,30 @@ pub(crate) struct DirArg {
 }
 
 impl DirArg {
-    /// The directory of backups, and the settings it was looked up in.
-    pub(crate) fn catalog(
-        &self,
-        globals: &Globals,
-        data_dir: &Path,
-    ) -> Result<(Catalog, Config), Failure> {
-        let config = Config::load(data_dir, globals.config.as_deref())?;
+    /// The backups of the directory that is meant. Where one is named the settings are not asked for it:
+    /// what is wrong with them keeps nobody from a backup.
+    pub(crate) fn catalog(&self, globals: &Globals, data_dir: &Path) -> Result<Catalog, Failure> {
         let dir = match &self.dir {
             Some(dir) => std::path::absolute(dir).map_err(|e| {
                 ApiError::new(ErrorCode::Failed, "the current directory can't be told").because(e)
             })?,
-            None => data_dir.join(&config.backup.dir),
+            None => data_dir.join(place(globals, data_dir)?),
         };
-        Ok((Catalog::new(&dir), config))
+        Ok(Catalog::new(&dir))
+    }
+}
+
+/// Where backups are by the settings.
+fn place(globals: &Globals, data_dir: &Path) -> Result<PathBuf, Failure> {
+    match Config::load(data_dir, globals.config.as_deref()) {
+        Ok(config) => Ok(config.backup.dir),
+        Err(error) => match Failure::from(error) {
+            Failure::Error(error) => {
+                let hint = "mend the settings, or name the directory of backups with --dir";
+                Err(error.hint(hint).into())
+            }
+            other => Err(other),
+        },
     }
 }
 

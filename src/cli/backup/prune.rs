@@ -17,6 +17,7 @@ use crate::cli::globals::Globals;
 use crate::cli::output::{Buffering, Paging, note};
 use crate::cli::source::Node;
 use crate::cli::tail::duration;
+use crate::config::Config;
 use crate::units::{count_of, parse_size};
 
 /// Options.
@@ -49,7 +50,8 @@ struct Removed<'a> {
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
-    let (catalog, config) = args.dir.catalog(globals, &data_dir)?;
+    let catalog = args.dir.catalog(globals, &data_dir)?;
+    let config = Config::load(&data_dir, globals.config.as_deref())?;
     let set = config.backup.keep();
     let keep = Keep {
         keep_for: args.keep_for.or(set.keep_for),

@@ -44,7 +44,7 @@ struct Shown<'a> {
 }
 
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
-    let (catalog, _) = args.dir.catalog(globals, &globals.data_dir()?)?;
+    let catalog = args.dir.catalog(globals, &globals.data_dir()?)?;
     let paths = match &*args.backup {
         path if path.contains('/') => vec![Path::new(path).to_path_buf()],
         "all" => catalog.list()?.into_iter().map(|b| b.path).collect(),

@@ -105,10 +105,7 @@ impl Leaderless {
     fn unheard(&self) -> &'static str {
         let lives = self.record.as_ref().map(|named| named.process) == Some(Process::Lives);
         match self.locked {
-            // A node that works and can't be reached looks the same as one that is busy with its start.
-            Some(true) if lives => {
-                "none listens; if that stays so its socket was removed from run/: start it anew"
-            }
+            Some(true) if lives => "none listens yet; if that lasts, the log of that node says why",
             _ => "none; start one with `ledger up`",
         }
     }

@@ -82,28 +82,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             }
         }
         Source::Files(_) => {
-            let view = task(&source, &args.id, None, &Policy::default())?;
-            let attempt = args.attempt.or(view.attempt.map(|attempt| attempt.0));
-            let attempt =
-                attempt.ok_or_else(|| not_started(&view, "start a node with `ledger up`"))?;
-            let unreadable = |e: &dyn std::fmt::Display| {
-                ApiError::new(ErrorCode::Failed, "the output can't be read").because(e)
-            };
-            let dir =
-                AttemptDir::new(&data_dir, &view.task_id, attempt).map_err(|e| unreadable(&e))?;
-            let file = match stream {
-                Stream::Stdout => dir.open_stdout(),
-                Stream::Stderr => dir.open_stderr(),
-            };
-            if let Some(mut file) = file.map_err(|e| unreadable(&e))? {
-                let mut buffer = vec![0; 64 * 1024];
-                loop {
-                    match file.read(&mut buffer).map_err(|e| unreadable(&e))? {
-                        0 => break,
-                        n => sink.write(&buffer[..n])?,
-                    }
-                }
-            }
+            from_files(&source, &data_dir, args, stream, &mut sink)?;
         }
     }
     sink.finish()?;
@@ -115,6 +94,51 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::OK)
+}
+
+/// What an attempt has written so far, as nobody tells what comes.
+fn from_files(
+    source: &Source,
+    data_dir: &Path,
+    args: &Args,
+    stream: Stream,
+    sink: &mut Sink,
+) -> Result<(), Failure> {
+    let view = task(source, &args.id, None, &Policy::default())?;
+    let attempt = args.attempt.or(view.attempt.map(|attempt| attempt.0));
+    let attempt = attempt.ok_or_else(|| not_started(&view, "start a node with `ledger up`"))?;
+    let unreadable = |e: &dyn std::fmt::Display| {
+        ApiError::new(ErrorCode::Failed, "the output can't be read").because(e)
+    };
+    let dir = AttemptDir::new(data_dir, &view.task_id, attempt).map_err(|e| unreadable(&e))?;
+    let file = match stream {
+        Stream::Stdout => dir.open_stdout(),
+        Stream::Stderr => dir.open_stderr(),
+    };
+    if let Some(mut file) = file.map_err(|e| unreadable(&e))? {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match file.read(&mut buffer).map_err(|e| unreadable(&e))? {
+                0 => break,
+                n => sink.write(&buffer[..n])?,
+            }
+        }
+    }
+    let mut ended = view.attempts.iter().map(|record| record.attempt.0);
+    let is_over = view.ended_at.is_some() || ended.any(|ended| ended == attempt);
+    if args.follow && !is_over {
+        sink.finish()?;
+        let (id, what) = (&view.task_id, "can be followed no further");
+        let error = ApiError::new(
+            ErrorCode::Refused,
+            format!("attempt {attempt} of task {id} {what}"),
+        );
+        return Err(error
+            .because("no node runs that could tell when it ends")
+            .hint("start one with `ledger up`; without -f what it wrote so far is shown")
+            .into());
+    }
+    Ok(())
 }
 
 /// There is nothing to show of a task that never ran.

@@ -92,7 +92,7 @@ pub(crate) fn task(
             Err(Failure::Error(e)) if e.code == ErrorCode::NotFound => {
                 match begins_with(node, id, at)? {
                     Some(meant) => node.wait(node.client().task(&meant, at)),
-                    None => Err(Failure::Error(e)),
+                    None => Err(absent(id, *e)),
                 }
             }
             other => other,
@@ -110,8 +110,11 @@ pub(crate) fn task(
         }
     };
     let task = task.ok_or_else(|| {
-        ApiError::new(ErrorCode::NotFound, format!("there is no task {id}"))
-            .hint("see `ledger task list` for the tasks there are")
+        let error = ApiError::new(ErrorCode::NotFound, format!("there is no task {id}"));
+        absent(
+            id,
+            error.hint("see `ledger task list` for the tasks there are"),
+        )
     })?;
     let mut view = held::view(tasks, policy, task, clock::now());
     let details = view.details().map(|seq| event_at(reader, seq));
@@ -128,19 +131,29 @@ const SHORTEST: usize = 8;
 const NAMED: usize = 5;
 
 /// The task that is meant for a command that acts on it: the one with this id, else the only one whose
-/// id begins with it. If there is none, what was given stands, and the node says that it is not there.
+/// id begins with it.
 ///
 /// # Errors
-/// [`ErrorCode::Usage`] if several are meant.
+/// [`ErrorCode::Usage`] if several are meant, [`ErrorCode::NotFound`] if none is.
 pub(crate) fn meant(node: &Node, given: &Id) -> Result<Id, Failure> {
     match node.wait(node.client().task(given, None)) {
         Ok(_) => Ok(given.clone()),
         Err(Failure::Error(e)) if e.code == ErrorCode::NotFound => {
             let found = begins_with(node, given, None)?;
-            Ok(found.unwrap_or_else(|| given.clone()))
+            found.ok_or_else(|| absent(given, *e))
         }
         Err(error) => Err(error),
     }
+}
+
+/// That there is no such task. Where too little of an id was given to stand for one, that is said.
+fn absent(given: &Id, error: ApiError) -> Failure {
+    if given.len() < SHORTEST {
+        let hint =
+            format!("if that is the beginning of an id, give at least {SHORTEST} characters");
+        return error.hint(hint).into();
+    }
+    error.into()
 }
 
 fn begins_with(node: &Node, given: &Id, at: Option<Seq>) -> Result<Option<Id>, Failure> {
@@ -186,10 +199,10 @@ fn only<'a>(given: &Id, mut found: impl Iterator<Item = &'a Id>) -> Result<Optio
     .into())
 }
 
-/// The event at a position, if it is there and can be understood.
 /// An event and what led to it.
 type Caused = (Option<Seq>, Event);
 
+/// The event at a position, if it is there and can be understood.
 fn event_at(reader: &dyn LogReader, seq: Seq) -> Result<Option<Caused>, ReadError> {
     let found = for_each_event(reader, seq, |event| {
         let decoded = Event::decode(&event.event).ok();
