@@ -18,9 +18,12 @@ use std::time::Duration;
 use ledger_core::ids::Id;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::shim::ProcessStat;
 
 /// Longest name of a node: what a socket's path has left beside `/proc/self/fd/NUMBER/` and `.sock`.
 const MAX_NODE_NAME: usize = 80;
@@ -71,9 +74,23 @@ impl RunDir {
     fn has_listener(&self, node: &Id) -> bool {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let connected = socket(AddressFamily::Unix, SockType::Stream, flags, None)
-            .and_then(|socket| connect(socket.as_raw_fd(), &UnixAddr::new(&self.path(node))?));
-        matches!(connected, Ok(()) | Err(Errno::EAGAIN))
+            .and_then(|socket| {
+                connect(socket.as_raw_fd(), &UnixAddr::new(&self.path(node))?).map(|()| socket)
+            })
+            .map(|socket| getsockopt(&socket, PeerCredentials));
+        match connected {
+            Ok(Ok(listener)) => is_alive(listener.pid()),
+            Ok(Err(_)) | Err(Errno::EAGAIN) => true,
+            Err(_) => false,
+        }
     }
+}
+
+/// Whether who began to listen lives. A process that was killed while it started another leaves its
+/// socket open for as long as that one has not come to its own program, and nobody will ever answer.
+fn is_alive(pid: i32) -> bool {
+    // One of another namespace has no number here.
+    pid == 0 || ProcessStat::of(pid).map_or(true, |stat| stat.is_some_and(|stat| stat.is_alive()))
 }
 
 /// Which file a name stands for.
@@ -336,5 +353,31 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         second.renew().unwrap();
         assert!(reaches(&second, &UnixStream::connect(&path).unwrap()));
+    }
+
+    #[test]
+    #[allow(unsafe_code)] // nothing but `listen` is called between fork and exec
+    fn a_socket_that_a_dead_process_has_left_open_is_free() {
+        use std::os::unix::process::CommandExt;
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::open(&dir.path().join("run")).unwrap();
+        let left = std::os::unix::net::UnixListener::bind(run.path(&id("a"))).unwrap();
+        assert!(
+            run.has_listener(&id("a")),
+            "it is this process that listens"
+        );
+        let fd = left.as_raw_fd();
+        let mut heir = std::process::Command::new("true");
+        // Who called this last is who listens.
+        let listen = move || match unsafe { libc::listen(fd, 8) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+        unsafe { heir.pre_exec(listen) };
+        assert!(heir.status().unwrap().success());
+        assert!(!run.has_listener(&id("a")));
+        let socket = Socket::bind(dir.path(), &id("a")).unwrap();
+        let path = dir.path().join("run/a.sock");
+        assert!(reaches(&socket, &UnixStream::connect(&path).unwrap()));
     }
 }
