@@ -170,12 +170,12 @@ async fn too_little_of_an_id_is_said_to_be_that() {
     assert_snapshot!(format!("{talked}{offline}"), @r"
     $ ledger task show nightl
     error: there is no task nightl
-    hint: if that is the beginning of an id, give at least 8 characters
+    hint: see `ledger task list` for the tasks there are; the beginning of an id needs 8 characters
     exit code 7
 
     $ ledger task cancel nightl
     error: there is no task nightl
-    hint: if that is the beginning of an id, give at least 8 characters
+    hint: see `ledger task list` for the tasks there are; the beginning of an id needs 8 characters
     exit code 7
 
     $ ledger task retry nightly-
@@ -189,7 +189,7 @@ async fn too_little_of_an_id_is_said_to_be_that() {
 
     $ ledger task show nightl
     error: there is no task nightl
-    hint: if that is the beginning of an id, give at least 8 characters
+    hint: see `ledger task list` for the tasks there are; the beginning of an id needs 8 characters
     exit code 7
     ");
 }

@@ -149,8 +149,10 @@ pub(crate) fn meant(node: &Node, given: &Id) -> Result<Id, Failure> {
 /// That there is no such task. Where too little of an id was given to stand for one, that is said.
 fn absent(given: &Id, error: ApiError) -> Failure {
     if given.len() < SHORTEST {
-        let hint =
-            format!("if that is the beginning of an id, give at least {SHORTEST} characters");
+        let hint = format!(
+            "see `ledger task list` for the tasks there are; the beginning of an id needs \
+             {SHORTEST} characters"
+        );
         return error.hint(hint).into();
     }
     error.into()
