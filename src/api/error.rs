@@ -86,6 +86,10 @@ fn process(refusal: &reaper::decide::Refusal, message: String) -> ApiError {
     use reaper::decide::Refusal;
     let (code, hint) = match refusal {
         Refusal::NoSuch(_) => (ErrorCode::NotFound, "see `ps` for the processes there are"),
+        Refusal::Ended(_) => (
+            ErrorCode::NotFound,
+            "there is nothing left to end: its number is free once its parent waits for it, or ends",
+        ),
         Refusal::NotWatched(_) => (
             ErrorCode::NotFound,
             "see `ledger ps` for the processes that are watched",

@@ -181,7 +181,24 @@ pub(super) async fn list(
         // What it does now says nothing of a moment that has passed.
         let swept = at.is_none().then(|| swept(&api));
         // The view does not stand still while processes are looked at.
-        Ok::<_, ApiError>(look(views, kept, swept))
+        let mut list = look(views, kept, swept);
+        let may_stall = |info: &ProcessInfo| {
+            let foreign = info.view.process.foreign();
+            foreign.is_some_and(|foreign| foreign.stall_after_ms.is_some())
+        };
+        // How long it has stood still only the reaper knows, who has looked before.
+        if at.is_none() && list.processes.iter().any(may_stall) {
+            let found = asked(&api, Mode::DryRun)?;
+            let stuck = |info: &&mut ProcessInfo| {
+                let found = found.get(&*info.view.id);
+                info.verdict == Verdict::Running
+                    && found.is_some_and(|found| found.verdict == Verdict::Stuck)
+            };
+            for info in list.processes.iter_mut().filter(stuck) {
+                info.verdict = Verdict::Stuck;
+            }
+        }
+        Ok::<_, ApiError>(list)
     });
     list.await?.map(Json)
 }
@@ -264,19 +281,8 @@ fn sweep(api: &Api, dry_run: bool) -> Result<SweepReport, ApiError> {
         .views
         .with_processes(|processes, _| (processes.views(), processes.kept()))
         .ok_or_else(no_view)?;
-    let gone = || ApiError::new(ErrorCode::NotLeader, "this node does not lead any more");
-    let (reply, answer) = crossbeam_channel::bounded(1);
     let mode = if dry_run { Mode::DryRun } else { Mode::Act };
-    let reaper = api.reaper.orders.upgrade().ok_or_else(gone)?;
-    reaper
-        .send(Effect::Sweep(mode, reply))
-        .map_err(|_| gone())?;
-    drop(reaper);
-    let found = answer
-        .recv_timeout(SWEEP_PATIENCE)
-        .map_err(|e| failed("the reaper does not answer", e))?;
-    let found: HashMap<Box<str>, Found> =
-        found.into_iter().map(|one| (one.id.clone(), one)).collect();
+    let found = asked(api, mode)?;
     let looked = look(list.0, list.1, None);
     let processes = looked.processes.into_iter().map(|info| {
         let found = found.get(&*info.view.id);
@@ -286,6 +292,21 @@ fn sweep(api: &Api, dry_run: bool) -> Result<SweepReport, ApiError> {
         dry_run,
         processes: processes.collect(),
     })
+}
+
+/// What the reaper finds of what is in its care, by id.
+fn asked(api: &Api, mode: Mode) -> Result<HashMap<Box<str>, Found>, ApiError> {
+    let gone = || ApiError::new(ErrorCode::NotLeader, "this node does not lead any more");
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let reaper = api.reaper.orders.upgrade().ok_or_else(gone)?;
+    reaper
+        .send(Effect::Sweep(mode, reply))
+        .map_err(|_| gone())?;
+    drop(reaper);
+    let found = answer
+        .recv_timeout(SWEEP_PATIENCE)
+        .map_err(|e| failed("the reaper does not answer", e))?;
+    Ok(found.into_iter().map(|one| (one.id.clone(), one)).collect())
 }
 
 /// What is said of one process: by the reaper if it is in its care, by a look at it if a shim

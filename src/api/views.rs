@@ -13,7 +13,9 @@ use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::LogReader;
 use projections::framework::{Fold, Health, Projection, View, WorkerError, rebuild, unwatched};
 use projections::jobs::Jobs;
+use projections::processes::Processes;
 use projections::status::{Status as StatusView, StatusReport};
+use projections::tasks::Tasks;
 
 use super::checkpoints::listed as listed_checkpoints;
 use super::error::{failed, usage};
@@ -35,21 +37,19 @@ pub(super) async fn status(
     Asked(At { at }): Asked<At>,
 ) -> Result<Json<Status>, ApiError> {
     api.views_caught_up().await?;
+    if let Some(at) = at {
+        return blocking(move || status_at(&api, at)).await?.map(Json);
+    }
     let projections = infos(&api, None).await?;
     let shared = Arc::clone(&api);
     let now = clock::now();
-    let report: StatusReport = blocking(move || match at {
-        None => {
-            let report = shared.views.with_status(|status, _| status.report(now));
-            report.ok_or_else(|| unknown("status"))
-        }
-        Some(at) => {
-            as_of::<StatusView>(shared.reader.as_ref(), at).map(|fold| fold.state().report(now))
-        }
+    let report: StatusReport = blocking(move || {
+        let report = shared.views.with_status(|status, _| status.report(now));
+        report.ok_or_else(|| unknown("status"))
     })
     .await??;
     let policy = Arc::clone(&api.policy);
-    let queues = with_tasks(&api, at, move |tasks| held::waits(tasks, &policy, now)).await?;
+    let queues = with_tasks(&api, None, move |tasks| held::waits(tasks, &policy, now)).await?;
     let mut warnings = api.warnings.clone();
     warnings.extend(projections.iter().filter_map(|p| {
         let reason = p.poisoned.as_ref()?;
@@ -91,6 +91,7 @@ pub(super) async fn status(
     };
     Ok(Json(Status {
         node: Some(node),
+        as_of: None,
         report,
         queues,
         projections,
@@ -98,6 +99,26 @@ pub(super) async fn status(
         reaper,
         disk: disk_info(&api.data_dir, api.warn_below),
     }))
+}
+
+/// The same as of a position: all that events tell, and nothing of what is now.
+fn status_at(api: &Api, at: Seq) -> Result<Status, ApiError> {
+    let reader = api.reader.as_ref();
+    let report = as_of::<StatusView>(reader, at)?;
+    let then = report.state().last_event_at();
+    let tasks = as_of::<Tasks>(reader, at)?;
+    let jobs = as_of::<Jobs>(reader, at)?;
+    let processes = as_of::<Processes>(reader, at)?;
+    Ok(Status {
+        node: None,
+        as_of: Some(then),
+        report: report.state().report(then),
+        queues: held::waits(tasks.state(), &api.policy, then),
+        projections: Vec::new(),
+        jobs: next_runs(jobs.state()),
+        reaper: Some(reaper_info(processes.state(), None)),
+        disk: None,
+    })
 }
 
 /// When each job is due next, the next first.

@@ -464,15 +464,20 @@ pub struct NodeInfo {
 /// `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// The node that answers; absent when the files were read without a node.
+    /// The node that answers; absent when the files were read without a node, and as of a position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeInfo>,
+    /// When the last event of the position that was asked for was recorded, which is when ages are counted
+    /// to then; absent as of now. What no event tells of is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// What the ledger says.
     pub report: projections::status::StatusReport,
     /// What the tasks of each queue wait for, most urgent queue first.
     #[serde(default)]
     pub queues: Vec<QueueWaits>,
-    /// Every view and how it is.
+    /// Every view and how it is; empty as of a position.
+    #[serde(default)]
     pub projections: Vec<ProjectionInfo>,
     /// Jobs by when they are due next.
     #[serde(default)]
@@ -480,7 +485,7 @@ pub struct Status {
     /// The reaper; absent if an older node answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaper: Option<ReaperInfo>,
-    /// The file system that the data directory is on; absent if it can't be asked.
+    /// The file system that the data directory is on; absent if it can't be asked, and as of a position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskInfo>,
 }

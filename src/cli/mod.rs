@@ -48,6 +48,7 @@ mod verify;
 mod witness;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -288,37 +289,103 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
         .iter()
         .take_while(|a| *a != "--")
         .any(|a| a == "--json");
-    if asked || !json {
-        // Nothing can be done about a closed pipe here.
+    // Nothing can be done about a closed pipe here.
+    if asked {
         let _ = error.print();
-        return if asked {
-            Exit::OK
-        } else {
-            Exit(ErrorCode::Usage.exit_code())
-        };
+        return Exit::OK;
     }
-    let rendered = error.render().to_string();
+    if !json {
+        let choice = match color(arguments) {
+            clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+            clap::ColorChoice::Always => anstream::ColorChoice::Always,
+            clap::ColorChoice::Never => anstream::ColorChoice::Never,
+        };
+        let said = plainly(&error.render().ansi().to_string());
+        let mut stderr = anstream::AutoStream::new(std::io::stderr(), choice);
+        let _ = stderr.write_all(said.as_bytes());
+        return Exit(ErrorCode::Usage.exit_code());
+    }
+    error::report(&usage_error(&error.render().to_string()), ErrorStyle::Json)
+}
+
+/// What the standard library says of numbers, in words for people.
+fn plainly(said: &str) -> String {
+    [
+        ("invalid digit found in string", "it is not a whole number"),
+        (
+            "cannot parse integer from empty string",
+            "it is not a number",
+        ),
+        ("number too large to fit in target type", "it is too large"),
+        ("number too small to fit in target type", "it is too small"),
+    ]
+    .iter()
+    .fold(said.to_owned(), |said, (of_std, ours)| {
+        said.replace(of_std, ours)
+    })
+}
+
+/// An error as clap writes it for people, in its parts.
+fn usage_error(rendered: &str) -> ApiError {
+    let rendered = plainly(rendered);
     let mut lines = rendered
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty());
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
     let message = lines
         .next()
         .unwrap_or_default()
         .trim_start_matches("error: ");
-    let rest: Vec<_> = lines
-        .take_while(|line| !line.starts_with("Usage:"))
-        .collect();
-    let mut shown = ApiError::new(ErrorCode::Usage, message);
-    if !rest.is_empty() {
-        shown = shown.because(rest.join("; "));
+    let (mut rest, mut command) = (Vec::new(), "ledger".to_owned());
+    for line in lines {
+        match line.strip_prefix("Usage: ") {
+            Some(usage) => {
+                let is_name = |word: &&str| word.starts_with(char::is_alphabetic);
+                let names: Vec<&str> = usage.split(' ').take_while(is_name).collect();
+                command = names.join(" ");
+                break;
+            }
+            None => rest.push(line),
+        }
     }
-    error::report(&shown.hint("see `ledger --help`"), ErrorStyle::Json)
+    let mut error = ApiError::new(ErrorCode::Usage, message);
+    if !rest.is_empty() {
+        error = error.because(rest.join("; "));
+    }
+    error.hint(format!("see `{command} --help`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_clap_says_is_taken_apart() {
+        let parts = |rendered: &str| {
+            let error = usage_error(rendered);
+            (error.message, error.cause, error.hint)
+        };
+        let footer = "\n\nFor more information, try '--help'.\n";
+        let number = "error: invalid value 'abc' for '<PID>': invalid digit found in string";
+        assert_eq!(
+            parts(&format!("{number}{footer}")),
+            (
+                "invalid value 'abc' for '<PID>': it is not a whole number".to_owned(),
+                None,
+                Some("see `ledger --help`".to_owned())
+            )
+        );
+        let unknown = "error: unexpected argument '--stat' found\n\n  tip: a similar argument exists: \
+                       '--state'\n\nUsage: ledger task list --state <STATE>";
+        assert_eq!(
+            parts(&format!("{unknown}{footer}")),
+            (
+                "unexpected argument '--stat' found".to_owned(),
+                Some("tip: a similar argument exists: '--state'".to_owned()),
+                Some("see `ledger task list --help`".to_owned())
+            )
+        );
+    }
 
     #[test]
     fn the_choice_of_color_is_known_before_anything_is_parsed() {

@@ -82,14 +82,6 @@ impl Session {
             .await
     }
 
-    /// The task once it has ended.
-    ///
-    /// # Errors
-    /// [`Failure`].
-    pub(crate) async fn ended(&self, id: &Id) -> Result<TaskView, Failure> {
-        self.ride(async |client| client.wait(id).await).await
-    }
-
     /// The task as it is now.
     ///
     /// # Errors
@@ -113,7 +105,8 @@ impl Session {
         }
     }
 
-    /// Passes on what a task writes to one stream, attempt by attempt, until it has ended.
+    /// Passes on what a task writes to one stream, attempt by attempt, until it has ended. The task as it
+    /// is then.
     ///
     /// # Errors
     /// [`Failure`].
@@ -122,13 +115,13 @@ impl Session {
         id: &Id,
         stream: Stream,
         sink: Sink<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<TaskView, Failure> {
         let mut attempt = 1;
         loop {
             let view = self.attempt(id, stream, attempt, sink).await?;
             let is_latest = view.attempt.is_none_or(|latest| latest.0 <= attempt);
             if is_latest && view.ended_at.is_some() {
-                return Ok(());
+                return Ok(view);
             }
             if stream == Stream::Stderr
                 && let Some(said) = retried::said(&view, Attempt(attempt), clock::now())

@@ -198,14 +198,18 @@ pub fn task_of(job: &Id, spec: &JobSpec) -> TaskSubmitted {
     task
 }
 
-/// The id of the task that a run is: the job's name and when it was due.
-pub fn due_task(job: &Id, due_at: Timestamp) -> Id {
-    task_id(&format!("{job}-{}", stamp(due_at)))
+/// The id of the task that a run is: the job's name and when it was due. `nth` is for where somebody
+/// else's task is called that already.
+pub fn due_task(job: &Id, due_at: Timestamp, nth: u32) -> Id {
+    numbered(format!("{job}-{}", stamp(due_at)), nth)
 }
 
 /// The id of a task that runs a job by hand; `nth` tells apart those of one second.
 pub fn manual_task(job: &Id, now: Timestamp, nth: u32) -> Id {
-    let first = format!("{job}-manual-{}", stamp(now));
+    numbered(format!("{job}-manual-{}", stamp(now)), nth)
+}
+
+fn numbered(first: String, nth: u32) -> Id {
     match nth {
         0 => task_id(&first),
         _ => task_id(&format!("{first}-{}", nth + 1)),

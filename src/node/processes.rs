@@ -39,6 +39,9 @@ use watching::{OrphansLook, Watch, Watched};
 
 /// How long an attempt may stay unheard of after it was asked for before it is looked into.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How often attempts are looked at of which nothing was heard, while there are such. A shim that died
+/// between its claim and its first word is found out by then.
+const PEEK: Duration = Duration::from_secs(1);
 /// How long a process runs before the log says so: short commands are told of once, when they have
 /// ended. Far below what a person who looks would notice.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(20);
@@ -161,7 +164,7 @@ impl Port {
         mut own: PortLoop,
         mut effects: mpsc::UnboundedReceiver<Effect>,
     ) {
-        let mut sweep = tokio::time::interval(SILENCE);
+        let mut sweep = tokio::time::interval(PEEK);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -183,7 +186,8 @@ impl Port {
                 },
                 Some(event) = own.0.recv() => self.event(event),
                 () = self.spawning.reported() => self.take_reports(),
-                _ = sweep.tick() => self.sweep(),
+                // Nobody is woken where there is nothing to wait for.
+                _ = sweep.tick(), if self.tracked.values().any(|t| t.watch.is_none()) => self.sweep(),
             }
         }
     }
@@ -360,16 +364,32 @@ impl Port {
     /// dies with a shim that is killed before it has the claim, and a report can be lost. Harmless
     /// for those that are merely slow to start, since the claim is taken once.
     fn sweep(&mut self) {
-        let silent: Vec<_> = self
-            .tracked
-            .iter()
-            .filter(|(_, t)| t.watch.is_none() && t.asked.elapsed().0 >= SILENCE.as_micros() as u64)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in silent {
-            tracing::warn!(task = %id.task, attempt = %id.attempt,
-                "nothing was heard of an attempt since it was asked for; looking into it");
-            self.look(&id);
+        let unheard = |(id, t): (&AttemptId, &Tracked)| {
+            let asked = t.asked.elapsed().0;
+            let waits = t.watch.is_none() && u128::from(asked) >= PEEK.as_micros();
+            waits.then(|| (id.clone(), u128::from(asked) >= SILENCE.as_micros()))
+        };
+        let unheard: Vec<_> = self.tracked.iter().filter_map(unheard).collect();
+        for (id, is_silent) in unheard {
+            if is_silent {
+                tracing::warn!(task = %id.task, attempt = %id.attempt,
+                    "nothing was heard of an attempt since it was asked for; looking into it");
+                self.look(&id);
+            } else {
+                self.peek(&id);
+            }
+        }
+    }
+
+    /// Watches the shim that has the claim of an attempt, though it has said nothing yet.
+    fn peek(&mut self, id: &AttemptId) {
+        let claim = self.dir(id).and_then(|dir| dir.read_claim());
+        // What can't be read yet is looked into later.
+        if let (Ok(Some(claim)), Some(tracked)) = (claim, self.tracked.get_mut(id))
+            && claim.kind == Claimant::Shim
+        {
+            tracked.shim = Some(claim.by);
+            self.watch(id);
         }
     }
 

@@ -46,6 +46,9 @@ pub enum Refusal {
     /// There is none.
     #[error("there is no process {0}")]
     NoSuch(i32),
+    /// It has ended, and only its number is left.
+    #[error("process {0} has ended, and its parent has not asked how")]
+    Ended(i32),
     /// It is one that is never signaled.
     #[error("process {pid} is never signaled: {why}")]
     Protected {
@@ -205,7 +208,7 @@ fn innocent(candidate: &Candidate) -> Result<(), Refusal> {
         _ if candidate.is_kernel_thread => protected("it is a thread of the kernel"),
         Kin::Node => protected("it is this node"),
         Kin::Ancestor => protected("this node runs below it"),
-        Kin::Stranger | Kin::Descendant if candidate.has_ended => Err(Refusal::NoSuch(pid)),
+        Kin::Stranger | Kin::Descendant if candidate.has_ended => Err(Refusal::Ended(pid)),
         Kin::Stranger | Kin::Descendant => Ok(()),
     }
 }

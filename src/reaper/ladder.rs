@@ -1,6 +1,7 @@
 //! The ladder that ends a watched process and all that belongs to it: SIGTERM (and SIGCONT, which is not
 //! recorded: a stopped process would not see the end coming), grace, SIGKILL to what is left, again and
-//! again until nothing is. SIGKILL is recorded only if it was sent.
+//! again until nothing is. SIGKILL is recorded only if it was sent. A node that comes up in the middle goes
+//! on: SIGTERM is sent again, and recorded and its grace counted from when it was ordered first.
 
 use std::time::Duration;
 
@@ -15,13 +16,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// What outlives SIGKILL for so long is reported.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// What is ended by another life of the node than the one that began has at least so long for the SIGTERM
+/// that it is sent again: nobody knows whether the first one was.
+const SECOND_GRACE: Duration = Duration::from_secs(1);
 /// More survivors than this aren't listed.
 const MAX_SURVIVORS: usize = 32;
 
 #[derive(Debug)]
 enum Stage {
-    /// Nothing was sent yet.
-    Begun,
+    /// Nothing was sent yet, by this life of the node; one before may have, then.
+    Begun { before: Option<Duration> },
     /// SIGTERM was sent; it may take until then.
     Asked { until: Duration },
     /// SIGKILL was sent first at that time.
@@ -61,10 +65,17 @@ impl LadderRun {
             started,
             grace,
             steps: Vec::new(),
-            stage: Stage::Begun,
+            stage: Stage::Begun { before: None },
             pause: FIRST_PAUSE,
             next: now,
         }
+    }
+
+    /// A life of the node before this one has begun then: grace counts from there.
+    pub(super) fn goes_on_from(&mut self, begun: Duration) {
+        self.stage = Stage::Begun {
+            before: Some(begun),
+        };
     }
 
     /// When to go on.
@@ -95,9 +106,12 @@ impl LadderRun {
         }
         let mut outcome = Outcome::GoesOn;
         match &mut self.stage {
-            Stage::Begun => {
-                self.send(Signal::SIGTERM, snapshot, now);
-                let until = now.saturating_add(self.grace);
+            Stage::Begun { before } => {
+                let begun = before.unwrap_or(now).min(now);
+                let least = before.map_or(self.grace, |_| self.grace.min(SECOND_GRACE));
+                let until = begun.saturating_add(self.grace);
+                let until = until.max(now.saturating_add(least));
+                self.send(Signal::SIGTERM, snapshot, begun);
                 self.stage = Stage::Asked { until };
                 if self.tree.is_refused() {
                     return Outcome::Refused;
@@ -126,7 +140,7 @@ impl LadderRun {
         }
         self.next = match self.stage {
             Stage::Asked { until } => until.min(now.saturating_add(self.pause)),
-            Stage::Begun | Stage::Killing { .. } => now.saturating_add(self.pause),
+            Stage::Begun { .. } | Stage::Killing { .. } => now.saturating_add(self.pause),
         };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         outcome

@@ -51,6 +51,8 @@ pub struct ReapOrder {
     pub id: Box<str>,
     /// Why.
     pub cause: ReapCause,
+    /// How long it had run when that was decided, if a life of the node before this one has begun with it.
+    pub begun: Option<Micros>,
     /// Pid and start time of shims and of what they look after: never signaled.
     pub attended: BTreeSet<(i32, u64)>,
 }
@@ -330,7 +332,11 @@ impl Reaper {
         let tree = Tree::new(held.order.identity.clone(), spared);
         let grace = Duration::from_millis(held.order.grace.0);
         let started = held.rules.started;
-        held.ladder = Some(LadderRun::new(tree, started, grace, since_boot()));
+        let mut ladder = LadderRun::new(tree, started, grace, since_boot());
+        if let Some(ran) = order.begun {
+            ladder.goes_on_from(started.saturating_add(Duration::from_micros(ran.0)));
+        }
+        held.ladder = Some(ladder);
     }
 
     /// A descriptor says that its process has ended.

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{Ledger, text};
+use crate::support::{Ledger, named, script, text};
 
 /// Attempts follow each other at once.
 const HASTY: &str = "[scheduler]\nbackoff_base = \"1ms\"\nbackoff_cap = \"1ms\"\n";
@@ -259,5 +259,94 @@ async fn who_comes_second_under_a_key_looks_on_and_cancels_nothing() {
     assert_eq!(second.wait().unwrap().code(), Some(130));
     pipe.tell("now");
     assert!(first.wait().unwrap().success());
+    node.stop_well();
+}
+
+#[tokio::test]
+async fn what_was_not_kept_of_an_output_is_said() {
+    let ledger = Ledger::configured("[tasks]\noutput_limit = \"1KiB\"\n");
+    let node = ledger.up().await;
+    let command = "head -c 3072 /dev/zero; head -c 1024 /dev/zero >&2";
+    let ran = ledger.cli(&["exec", "--id", "loud", "--", "sh", "-c", command]);
+    assert_eq!((ran.status.code(), ran.stdout.len()), (Some(0), 1024));
+    let cut = "the standard output of task loud was cut off at 1.00 KiB (tasks.output_limit): \
+               2.00 KiB more were not kept\n";
+    assert_eq!(
+        text(&ran.stderr[1024..]),
+        cut,
+        "and nothing of the other stream"
+    );
+    let logs = || ledger.cli(&["task", "logs", "loud"]);
+    assert_eq!(text(&logs().stderr), cut);
+    assert_eq!(
+        text(&ledger.cli(&["task", "logs", "-f", "loud"]).stderr),
+        cut
+    );
+    assert_eq!(
+        ledger.cli(&["task", "logs", "--stderr", "loud"]).stderr,
+        b""
+    );
+    node.stop_well();
+    let offline = logs();
+    assert_eq!(
+        (text(&offline.stderr), offline.stdout.len()),
+        (cut.to_owned(), 1024)
+    );
+}
+
+#[tokio::test]
+async fn why_a_command_never_ran_is_said() {
+    let ledger = Ledger::new();
+    let node = ledger.up().await;
+    let failed = ledger.cli(&["exec", "--id", "first", "--", "false"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(text(&failed.stderr), "");
+    let gate = ledger.fifo("gate");
+    let slow = format!("read x < {}; exit 1", gate.show());
+    node.submit(named("slow", script(&slow))).await;
+    let after = [
+        "exec",
+        "--id",
+        "after",
+        "--depends-on",
+        "slow",
+        "--",
+        "true",
+    ];
+    let mut child = ledger
+        .command(&after)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut held = String::new();
+    stderr.read_line(&mut held).unwrap();
+    let mut logs = ledger.command(&["task", "logs", "-f", "after"]);
+    let mut logs = logs.stderr(Stdio::piped()).spawn().unwrap();
+    let mut from_logs = BufReader::new(logs.stderr.take().unwrap());
+    let mut waits = String::new();
+    from_logs.read_line(&mut waits).unwrap();
+    gate.tell("now");
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    let why = "task slow, which it depends on, did not complete";
+    assert_eq!(said, format!("task after is dead and never ran: {why}\n"));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut from_logs, &mut told).unwrap();
+    assert_eq!(
+        told,
+        format!("error: task after has not been started\ncause: it is dead: {why}\n")
+    );
+    assert_eq!(logs.wait().unwrap().code(), Some(7));
+    let paused = ledger.cli(&["queue", "pause", "standard"]);
+    assert!(paused.status.success(), "{paused:?}");
+    let late = ledger.cli(&["exec", "--id", "late", "--expires", "1s", "--", "true"]);
+    assert_eq!(late.status.code(), Some(1));
+    let said = text(&late.stderr);
+    assert!(
+        said.ends_with("task late is dead and never ran: it expired while it waited\n"),
+        "{said}"
+    );
     node.stop_well();
 }

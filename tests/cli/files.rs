@@ -190,6 +190,7 @@ fn status_is_folded_from_the_files() {
     insta::with_settings!({filters => vec![("the last [^,]* ago", "the last [AGE] ago"), (r" +\d+d\n", "  [AGE]\n")]}, {
         assert_snapshot!("status", sample.shows(&["status"]));
     });
+    assert_snapshot!("status_then", sample.shows(&["status", "--at", "5"]));
     let at: serde_json::Value =
         serde_json::from_str(&sample.shows(&["--json", "status", "--at", "5"])).unwrap();
     assert_eq!(at["report"]["tasks"]["running"], 1);

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -183,6 +183,25 @@ struct Watched {
 
 impl Watched {
     fn start(sample: &Sample) -> Self {
+        Self::started(sample, bare(sample.room.path()))
+    }
+
+    /// By somebody who has signals ignored, as `nohup` and a shell's `&` do.
+    fn start_unheeding(sample: &Sample) -> Self {
+        let ledger = bare(sample.room.path());
+        let mut command = Command::new("sh");
+        let ignore = "trap '' INT TERM HUP; exec \"$0\" \"$@\"";
+        command.args(["-c", ignore]).arg(ledger.get_program());
+        command.env_clear().envs(
+            ledger
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command.current_dir(sample.room.path());
+        Self::started(sample, command)
+    }
+
+    fn started(sample: &Sample, mut command: Command) -> Self {
         let size = Winsize {
             ws_row: 10,
             ws_col: 80,
@@ -192,7 +211,6 @@ impl Watched {
         let pty = openpty(&size, None).unwrap();
         let (master, slave) = (File::from(pty.master), File::from(pty.slave));
         let end = || Stdio::from(slave.try_clone().unwrap());
-        let mut command = bare(sample.room.path());
         command.args(["--data-dir"]).arg(&sample.dir);
         command.args(["--color", "never", "status", "--watch"]);
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
@@ -237,8 +255,13 @@ fn the_watched_status_fits_and_q_ends_it() {
 #[test]
 fn a_signal_ends_the_watched_status_and_the_terminal_is_as_it_was() {
     let sample = Sample::new();
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        let mut watched = Watched::start(&sample);
+    let starts: [(Signal, fn(&Sample) -> Watched); 3] = [
+        (Signal::SIGINT, Watched::start),
+        (Signal::SIGTERM, Watched::start),
+        (Signal::SIGINT, Watched::start_unheeding),
+    ];
+    for (signal, start) in starts {
+        let mut watched = start(&sample);
         watched.read_to(" more lines");
         assert!(watched.takes_keys());
         let pid = Pid::from_raw(i32::try_from(watched.child.id()).unwrap());

@@ -13,7 +13,7 @@ use projections::jobs::{JobState, RunOutcome, RunState};
 use projections::tasks::StateName;
 use serde_json::Value;
 
-use crate::support::{Fifo, Ledger, Log, Node, id, text};
+use crate::support::{Fifo, Ledger, Log, Node, exec, id, named, text};
 
 /// Writes a file of jobs as an editor does: beside it, then over it.
 fn write_job(ledger: &Ledger, name: &str, toml: &str) {
@@ -109,6 +109,42 @@ async fn what_is_due_is_submitted_once_though_the_node_is_killed() {
         let task = due.data["task"].as_str().unwrap();
         assert_eq!(log.life(task)[0], "task.submitted");
     }
+}
+
+#[tokio::test]
+async fn an_id_that_somebody_has_taken_keeps_no_run_away() {
+    let ledger = Ledger::configured("[jobs.tick]\nevery = \"1s\"\ncommand = [\"true\"]\n");
+    let node = ledger.up().await;
+    let first = node.event(|e| e.kind == "job.due").await;
+    let due = first.data["due_at"].as_str().unwrap();
+    let due: Timestamp = due.parse().unwrap();
+    let taken: Vec<String> = (2..30)
+        .map(|seconds| {
+            let at = Timestamp(due.0 + seconds * 1_000_000);
+            at.to_jiff().strftime("tick-%Y%m%dT%H%M%SZ").to_string()
+        })
+        .collect();
+    for task in &taken {
+        node.submit(named(task, exec(&["true"]))).await;
+    }
+    let mut follower = node.follow(1).await;
+    let run = follower
+        .find(|e| {
+            let task = e.data["task"].as_str().unwrap_or_default();
+            e.kind == "job.due" && task.ends_with("Z-2")
+        })
+        .await;
+    let task = run.data["task"].as_str().unwrap();
+    assert!(taken.contains(&task.strip_suffix("-2").unwrap().to_owned()));
+    let ended = node.end_of(task).await;
+    assert_eq!(ended.exit_code, Some(0));
+    node.stop_well();
+    let log = ledger.assert_sound();
+    assert!(
+        log.of_kind("job.skipped")
+            .iter()
+            .all(|skipped| skipped.data["reason"] != "repeated")
+    );
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod checkpoints;
 mod clock;
 mod input;
 mod jobs;
+mod ladders;
 mod lifecycle;
 mod limits;
 mod patience;

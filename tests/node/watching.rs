@@ -15,14 +15,14 @@ use crate::support::{
 };
 
 /// A process of ours that leads its own group. Dropping it kills all of the group.
-struct Stranger {
+pub(crate) struct Stranger {
     child: Child,
     says: BufReader<ChildStdout>,
 }
 
 impl Stranger {
     /// A shell that runs until its input ends, unless the script says otherwise.
-    fn run(text: &str) -> Self {
+    pub(crate) fn run(text: &str) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", text])
             .stdin(Stdio::piped())
@@ -34,11 +34,11 @@ impl Stranger {
         Self { child, says }
     }
 
-    fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.says.read_line(&mut line).unwrap();
         line.trim().to_owned()
@@ -61,7 +61,7 @@ impl Drop for Stranger {
     }
 }
 
-fn request(pid: i32, max_runtime: u64) -> WatchRequest {
+pub(crate) fn request(pid: i32, max_runtime: u64) -> WatchRequest {
     WatchRequest {
         pid,
         max_runtime_ms: Some(Millis(max_runtime)),
@@ -71,19 +71,19 @@ fn request(pid: i32, max_runtime: u64) -> WatchRequest {
 }
 
 /// Long enough for a process to be watched before it is over.
-const SOON: u64 = 3_000;
-const NEVER: u64 = 3_600_000;
+pub(crate) const SOON: u64 = 3_000;
+pub(crate) const NEVER: u64 = 3_600_000;
 
-async fn watch(node: &Node, request: &WatchRequest) -> WatchReceipt {
+pub(crate) async fn watch(node: &Node, request: &WatchRequest) -> WatchReceipt {
     node.client.watch(request).await.unwrap()
 }
 
 /// The next event of this kind about a process.
-async fn told(node: &Node, kind: &str, process: &str) -> Logged {
+pub(crate) async fn told(node: &Node, kind: &str, process: &str) -> Logged {
     node.event(|e| e.kind == kind && *e.of == *process).await
 }
 
-fn signals(event: &Logged) -> Vec<&str> {
+pub(crate) fn signals(event: &Logged) -> Vec<&str> {
     let steps = event.data["steps"].as_array().unwrap();
     steps
         .iter()
@@ -309,6 +309,13 @@ async fn the_innocent_are_refused_with_their_exit_codes() {
     let [init, nobody] = ["1".to_owned(), i32::MAX.to_string()];
     cases.push((&init, 6, "everything else runs below it"));
     cases.push((&nobody, 7, "there is no process"));
+    let mut ended = Command::new("true").spawn().unwrap();
+    let zombie = ended.id().to_string();
+    // It is there until it is waited for.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(ended.id()).unwrap());
+    let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
+    nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap();
+    cases.push((&zombie, 7, "has ended, and its parent has not asked how"));
     let name = std::fs::read_to_string("/proc/2/comm").unwrap_or_default();
     if name.trim() == "kthreadd" {
         cases.push((&kernel_threads[0], 6, "a thread of the kernel"));
@@ -319,8 +326,10 @@ async fn the_innocent_are_refused_with_their_exit_codes() {
         assert_eq!(ran.status.code(), Some(code), "{pid}: {said}");
         assert!(said.contains(why), "{pid}: {said}");
     }
+    ended.wait().unwrap();
     let usage = [
         &["0", "--max-runtime", "1m"][..],
+        &["abc", "--max-runtime", "1m"],
         &["-5", "--max-runtime", "1m"],
         &[&watched],
         &[&watched, "--max-runtime", "soon"],

@@ -173,6 +173,11 @@ impl RecentRuns {
 }
 
 impl Status {
+    /// When the last event was recorded; the epoch before the first.
+    pub fn last_event_at(&self) -> Timestamp {
+        self.events.last_at
+    }
+
     /// All of it, with ages as of `now`.
     pub fn report(&self, now: Timestamp) -> StatusReport {
         let queues: Vec<_> = Priority::ALL.map(|q| self.queue_report(q, now)).into();

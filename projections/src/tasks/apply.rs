@@ -534,44 +534,42 @@ impl Task {
     }
 
     fn registered(&mut self, attempt: Attempt, process: ProcessRef) -> Result<(), String> {
-        let id = self.id.clone();
-        match &mut self.state {
-            TaskState::Running(run) | TaskState::Cancelling { run, .. }
-                if run.attempt == attempt && run.process.is_none() =>
-            {
-                run.process = Some(process);
-                Ok(())
+        match self.open(attempt) {
+            Some(run) if run.process.is_none() => run.process = Some(process),
+            Some(_) | None => {
+                return Err(format!(
+                    "task {}: a process was registered for attempt {attempt} out of turn",
+                    self.id
+                ));
             }
-            TaskState::Queued { .. }
-            | TaskState::Running(_)
-            | TaskState::Cancelling { .. }
-            | TaskState::Undecided
-            | TaskState::Completed { .. }
-            | TaskState::Cancelled { .. }
-            | TaskState::Dead { .. } => Err(format!(
-                "task {id}: a process was registered for attempt {attempt} out of turn"
-            )),
         }
+        Ok(())
     }
 
     fn unkillable(&mut self, attempt: Attempt, seq: Seq) -> Result<(), String> {
-        let id = self.id.clone();
+        match self.open(attempt) {
+            Some(run) if run.process.is_some() => run.unkillable = Some(seq),
+            Some(_) | None => {
+                return Err(format!(
+                    "task {}: attempt {attempt} has no process that could be unkillable",
+                    self.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// This attempt, if it has not ended.
+    fn open(&mut self, attempt: Attempt) -> Option<&mut Run> {
         match &mut self.state {
-            TaskState::Running(run) | TaskState::Cancelling { run, .. }
-                if run.attempt == attempt && run.process.is_some() =>
-            {
-                run.unkillable = Some(seq);
-                Ok(())
+            TaskState::Running(run) | TaskState::Cancelling { run, .. } => {
+                (run.attempt == attempt).then_some(run)
             }
             TaskState::Queued { .. }
-            | TaskState::Running(_)
-            | TaskState::Cancelling { .. }
             | TaskState::Undecided
             | TaskState::Completed { .. }
             | TaskState::Cancelled { .. }
-            | TaskState::Dead { .. } => Err(format!(
-                "task {id}: attempt {attempt} has no process that could be unkillable"
-            )),
+            | TaskState::Dead { .. } => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use ledger_core::event::Payload;
+use ledger_core::event::{DeadReason, Payload};
 use ledger_core::ids::Id;
 use projections::tasks::{Closing, StateName, TaskView};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,6 +24,8 @@ use super::output::{aside, note};
 use super::resume::PAUSED;
 use super::session::Session;
 use super::source::Node;
+use super::task::kept;
+use super::task::show::why_dead;
 use super::task::submit::{Job, absolute};
 use super::task::view::held_by;
 use crate::api::wire::{ApiError, CancelRequest, ErrorCode, Stream, SubmitRequest};
@@ -43,7 +45,8 @@ pub(crate) struct Args {
 pub(crate) const CODES: &str = "It exits as the command does, or as a shell would: 128 and its \
     number for a signal, 124 past the limit, 126 for a command that can't be run, 127 for one that \
     is not there, 143 for one that was cancelled and 137 if it had to be killed for that. What was lost \
-    too often gives 1.\n\nThe command's output is passed on as it is. With --json a line \
+    too often, or never ran since it expired or what it depends on died, gives 1.\n\nThe command's \
+    output is passed on as it is, up to tasks.output_limit; if there was more, that is said. With --json a line \
     {\"task\":…} follows on standard error once it has ended, however that was: what `ledger task show \
     --json` has.\n\n\
     It reads nothing on standard input unless --stdin says what.";
@@ -71,11 +74,6 @@ pub(crate) fn run(globals: &Globals, args: Args) -> Result<Exit, Failure> {
         let view = match execute(&session, &request).await? {
             Ran::Ended(view) => view,
             Ran::Left(exit) => return Ok(exit),
-        };
-        // What only the events know takes reading them, which most ends need not.
-        let view = match globals.json || view.state != StateName::Completed {
-            true => Box::new(session.view(&view.task_id).await?),
-            false => view,
         };
         if globals.json {
             aside(serde_json::json!({ "task": view }));
@@ -115,11 +113,12 @@ async fn execute(session: &Session, request: &SubmitRequest) -> Result<Ran, Fail
     let run = async {
         let mut stdout = |bytes: &[u8]| put(Stream::Stdout, bytes);
         let mut stderr = |bytes: &[u8]| put(Stream::Stderr, bytes);
-        tokio::try_join!(
+        // Either is told of the end, with all that there is to know of it.
+        let (view, _) = tokio::try_join!(
             session.stream(&id, Stream::Stdout, &mut stdout),
             session.stream(&id, Stream::Stderr, &mut stderr)
         )?;
-        session.ended(&id).await
+        Ok(view)
     };
     tokio::pin!(run);
     let mut asked = false;
@@ -172,8 +171,22 @@ async fn cancel(session: &Session, id: &Id, reason: &str) {
 /// The exit code of a task that has ended, and a word where the code alone would not tell.
 fn conclude(view: &TaskView) -> Result<Exit, Failure> {
     let id = &view.task_id;
-    let closing = view.attempts.last().map(|last| last.closing);
     let own = view.exit_code.and_then(|code| u8::try_from(code).ok());
+    for lack in [Stream::Stdout, Stream::Stderr].map(|stream| kept::lacks(view, stream)) {
+        lack.into_iter().for_each(note);
+    }
+    if let (StateName::Dead, Some(reason @ (DeadReason::Dependency | DeadReason::Expired))) =
+        (view.state, view.dead_reason)
+    {
+        let why = why_dead(reason, view.dead_dependency.as_deref());
+        let ran = match view.attempts.is_empty() {
+            true => " and never ran",
+            false => "",
+        };
+        note(format_args!("task {id} is dead{ran}: {why}"));
+        return Ok(own.map_or(Exit::FAILED, Exit));
+    }
+    let closing = view.attempts.last().map(|last| last.closing);
     match (view.state, closing) {
         (StateName::Cancelled, closing) => {
             // While it waited for another attempt, the code is that of the last.

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal as set_handler};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, read, tcgetpgrp};
 
@@ -150,9 +150,17 @@ fn listen(signals: SigSet, mut resize: PipeWriter, before: Option<&Termios>) {
         }
         // Below the screen, whose lines may have been let run over the edge.
         aside("\x1b[?7h");
-        let only: SigSet = [signal].into_iter().collect();
-        if only.thread_unblock().is_err() || raise(signal).is_err() {
-            return;
-        }
+        die_of(signal);
     }
+}
+
+/// Ends the process as the signal does, also where whoever started it had it ignored: `nohup` does that,
+/// and a shell's `&`.
+#[allow(unsafe_code)] // no handler is installed, so none can run where it must not
+fn die_of(signal: Signal) -> ! {
+    let only: SigSet = [signal].into_iter().collect();
+    if unsafe { set_handler(signal, SigHandler::SigDfl) }.is_ok() && only.thread_unblock().is_ok() {
+        let _ = raise(signal);
+    }
+    std::process::exit(128 + signal as i32)
 }

@@ -87,21 +87,29 @@ fn from_files(
     at: Option<Seq>,
 ) -> Result<Status, Failure> {
     let folded = fold::<StatusView>(source.reader(), at)?;
-    let now = clock::now();
+    let as_of = at.map(|_| folded.state().last_event_at());
+    let now = as_of.unwrap_or_else(clock::now);
     let report = folded.state().report(now);
     let tasks = fold::<Tasks>(source.reader(), at)?;
-    let projections = snapshots(data_dir)?;
     let config = globals.settings_to_read_by(data_dir)?;
     let jobs = fold::<Jobs>(source.reader(), at)?;
     let processes = fold::<Processes>(source.reader(), at)?;
+    let (projections, disk) = match as_of {
+        None => (
+            snapshots(data_dir)?,
+            disk_info(data_dir, config.disk.warn_below),
+        ),
+        Some(_) => (Vec::new(), None),
+    };
     Ok(Status {
         node: None,
+        as_of,
         report,
         queues: held::waits(tasks.state(), &config.policy(), now),
         projections,
         jobs: next_runs(jobs.state()),
         reaper: Some(reaper_info(processes.state(), None)),
-        disk: disk_info(data_dir, config.disk.warn_below),
+        disk,
     })
 }
 

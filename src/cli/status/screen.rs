@@ -22,7 +22,7 @@ pub(crate) fn lines(out: &Out, status: &Status) -> Vec<String> {
     let report = &status.report;
     let mut lines = paused(out, report);
     lines.extend([
-        field(out, "ledger", &ledger(report)),
+        field(out, "ledger", &ledger(out, status)),
         field(out, "leader", &leader(out, status)),
     ]);
     lines.extend(standby(out, status));
@@ -172,11 +172,16 @@ fn field(out: &Out, name: &str, value: &str) -> String {
     format!("{} {value}", out.paint.strong(&format!("{name:<8}")))
 }
 
-fn ledger(report: &StatusReport) -> String {
+fn ledger(out: &Out, status: &Status) -> String {
+    let report = &status.report;
     let name = report
         .ledger
         .as_ref()
         .map_or("(without a first event)", |facts| &*facts.name);
+    if let Some(then) = status.as_of {
+        let (last, then) = (report.events.last, out.times.full(then));
+        return format!("{name}, as of seq {last} at {then}");
+    }
     let age = report.last_event_age_us.map_or_else(String::new, |age| {
         format!(", the last {} ago", format_duration(age))
     });
@@ -190,6 +195,10 @@ fn leader(out: &Out, status: &Status) -> String {
     let facts = &lease.facts;
     let held = format_duration(lease.held_us);
     match (facts.state, &status.node) {
+        (TermState::Open, None) if status.as_of.is_some() => format!(
+            "{}, term {} for {held}, pid {}",
+            facts.holder, facts.term, facts.pid
+        ),
         (TermState::Open, Some(_)) => {
             let who = out.paint.good(&facts.holder);
             format!("{who}, term {} for {held}, pid {}", facts.term, facts.pid)
@@ -264,7 +273,10 @@ fn node(out: &Out, status: &Status) -> String {
                 }
                 None => format!("started at {}", out.times.full(facts.started_at)),
             };
-            format!("none; {} {how}", facts.name)
+            match (status.as_of, facts.stopped_at) {
+                (Some(_), None) => format!("{}, {how}", facts.name),
+                (Some(_), Some(_)) | (None, _) => format!("none; {} {how}", facts.name),
+            }
         }
         (None, None) => "none; start one with `ledger up`".to_owned(),
     }
@@ -458,7 +470,8 @@ fn warnings(status: &Status) -> Vec<String> {
         .unwrap_or_default();
     let lease = status.node.as_ref().and_then(|node| node.lease.as_ref());
     warnings.extend(lease.map_or_else(Vec::new, |lease| standbys::warnings(&lease.standbys)));
-    if status.node.is_none() && term_is_open(status) {
+    let nobody_answers = status.node.is_none() && status.as_of.is_none();
+    if nobody_answers && term_is_open(status) {
         warnings.push(
             "the last node did not stop in good order, or has just stopped; `ledger up` recovers"
                 .to_owned(),
@@ -499,7 +512,7 @@ fn warnings(status: &Status) -> Vec<String> {
             format_size(disk.warn_below)
         ));
     }
-    if status.node.is_none() && stopped_by_full_disk(status) {
+    if nobody_answers && stopped_by_full_disk(status) {
         warnings.push(
             "the last node stopped because the disk was full: make room, then `ledger up`"
                 .to_owned(),

@@ -10,6 +10,7 @@ use ledger_core::event::{Attempt, Failure as Failed};
 use ledger_core::ids::Id;
 use projections::tasks::{Closing, StateName, TaskView};
 
+use super::kept;
 use super::show::why_dead;
 use super::view::{held_by, meant, task};
 use crate::api::wire::{ApiError, ErrorCode, OutputQuery, Stream};
@@ -86,13 +87,15 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
     }
     sink.finish()?;
-    if !sink.wrote {
-        let view = task(&source, &args.id, None, &Policy::default())?;
-        let attempt = args.attempt.map(Attempt).or(view.attempt);
-        if let Some(why) = attempt.and_then(|attempt| why_nothing(&view, attempt)) {
-            note(why);
-        }
-    }
+    let view = task(&source, &args.id, None, &Policy::default())?;
+    let Some(latest) = view.attempt else {
+        // It was waited for, and ended without it.
+        return Err(not_started(&view, "").into());
+    };
+    let attempt = args.attempt.map_or(latest, Attempt);
+    let lack = kept::lacks(&view, stream).filter(|_| attempt == latest);
+    let nothing = || why_nothing(&view, attempt).filter(|_| !sink.wrote);
+    lack.or_else(nothing).into_iter().for_each(note);
     Ok(Exit::OK)
 }
 

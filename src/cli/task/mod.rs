@@ -1,13 +1,14 @@
 //! `ledger task …`.
 
 mod cancel;
+pub(crate) mod kept;
 mod ladder;
 mod list;
 mod logs;
 mod report;
 pub(crate) mod retry;
 mod set_priority;
-mod show;
+pub(crate) mod show;
 pub(crate) mod submit;
 mod terms;
 pub(crate) mod view;

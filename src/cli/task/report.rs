@@ -41,7 +41,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     };
     let receipt = node.wait(node.client().report(&task, &report))?;
     let time = format_limit(args.retry_after);
-    let what = format!("the rate key of task {task} is held for {time}");
+    let what = format!("the rate key of task {task} is held for {time} at least");
     print(globals, &what, &receipt)
 }
 

@@ -169,7 +169,7 @@ fn waiting(out: &Out, view: &TaskView) -> Vec<(&'static str, String)> {
     fields
 }
 
-pub(super) fn why_dead(reason: DeadReason, dependency: Option<&str>) -> String {
+pub(crate) fn why_dead(reason: DeadReason, dependency: Option<&str>) -> String {
     match reason {
         DeadReason::Failed => "its last attempt failed".to_owned(),
         DeadReason::TimedOut => "its last attempt ran too long, or stalled".to_owned(),

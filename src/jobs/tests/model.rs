@@ -98,7 +98,7 @@ fn restart(book: &mut Book) {
 }
 
 fn end(book: &mut Book, due: u64) {
-    let task: Id = decide::due_task(&id("j"), s(due));
+    let task: Id = decide::due_task(&id("j"), s(due), 0);
     let ended = TaskEvent::Cancelled(TaskCancelled {
         attempt: None,
         reason: None,
@@ -133,7 +133,7 @@ fn look(
                 let live: Vec<_> = model
                     .live
                     .iter()
-                    .map(|d| decide::due_task(&id("j"), s(*d)))
+                    .map(|d| decide::due_task(&id("j"), s(*d), 0))
                     .collect();
                 let cancelled = overlap == Overlap::CancelRunning;
                 assert_eq!(cancel, if cancelled { live } else { Vec::new() });

@@ -94,7 +94,7 @@ impl Book {
                 Step::Skip(skipped) => JobEvent::Skipped(skipped.clone()),
                 Step::Run { due_at, .. } => JobEvent::Due(JobDue {
                     due_at: *due_at,
-                    task: decide::due_task(&id("j"), *due_at),
+                    task: decide::due_task(&id("j"), *due_at, 0),
                 }),
             };
             self.record([Decided::new(job_subject(&id("j")), event)]);

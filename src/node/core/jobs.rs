@@ -7,6 +7,7 @@ use ledger_core::event::{
     JobDue, JobEvent, JobSkipped, JobSpec, JobTriggered, SkipReason, job_subject,
 };
 use ledger_core::ids::Id;
+use ledger_core::time::Timestamp;
 
 use super::{AttemptId, Core, Stage, attempt_of, is_inherited};
 use crate::decided::Decided;
@@ -66,7 +67,7 @@ impl Core {
         let Some(spec) = self.state().jobs.get(job).and_then(|job| job.spec()) else {
             return;
         };
-        let task = decide::due_task(job, due_at);
+        let task = self.task_of_run(job, due_at);
         let skipped = |reason| JobSkipped {
             due_at,
             reason,
@@ -91,6 +92,23 @@ impl Core {
                 tracing::error!(%job, %refusal, "a run that is due is refused");
                 self.skip(now, &origin, job, skipped(SkipReason::Refused));
             }
+        }
+    }
+
+    /// The task that a run is. An id that somebody has taken for a task of his own keeps no run away;
+    /// where it is the node's, that run has been.
+    fn task_of_run(&self, job: &Id, due_at: Timestamp) -> Id {
+        let is_anothers = |id: &Id| {
+            let task = self.tasks().get(id);
+            task.is_some_and(|task| !task.submitted_by.starts_with("node/"))
+        };
+        let mut nth = 0;
+        loop {
+            let task = decide::due_task(job, due_at, nth);
+            if !is_anothers(&task) {
+                return task;
+            }
+            nth += 1;
         }
     }
 

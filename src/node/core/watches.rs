@@ -120,7 +120,8 @@ impl Core {
                 is_settled = false;
                 continue;
             }
-            if told.watched.insert(id.into()) {
+            let is_new = told.watched.insert(id.into());
+            if is_new {
                 outputs.push(Output::Watch(WatchOrder {
                     id: id.into(),
                     identity: identity(process),
@@ -131,11 +132,14 @@ impl Core {
             }
             match foreign.stage {
                 Stage::Reaping { ordered, .. } if ordered > durable => is_settled = false,
-                Stage::Reaping { cause, .. } => {
+                Stage::Reaping {
+                    cause, runtime_us, ..
+                } => {
                     if told.reaping.insert(id.into()) {
                         outputs.push(Output::Reap(ReapOrder {
                             id: id.into(),
                             cause,
+                            begun: is_new.then_some(runtime_us),
                             attended: attended(processes),
                         }));
                     }

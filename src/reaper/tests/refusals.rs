@@ -42,7 +42,7 @@ fn the_innocent_are_refused_each_with_its_reason() {
         "this node has started it"
     );
     let ended = with(|c| c.has_ended = true);
-    assert_eq!(refused(&none, &ended), Refusal::NoSuch(7));
+    assert_eq!(refused(&none, &ended), Refusal::Ended(7));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use super::super::decide::micros;
 use super::super::ladder::{LadderRun, Outcome};
 use super::super::sample::{of_ticks, since_boot};
 use super::super::tree::{Snapshot, Spared, Tree};
@@ -161,6 +162,30 @@ fn one_that_ignores_sigterm_is_killed_after_its_grace_and_not_before() {
     let signals: Vec<_> = steps.iter().map(|step| step.signal.as_str()).collect();
     assert_eq!(signals, ["SIGTERM", "SIGKILL"]);
     assert!(steps[1].after_us.0 - steps[0].after_us.0 >= 5_000_000);
+}
+
+#[test]
+fn a_ladder_that_was_begun_goes_on_and_gives_no_new_grace() {
+    // How long ago it was begun, and how much grace is left of five seconds.
+    for (ago, left) in [(3, 2_000), (0, 5_000), (3_600, 1_000)] {
+        let mut shell = Shell::run("trap '' TERM; echo ready; while :; do sleep 600; done");
+        assert_eq!(shell.line(), "ready");
+        let tree = Tree::new(shell.identity(), Spared::default());
+        let now = since_boot();
+        let (ago, left) = (Duration::from_secs(ago), Duration::from_millis(left));
+        let begun = now.saturating_sub(ago);
+        let started = begun.saturating_sub(Duration::from_secs(7));
+        let mut ladder = LadderRun::new(tree, started, Duration::from_secs(5), now);
+        ladder.goes_on_from(begun);
+        for at in [now, now + left - Duration::from_millis(1)] {
+            assert_eq!(ladder.advance(&Snapshot::take(), at), Outcome::GoesOn);
+            assert_eq!(ladder.steps().len(), 1, "{ago:?}");
+        }
+        assert_eq!(ladder.steps()[0].after_us, micros(begun - started));
+        ladder.advance(&Snapshot::take(), now + left);
+        assert_eq!(ladder.steps().len(), 2, "{ago:?}");
+        assert_eq!(shell.child.wait().unwrap().signal(), Some(9));
+    }
 }
 
 #[test]

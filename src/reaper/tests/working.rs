@@ -30,6 +30,7 @@ async fn ordered(leads: bool) -> (Vec<Report>, Vec<Found>, Option<i32>) {
     let reap = ReapOrder {
         id,
         cause: ReapCause::MaxRuntime,
+        begun: None,
         attended: BTreeSet::new(),
     };
     orders.send(Effect::Watch(watch)).unwrap();
