@@ -17,6 +17,7 @@ pub mod names;
 pub mod node;
 pub mod reaper;
 pub mod redact;
+pub mod run_dir;
 pub mod scheduler;
 pub mod shim;
 pub mod simulate;

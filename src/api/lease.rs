@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::connections::{self, Limits};
 use super::error::{failed, usage};
 use super::extract::{Content, Limited};
-use super::server::{Api, Caller, json};
+use super::server::{Api, Caller, blocking, json};
 use super::socket::Socket;
 use super::tasks::{receipt, unexpected};
 use super::wire::{
@@ -131,6 +131,16 @@ pub(super) async fn step_down(
                 .hint("start one with `ledger up --node NAME`; to stop this node, end its process (SIGTERM)"));
         }
     }
+    let shared = Arc::clone(&api);
+    let can = blocking(move || shared.restart.check()).await?;
+    can.map_err(|why| {
+        ApiError::new(
+            ErrorCode::Refused,
+            "the node could not start itself anew, so it gives nothing back",
+        )
+        .because(why)
+        .hint("mend that, then ask again; to stop this node for good, end its process (SIGTERM)")
+    })?;
     match api.ask(origin, Command::StepDown).await? {
         Reply::Recorded(head) => Ok(Json(receipt(head, false))),
         other => Err(unexpected(&other)),
@@ -268,7 +278,7 @@ fn cannot(error: &FenceError) -> ApiError {
             "`lslocks -u` shows who has the data directory locked: end that, if it is a node that hangs"
         }
         FenceError::NotHolder { .. } => {
-            "another program has the directory locked, such as a backup or a salvage: wait for its end"
+            "see who has the directory locked (`lslocks -u`): wait for the end of a salvage or a backup, and end a node that hangs"
         }
         FenceError::Powerless { .. } => {
             "run the standby as the same user as the leader, or as root"

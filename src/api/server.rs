@@ -33,6 +33,7 @@ use crate::node::checkpoints::Checkpointer;
 use crate::node::command::{Command, Reply};
 use crate::node::jobs::Faults;
 use crate::node::reaper::Reach;
+use crate::node::restart::Restart;
 use crate::node::threads::Mail;
 use crate::scheduler::policy::Policy;
 
@@ -77,6 +78,8 @@ pub struct Api {
     pub(crate) warn_below: u64,
     /// The lease that this node holds.
     pub(crate) lease: Leading,
+    /// How it starts itself anew once it has given that back.
+    pub(crate) restart: Restart,
 }
 
 impl Api {

@@ -10,7 +10,7 @@
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,11 +23,16 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, get
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::run_dir;
 use crate::shim::ProcessStat;
 
 /// Longest name of a node: what a socket's path has left beside `/proc/self/fd/NUMBER/` and `.sock`.
 const MAX_NODE_NAME: usize = 80;
 
+/// How long a node that comes up waits for whoever has `run/` locked; nobody does for longer than it takes to
+/// bind a socket.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);
 /// How often to look whether the socket still has its name, which costs one `stat`.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -37,6 +42,9 @@ pub enum BindError {
     /// Somebody listens there.
     #[error("a node named {0} runs already")]
     Taken(Id),
+    /// Another process has `run/` locked.
+    #[error("another process has run/ locked, and does not let go of it")]
+    Busy,
     /// Its name is too long for that of a socket.
     #[error("the name of a node has at most {MAX_NODE_NAME} characters, not {0}")]
     TooLong(usize),
@@ -51,19 +59,8 @@ struct RunDir(File);
 
 impl RunDir {
     /// Opens it, and makes it where there is none.
-    fn open(run: &Path) -> io::Result<Self> {
-        match std::fs::DirBuilder::new().mode(0o700).create(run) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::set_permissions(run, Permissions::from_mode(0o700))?;
-            }
-            Err(e) => return Err(e),
-        }
-        let dir = File::options()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(run)?;
-        Ok(Self(dir))
+    fn open(data_dir: &Path) -> io::Result<Self> {
+        run_dir::open(data_dir).map(Self)
     }
 
     fn path(&self, node: &Id) -> PathBuf {
@@ -117,17 +114,23 @@ struct Bound {
 }
 
 impl Bound {
-    /// Binds a node's socket. One left behind by a dead node is removed.
-    fn bind(run: &Path, node: &Id) -> Result<Self, BindError> {
-        let dir = RunDir::open(run)?;
-        // One at a time looks, removes and binds.
-        let _alone = Flock::lock(dir.0.try_clone()?, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| io::Error::from(errno))?;
+    /// Binds a node's socket. One left behind by a dead node is removed, and a directory in its place is
+    /// set aside.
+    fn bind(data_dir: &Path, node: &Id) -> Result<Self, BindError> {
+        let dir = RunDir::open(data_dir)?;
+        // One at a time looks, removes and binds. Whoever else has the lock is not waited for here: who
+        // may wait asks again.
+        let alone = Flock::lock(dir.0.try_clone()?, FlockArg::LockExclusiveNonblock);
+        let _alone = alone.map_err(|(_, errno)| match errno {
+            Errno::EWOULDBLOCK => BindError::Busy,
+            errno => BindError::Io(errno.into()),
+        })?;
         if dir.has_listener(node) {
             return Err(BindError::Taken(node.clone()));
         }
         let path = dir.path(node);
         match std::fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => run_dir::set_aside(&path)?,
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
             Ok(()) | Err(_) => {}
         }
@@ -143,7 +146,7 @@ impl Bound {
 #[derive(Debug)]
 pub struct Socket {
     node: Id,
-    run: PathBuf,
+    data_dir: PathBuf,
     bound: Arc<Mutex<Bound>>,
     role: Part,
 }
@@ -166,11 +169,19 @@ impl Socket {
         if node.len() > MAX_NODE_NAME {
             return Err(BindError::TooLong(node.len()));
         }
-        let run = data_dir.join("run");
-        let bound = Bound::bind(&run, node)?;
+        let mut patience = PATIENCE;
+        let bound = loop {
+            match Bound::bind(data_dir, node) {
+                Err(BindError::Busy) if !patience.is_zero() => {
+                    std::thread::sleep(PAUSE);
+                    patience = patience.saturating_sub(PAUSE);
+                }
+                bound => break bound?,
+            }
+        };
         Ok(Self {
             node: node.clone(),
-            run,
+            data_dir: data_dir.to_owned(),
             bound: Arc::new(Mutex::new(bound)),
             role: Part::Owner,
         })
@@ -181,7 +192,7 @@ impl Socket {
     pub fn share(&self) -> Self {
         Self {
             node: self.node.clone(),
-            run: self.run.clone(),
+            data_dir: self.data_dir.clone(),
             bound: Arc::clone(&self.bound),
             role: Part::Sharer,
         }
@@ -213,20 +224,21 @@ impl Socket {
     /// Where it is bound, which it is anew if its name stands for it no more: nobody finds it then.
     ///
     /// # Errors
-    /// [`BindError::Taken`] if another node serves under its name; the system's.
+    /// [`BindError::Taken`] if another node serves under its name, [`BindError::Busy`] if that can't be told
+    /// now; the system's.
     fn renew(&self) -> Result<Place, BindError> {
         let mut bound = self.bound();
         match Place::of(&self.path()) {
             Ok(place) if place == bound.place => return Ok(place),
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+            // Also where its directory can't be looked into: that is mended on the way.
             Ok(_) | Err(_) => {}
         }
-        *bound = Bound::bind(&self.run, &self.node)?;
+        *bound = Bound::bind(&self.data_dir, &self.node)?;
         Ok(bound.place)
     }
 
     fn path(&self) -> PathBuf {
-        self.run.join(format!("{}.sock", self.node))
+        run_dir::path(&self.data_dir).join(format!("{}.sock", self.node))
     }
 
     /// A panic under this lock leaves a whole [`Bound`] behind: it is replaced at once.
@@ -282,10 +294,10 @@ impl Listener {
         });
         match looked {
             Ok(()) if self.place == place => self.said = false,
-            Ok(()) => tracing::warn!("the socket was removed from run/ and is made anew"),
+            Ok(()) => tracing::warn!("the socket was gone from run/ and is made anew"),
             Err(error) if !std::mem::replace(&mut self.said, true) => tracing::error!(
                 %error,
-                "the socket was removed from run/ and can't be made anew, so nobody reaches this node"
+                "the socket is gone from run/ and can't be made anew, so nobody reaches this node"
             ),
             Err(_) => {}
         }
@@ -350,7 +362,7 @@ mod tests {
 
         // Something that nobody listens at makes way.
         std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "").unwrap();
+        std::fs::create_dir(&path).unwrap();
         second.renew().unwrap();
         assert!(reaches(&second, &UnixStream::connect(&path).unwrap()));
     }
@@ -360,7 +372,7 @@ mod tests {
     fn a_socket_that_a_dead_process_has_left_open_is_free() {
         use std::os::unix::process::CommandExt;
         let dir = tempfile::tempdir().unwrap();
-        let run = RunDir::open(&dir.path().join("run")).unwrap();
+        let run = RunDir::open(dir.path()).unwrap();
         let left = std::os::unix::net::UnixListener::bind(run.path(&id("a"))).unwrap();
         assert!(
             run.has_listener(&id("a")),
@@ -369,10 +381,12 @@ mod tests {
         let fd = left.as_raw_fd();
         let mut heir = std::process::Command::new("true");
         // Who called this last is who listens.
+        // SAFETY: the descriptor is open here and in the child, and the call takes no memory.
         let listen = move || match unsafe { libc::listen(fd, 8) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         };
+        // SAFETY: between fork and exec one system call is made, and nothing is allocated.
         unsafe { heir.pre_exec(listen) };
         assert!(heir.status().unwrap().success());
         assert!(!run.has_listener(&id("a")));

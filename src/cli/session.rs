@@ -156,6 +156,14 @@ impl Session {
                 if written > before {
                     patience = TRIES;
                 }
+                // It has ended without this attempt.
+                if error.code == ErrorCode::NotFound {
+                    let view = self.view(id).await?;
+                    let latest = view.attempt.map_or(0, |latest| latest.0);
+                    if view.ended_at.is_some() && latest < attempt {
+                        return Ok(view);
+                    }
+                }
                 self.after(&client, error, &mut patience).await?;
                 continue;
             }

@@ -88,7 +88,10 @@ fn again(options: &NodeOptions) -> Failure {
         arguments.push("--gives-way".into());
     }
     let error = Command::new(&options.exe).args(arguments).exec();
-    of_io("the node can't start itself anew", &error).into()
+    ApiError::new(ErrorCode::Failed, "the node can't start itself anew")
+        .because(format!("{}: {error}", options.exe.display()))
+        .hint("put the program there, then `ledger up`; what was acknowledged is safe, and what runs goes on")
+        .into()
 }
 
 fn of_node(error: NodeError) -> Failure {

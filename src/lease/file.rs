@@ -7,20 +7,15 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::observing::Sight;
 use super::record::{MAX_RECORD, Record, RecordFault};
+use crate::run_dir;
 
 /// Its name in `run/`.
 const NAME: &str = "lease";
-/// How many directories are set aside that take its place.
-const MAX_ASIDE: u32 = 100;
-
-fn run_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("run")
-}
 
 /// Reads the record of a data directory.
 ///
@@ -30,7 +25,7 @@ pub fn read(data_dir: &Path) -> Sight {
     let open = File::options()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(run_dir(data_dir).join(NAME));
+        .open(run_dir::path(data_dir).join(NAME));
     let mut bytes = Vec::new();
     let content = open.and_then(|file| {
         let mut file = file.take(MAX_RECORD as u64 + 1);
@@ -49,7 +44,7 @@ pub fn read(data_dir: &Path) -> Sight {
 /// The holder's end of the record. Dropping it leaves the file: the lock says that it means nothing.
 #[derive(Debug)]
 pub struct RecordFile {
-    dir: PathBuf,
+    data_dir: PathBuf,
     file: File,
     record: Record,
     beat: u64,
@@ -61,8 +56,8 @@ impl RecordFile {
     /// # Errors
     /// The system's.
     pub fn create(data_dir: &Path, record: Record) -> io::Result<Self> {
-        let dir = run_dir(data_dir);
-        make_dir(&dir)?;
+        run_dir::open(data_dir)?;
+        let dir = run_dir::path(data_dir);
         let text = record.text(0);
         let file = match write_new(&dir, &text) {
             // The one that is there has the room that this one needs.
@@ -72,7 +67,7 @@ impl RecordFile {
             written => written?,
         };
         Ok(Self {
-            dir,
+            data_dir: data_dir.to_owned(),
             file,
             record,
             beat: 0,
@@ -96,39 +91,28 @@ impl RecordFile {
     pub fn beat(&mut self) -> io::Result<()> {
         self.beat += 1;
         let text = self.record.text(self.beat);
-        if self.is_in_place()? {
+        if self.is_in_place() {
             let len = text.len() as u64;
             if self.file.metadata()?.len() > len {
                 self.file.set_len(len)?;
             }
             return self.file.write_all_at(text.as_bytes(), 0);
         }
-        self.file = match write_new(&self.dir, &text) {
-            // The whole directory was removed.
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                make_dir(&self.dir)?;
-                write_new(&self.dir, &text)?
-            }
-            written => written?,
-        };
+        // The record was removed, or all of its directory.
+        run_dir::open(&self.data_dir)?;
+        self.file = write_new(&run_dir::path(&self.data_dir), &text)?;
         Ok(())
     }
 
-    /// Whether the file that is open is the one that others find.
-    fn is_in_place(&self) -> io::Result<bool> {
-        let ours = self.file.metadata()?;
-        match std::fs::symlink_metadata(self.dir.join(NAME)) {
-            Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
-        Ok(()) | Err(_) => Ok(()),
+    /// Whether the file that is open is the one that others find. What can't be looked at is not.
+    fn is_in_place(&self) -> bool {
+        let place = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+        let run = run_dir::path(&self.data_dir);
+        let is_own_dir = run.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        let found = run.join(NAME).symlink_metadata();
+        let ours = self.file.metadata();
+        is_own_dir
+            && matches!((found, ours), (Ok(found), Ok(ours)) if place(&found) == place(&ours))
     }
 }
 
@@ -157,26 +141,12 @@ fn write_new(dir: &Path, text: &str) -> io::Result<File> {
     let path = dir.join(NAME);
     match std::fs::rename(&new, &path) {
         Err(e) if e.kind() == ErrorKind::IsADirectory => {
-            set_aside(dir)?;
+            run_dir::set_aside(&path)?;
             std::fs::rename(&new, &path)?;
         }
         renamed => renamed?,
     }
     Ok(file)
-}
-
-/// Gives a directory that is in the record's place another name: whatever is in it is not ours.
-fn set_aside(dir: &Path) -> io::Result<()> {
-    let aside = |n: u32| dir.join(format!("{NAME}.aside-{n}"));
-    let free = (1..MAX_ASIDE)
-        .map(aside)
-        .find(|path| path.symlink_metadata().is_err());
-    let free = free.ok_or(ErrorKind::AlreadyExists)?;
-    tracing::warn!(
-        aside = %free.display(),
-        "a directory was in the place of the lease's record, and is set aside"
-    );
-    std::fs::rename(dir.join(NAME), free)
 }
 
 #[cfg(test)]

@@ -64,6 +64,15 @@ pub fn look(data_dir: &Path) -> Result<Named, RecordFault> {
     })
 }
 
+/// Whether the record says that a node of this name leads, in a process that lives and is not this one.
+pub fn is_led_by_another(data_dir: &Path, node: &Id) -> bool {
+    let me = i32::try_from(std::process::id());
+    look(data_dir).is_ok_and(|named| {
+        let lives = matches!(named.process, Process::Lives | Process::Stopped);
+        lives && named.holder == *node && me != Ok(named.pid)
+    })
+}
+
 fn process(identity: &ProcessIdentity) -> Process {
     match identity.is_alive_same() {
         Ok(false) => Process::Gone,

@@ -71,6 +71,10 @@ impl NodeError {
         match error {
             BindError::Taken(node) => Self::NameTaken(node),
             BindError::TooLong(_) => Self::Name(error.to_string()),
+            BindError::Busy => Self::Io {
+                what: "binding the socket",
+                error: std::io::Error::other(error.to_string()),
+            },
             BindError::Io(error) => Self::Io {
                 what: "binding the socket",
                 error,

@@ -35,6 +35,7 @@ mod processes;
 mod pulse;
 pub(crate) mod reaper;
 pub mod reserve;
+pub(crate) mod restart;
 pub mod room;
 mod run;
 pub mod salvage;

@@ -24,6 +24,7 @@ use super::command::{AppendFailure, Input, Output, StopReason};
 use super::core::Core;
 use super::disk::Disk;
 use super::farewell;
+use super::holder;
 use super::jobs::{Definitions, Faults, Keeper};
 use super::life::{NodeError, NodeOptions, Said, Signals};
 use super::processes::{Port, PortConfig};
@@ -61,6 +62,10 @@ pub fn run(options: &NodeOptions, mut said: impl FnMut(&Said)) -> Result<(), Nod
         Err(OpenError::Exists(_)) => {}
         Err(other) => return Err(BootError::from(other).into()),
         Ok(()) => return Err(BootError::from(OpenError::Missing(dir.to_owned())).into()),
+    }
+    // A leader whose socket was removed a moment ago has its name all the same.
+    if holder::is_led_by_another(dir, &options.node) {
+        return Err(NodeError::NameTaken(options.node.clone()));
     }
     let socket = Socket::bind(dir, &options.node).map_err(NodeError::of_bind)?;
     let free = match options.gives_way {

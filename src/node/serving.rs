@@ -14,6 +14,7 @@ use super::checkpoints::Checkpointer;
 use super::jobs::Faults;
 use super::life::NodeOptions;
 use super::reaper;
+use super::restart::Restart;
 use super::threads::Mail;
 use crate::api::{Api, Defaults, Leading, Limits};
 use crate::config::{ApiConfig, CgroupUse, TasksConfig};
@@ -66,6 +67,7 @@ impl Shared {
                 timing: config.lease.timing().unwrap_or_default(),
                 begun: self.base,
             },
+            restart: Restart::of(options),
         })
     }
 }

@@ -110,6 +110,24 @@ async fn the_lease_is_shown_and_handed_over() {
 }
 
 #[tokio::test]
+async fn who_could_not_start_anew_gives_nothing_back() {
+    let ledger = Ledger::new();
+    let a = Member::leader(&ledger, "a").await;
+    let settings = ledger.dir.join("ledger.toml");
+    let before = std::fs::read(&settings).unwrap_or_default();
+    std::fs::write(&settings, "nonsense = 1\n").unwrap();
+    let said = ran(&ledger, &["lease", "step-down", "--alone", "--yes"]);
+    let why = "error: the node could not start itself anew, so it gives nothing back\ncause: ";
+    assert!(said.contains(why), "{said}");
+    assert!(said.contains("ledger.toml:1: "), "{said}");
+    assert!(said.ends_with("exit code 6\n"), "{said}");
+    std::fs::write(&settings, before).unwrap();
+    assert_eq!(a.standing().await.term.0, 1);
+    a.stop_well();
+    assert_eq!(ledger.assert_sound().count("lease.released"), 1);
+}
+
+#[tokio::test]
 async fn who_can_not_take_over_is_shown() {
     let ledger = Ledger::new();
     let a = Member::leader(&ledger, "a").await;
@@ -142,11 +160,13 @@ async fn who_can_not_take_over_is_shown() {
     a.signal(Signal::SIGCONT);
     b.stop_well();
     // One that was removed would be made anew; this is in the way of that.
+    let held = std::fs::File::open(ledger.dir.join("run")).unwrap();
+    let held = nix::fcntl::Flock::lock(held, nix::fcntl::FlockArg::LockExclusive).unwrap();
     std::fs::remove_file(ledger.dir.join("run/a.sock")).unwrap();
-    std::fs::create_dir(ledger.dir.join("run/a.sock")).unwrap();
     said.push(ran(&ledger, &["lease", "status"]));
     said.push(ran(&ledger, &["status"]));
     a.crash();
+    drop(held);
     said.push(ran(&ledger, &["lease", "status"]));
     assert_said("lease_troubled", &said);
     ledger.assert_sound();

@@ -75,6 +75,22 @@ fn without_its_head_file_the_way_is_named_once() {
 }
 
 #[test]
+fn what_may_not_be_all_of_a_ledger_is_not_passed_on_as_it() {
+    let sample = Sample::new();
+    fs::remove_file(sample.dir.join("head")).unwrap();
+    for arguments in [
+        &["backup", "--to", "backups"][..],
+        &["export", "--format", "jsonl", "--to", "lines.jsonl"],
+        &["restore", "--at", "5", "--into", "then"],
+    ] {
+        let said = refused(&sample, 3, arguments);
+        assert!(said.contains("`ledger salvage"), "{said}");
+    }
+    let left = names(sample.room.path());
+    assert!(left.iter().all(|name| name == "data"), "{left:?}");
+}
+
+#[test]
 fn a_journal_that_is_none_is_damage_and_salvage_goes_on_without_it() {
     for put in [
         (|path: &Path| fs::write(path, "x").unwrap()) as fn(&Path),

@@ -60,17 +60,33 @@ async fn nodes_whose_sockets_are_removed_make_them_anew() {
     let a = Member::leader(&ledger, "a").await;
     let b = Member::standby(&ledger, "b").await;
     let (run, of_before) = (ledger.dir.join("run"), a.client().await);
-    let damages: [&dyn Fn(); 3] = [
+    let elsewhere = ledger.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("lease"), "precious").unwrap();
+    let damages: [&dyn Fn(); 6] = [
         &|| fs::remove_file(run.join("a.sock")).unwrap(),
         &|| fs::rename(run.join("b.sock"), run.join("c.sock")).unwrap(),
+        &|| {
+            fs::remove_file(run.join("a.sock")).unwrap();
+            fs::create_dir(run.join("a.sock")).unwrap();
+        },
         &|| fs::remove_dir_all(&run).unwrap(),
+        &|| {
+            fs::remove_dir_all(&run).unwrap();
+            fs::write(&run, "").unwrap();
+        },
+        &|| {
+            fs::remove_dir_all(&run).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &run).unwrap();
+        },
     ];
     for damage in damages {
         damage();
         assert_eq!(a.reached().await.role, Role::Leader);
         assert_eq!(b.reached().await.role, Role::Standby);
     }
-    let _ = fs::remove_file(run.join("c.sock"));
+    assert_eq!(fs::read(elsewhere.join("lease")).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
     // Who was connected stays so, and who comes now finds the same node.
     of_before
         .submit(&named("x", exec(&["true"])))
@@ -85,6 +101,45 @@ async fn nodes_whose_sockets_are_removed_make_them_anew() {
     assert!(!run.join("a.sock").exists() && !run.join("b.sock").exists());
     let log = ledger.assert_sound();
     assert_eq!(log.count("lease.acquired"), 1, "nobody else has led");
+}
+
+#[tokio::test]
+async fn a_leader_keeps_its_name_while_its_socket_is_gone() {
+    let ledger = Ledger::new();
+    let a = Member::leader(&ledger, "a").await;
+    // For as long as this is held nothing is bound in it, and the leader works on.
+    let run = fs::File::open(ledger.dir.join("run")).unwrap();
+    let held = nix::fcntl::Flock::lock(run, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    fs::remove_file(ledger.dir.join("run/a.sock")).unwrap();
+    let mut again = Member::spawn(&ledger, "a");
+    again
+        .says("a node named a runs on this ledger already")
+        .await;
+    assert_eq!(again.wait().code(), Some(6));
+    let status = ledger.cli(&["lease", "status"]);
+    assert_eq!(status.status.code(), Some(6));
+    let said = crate::support::text(&status.stdout);
+    assert!(
+        said.starts_with("leader   a leads, and can't be reached\n"),
+        "{said}"
+    );
+    assert!(said.contains("of node a, which works\n"), "{said}");
+    drop(held);
+    assert_eq!(a.reached().await.role, Role::Leader);
+    a.stop_well();
+    let log = ledger.assert_sound();
+    assert_eq!(log.count("lease.acquired"), 1);
+}
+
+#[tokio::test]
+async fn a_leader_stops_in_good_order_while_its_socket_can_not_be_bound() {
+    let ledger = Ledger::new();
+    let a = Member::leader(&ledger, "a").await;
+    let run = fs::File::open(ledger.dir.join("run")).unwrap();
+    let _held = nix::fcntl::Flock::lock(run, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    fs::remove_file(ledger.dir.join("run/a.sock")).unwrap();
+    a.stop_well();
+    assert_eq!(ledger.assert_sound().count("lease.released"), 1);
 }
 
 #[tokio::test]

@@ -282,6 +282,15 @@ async fn who_has_the_number_of_one_that_was_watched_is_never_signaled() {
     assert_eq!(log.count("process.reaping"), 0);
 }
 
+/// A child that has ended and was not waited for.
+fn zombie() -> Child {
+    let child = Command::new("true").spawn().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
+    nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap();
+    child
+}
+
 #[tokio::test]
 async fn the_innocent_are_refused_with_their_exit_codes() {
     let ledger = Ledger::new();
@@ -309,12 +318,8 @@ async fn the_innocent_are_refused_with_their_exit_codes() {
     let [init, nobody] = ["1".to_owned(), i32::MAX.to_string()];
     cases.push((&init, 6, "everything else runs below it"));
     cases.push((&nobody, 7, "there is no process"));
-    let mut ended = Command::new("true").spawn().unwrap();
+    let mut ended = zombie();
     let zombie = ended.id().to_string();
-    // It is there until it is waited for.
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(ended.id()).unwrap());
-    let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
-    nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap();
     cases.push((&zombie, 7, "has ended, and its parent has not asked how"));
     let name = std::fs::read_to_string("/proc/2/comm").unwrap_or_default();
     if name.trim() == "kthreadd" {

@@ -56,6 +56,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let catalog = args.dir.catalog(globals, &data_dir)?;
     check_place(&data_dir, catalog.dir())?;
     let source = Source::open(&data_dir)?;
+    source.require_whole()?;
     let locked = catalog.lock()?;
     let bar = Progress::events("backing up", 0);
     let request = Request {

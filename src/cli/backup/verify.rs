@@ -52,6 +52,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     };
     let mut out = globals.out(Paging::Never, Buffering::Full);
     let mut exit = Exit::OK;
+    let mut listed = Vec::new();
     for path in paths {
         let checked = check(&path)?;
         if !checked.is_good() {
@@ -59,7 +60,23 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         } else if !lost(&checked).is_empty() && exit != Exit::TAMPERED {
             exit = Exit::INCOMPLETE;
         }
-        match show(&mut out, globals, &path, &checked) {
+        if globals.json {
+            listed.push((path, checked));
+            continue;
+        }
+        match show(&mut out, &path, &checked) {
+            Ok(()) | Err(Failure::ClosedPipe) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    if globals.json {
+        let listed: Vec<_> = listed.iter().map(|(path, c)| shown(path, c)).collect();
+        // One that was named is shown as one.
+        let written = match &listed[..] {
+            [one] if args.backup != "all" => out.json(one),
+            all => out.json(&all),
+        };
+        match written {
             Ok(()) | Err(Failure::ClosedPipe) => {}
             Err(failure) => return Err(failure),
         }
@@ -93,20 +110,22 @@ fn lost(checked: &Checked) -> &[LostBlob] {
     manifest.map_or(&[], |(manifest, _)| &manifest.lost)
 }
 
-fn show(out: &mut Out, globals: &Globals, path: &Path, checked: &Checked) -> Result<(), Failure> {
-    let shown = path.display().to_string();
+fn shown<'a>(path: &Path, checked: &'a Checked) -> Shown<'a> {
     let manifest = checked.manifest.as_ref().map(|(manifest, _)| manifest);
-    if globals.json {
-        return out.json_line(&Shown {
-            path: shown,
-            good: checked.is_good(),
-            ledger_id: manifest.map(|m| m.ledger_id),
-            seq: manifest.map(|m| m.seq),
-            hash: manifest.map(|m| m.hash),
-            findings: &checked.findings,
-            lost: lost(checked),
-        });
+    Shown {
+        path: path.display().to_string(),
+        good: checked.is_good(),
+        ledger_id: manifest.map(|m| m.ledger_id),
+        seq: manifest.map(|m| m.seq),
+        hash: manifest.map(|m| m.hash),
+        findings: &checked.findings,
+        lost: lost(checked),
     }
+}
+
+fn show(out: &mut Out, path: &Path, checked: &Checked) -> Result<(), Failure> {
+    let manifest = checked.manifest.as_ref().map(|(manifest, _)| manifest);
+    let shown = path.display().to_string();
     let shown = escape(&shown);
     for finding in &checked.findings {
         let finding = finding.to_string();

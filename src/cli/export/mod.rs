@@ -94,6 +94,7 @@ struct Done {
 pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
+    source.require_whole()?;
     let reader = source.reader();
     // As of one moment: what comes while it is written is not in it.
     let head = reader.head()?;

@@ -2,6 +2,7 @@
 //! last term by the log, and the nodes that listen nonetheless.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ledger_core::event::{Event, LeaseEvent, ReleaseReason};
 use ledger_core::ids::{Id, Seq, Term};
@@ -18,8 +19,13 @@ use crate::cli::output::Out;
 use crate::cli::output::escape::escape;
 use crate::cli::source::scan::scan_back;
 use crate::client::nodes::Surveyed;
+use crate::lease::file;
 use crate::lease::lock::DirLock;
 use crate::node::holder::{self, Named, Process};
+
+/// How long a beat is waited for.
+const LONGEST: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A ledger that nobody leads.
 #[derive(Debug, Serialize)]
@@ -31,6 +37,8 @@ pub(crate) struct Leaderless {
     /// Who says in the lease's record that it holds the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<Named>,
+    /// Whether that one goes on beating: then it leads, and it is only not reached.
+    beats: bool,
     /// Why there is no record to be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     record_fault: Option<String>,
@@ -60,9 +68,19 @@ impl Leaderless {
             Ok(named) => (Some(named), None),
             Err(fault) => (None, Some(fault.to_string())),
         };
+        let locked = DirLock::is_held(data_dir).ok();
+        let beats = record.as_ref().is_some_and(|named| {
+            let answers = nodes.iter().any(|node| node.name == named.holder);
+            let may = locked == Some(true) && named.process == Process::Lives && !answers;
+            may && goes_on(
+                data_dir,
+                Duration::from_millis(named.ttl.0 / 2).min(LONGEST),
+            )
+        });
         Self {
             holder: None,
-            locked: DirLock::is_held(data_dir).ok(),
+            locked,
+            beats,
             record,
             record_fault,
             // Whatever keeps the files from being read, this is not the command that says it.
@@ -76,8 +94,12 @@ impl Leaderless {
         let field = |name: &str, value: &str| {
             format!("{} {value}", out.paint.strong(&format!("{name:<8}")))
         };
+        let leader = match &self.record {
+            Some(named) if self.beats => format!("{} leads, and can't be reached", named.holder),
+            Some(_) | None => "nobody leads".to_owned(),
+        };
         let mut lines = vec![
-            field("leader", &out.paint.bad("nobody leads")),
+            field("leader", &out.paint.bad(&leader)),
             field("lock", &self.lock()),
         ];
         lines.extend(self.last.as_ref().map(|last| {
@@ -105,6 +127,9 @@ impl Leaderless {
     fn unheard(&self) -> &'static str {
         let lives = self.record.as_ref().map(|named| named.process) == Some(Process::Lives);
         match self.locked {
+            Some(true) if self.beats => {
+                "none listens: the socket is gone from run/; the log of that node says why"
+            }
             Some(true) if lives => "none listens yet; if that lasts, the log of that node says why",
             _ => "none; start one with `ledger up`",
         }
@@ -121,6 +146,7 @@ impl Leaderless {
             (Some(true), Some(named)) => {
                 let process = format!("process {} of node {}", named.pid, named.holder);
                 match named.process {
+                    Process::Lives if self.beats => format!("held by {process}, which works"),
                     Process::Lives => {
                         format!("held by {process}, which is starting, stopping or hangs")
                     }
@@ -135,6 +161,21 @@ impl Leaderless {
             }
         }
     }
+}
+
+/// Whether the holder beats, as can be told within this time: then it works, whoever can't reach it.
+fn goes_on(data_dir: &Path, patience: Duration) -> bool {
+    let begun = Instant::now();
+    let Ok((_, first)) = file::read(data_dir) else {
+        return false;
+    };
+    while begun.elapsed() < patience {
+        std::thread::sleep(PAUSE);
+        if file::read(data_dir).is_ok_and(|(_, beat)| beat != first) {
+            return true;
+        }
+    }
+    false
 }
 
 const fn word(reason: ReleaseReason) -> &'static str {

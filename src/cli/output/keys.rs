@@ -150,17 +150,17 @@ fn listen(signals: SigSet, mut resize: PipeWriter, before: Option<&Termios>) {
         }
         // Below the screen, whose lines may have been let run over the edge.
         aside("\x1b[?7h");
-        die_of(signal);
+        return die_of(signal);
     }
 }
 
 /// Ends the process as the signal does, also where whoever started it had it ignored: `nohup` does that,
 /// and a shell's `&`.
 #[allow(unsafe_code)] // no handler is installed, so none can run where it must not
-fn die_of(signal: Signal) -> ! {
+fn die_of(signal: Signal) {
     let only: SigSet = [signal].into_iter().collect();
+    // SAFETY: the default takes the place of whatever there was; no function of ours is called by it.
     if unsafe { set_handler(signal, SigHandler::SigDfl) }.is_ok() && only.thread_unblock().is_ok() {
         let _ = raise(signal);
     }
-    std::process::exit(128 + signal as i32)
 }

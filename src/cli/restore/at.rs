@@ -59,6 +59,7 @@ impl From<TreeRoot> for Tree {
 pub(super) fn run(globals: &Globals, at: Option<String>, into: &Path) -> Result<Exit, Failure> {
     let data_dir = globals.data_dir()?;
     let source = Source::open(&data_dir)?;
+    source.require_whole()?;
     let reader = source.reader();
     let upto = match (AtArg { at }).seq(reader)? {
         Some(seq) => seq,

@@ -59,6 +59,18 @@ impl Source {
         }
     }
 
+    /// Refuses files that are not known to be all of the ledger: what is made of them would pass for it.
+    /// A node has looked before it led.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Tampered`] if acknowledged events are missing, or nothing says how far they reach.
+    pub(crate) fn require_whole(&self) -> Result<(), Failure> {
+        match self {
+            Self::Node(_) => Ok(()),
+            Self::Files(files) => Ok(files.check_head()?),
+        }
+    }
+
     /// What to read with.
     pub(crate) fn reader(&self) -> &dyn LogReader {
         match self {

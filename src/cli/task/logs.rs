@@ -52,6 +52,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     };
     let mut sink = Sink::new(args.raw);
     let source = Source::open(&data_dir)?;
+    let mut followed = None;
     match &source {
         Source::Node(node) => {
             let query = OutputQuery {
@@ -71,7 +72,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 note(format_args!("task {id} has not been started: {why}"));
             }
             if args.follow {
-                node.wait(follow(&data_dir, &id, args, stream, &mut sink))?;
+                followed = Some(node.wait(follow(&data_dir, &id, args, stream, &mut sink))?);
             } else {
                 node.wait(async {
                     let mut bytes = node.client().output(&id, &query).await?;
@@ -87,7 +88,11 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         }
     }
     sink.finish()?;
-    let view = task(&source, &args.id, None, &Policy::default())?;
+    // Who was followed may be led by another node by now.
+    let view = match followed {
+        Some(view) => view,
+        None => task(&source, &args.id, None, &Policy::default())?,
+    };
     let Some(latest) = view.attempt else {
         // It was waited for, and ended without it.
         return Err(not_started(&view, "").into());
@@ -197,14 +202,14 @@ fn why_nothing(view: &TaskView, attempt: Attempt) -> Option<String> {
     ))
 }
 
-/// Follows one attempt to its end, over as many leaders as it takes.
+/// Follows one attempt to its end, over as many leaders as it takes. The task as it is then.
 async fn follow(
     data_dir: &Path,
     id: &Id,
     args: &Args,
     stream: Stream,
     sink: &mut Sink,
-) -> Result<(), Failure> {
+) -> Result<TaskView, Failure> {
     let session = Session::new(data_dir).await?;
     let attempt = match args.attempt {
         Some(attempt) => attempt,
@@ -218,8 +223,7 @@ async fn follow(
         }
     };
     let mut write = |bytes: &[u8]| sink.write(bytes);
-    session.attempt(id, stream, attempt, &mut write).await?;
-    Ok(())
+    session.attempt(id, stream, attempt, &mut write).await
 }
 
 /// Longest line held back to be made safe as a whole.
