@@ -181,6 +181,8 @@ struct Watched {
     shown: String,
 }
 
+type Start = fn(&Sample) -> Watched;
+
 impl Watched {
     fn start(sample: &Sample) -> Self {
         Self::started(sample, bare(sample.room.path()))
@@ -255,7 +257,7 @@ fn the_watched_status_fits_and_q_ends_it() {
 #[test]
 fn a_signal_ends_the_watched_status_and_the_terminal_is_as_it_was() {
     let sample = Sample::new();
-    let starts: [(Signal, fn(&Sample) -> Watched); 3] = [
+    let starts: [(Signal, Start); 3] = [
         (Signal::SIGINT, Watched::start),
         (Signal::SIGTERM, Watched::start),
         (Signal::SIGINT, Watched::start_unheeding),
