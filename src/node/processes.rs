@@ -84,7 +84,7 @@ struct Tracked {
     shim: Option<ProcessIdentity>,
     watch: Option<Watch>,
     cancel: bool,
-    /// When it was last asked for.
+    /// When it was last asked for, or looked into.
     asked: Stopwatch,
     /// Orphans of its shim that were ended so far, or that were sent what would end them.
     orphans: BTreeSet<ProcessIdentity>,
@@ -126,6 +126,8 @@ pub(super) struct Port {
     spawning: Spawning,
     env: BTreeMap<String, String>,
     tracked: HashMap<AttemptId, Tracked>,
+    /// Whether there may be attempts that nobody watches. Asked for often, so it is not counted each time.
+    unheard: bool,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -152,6 +154,7 @@ impl Port {
                 spawning,
                 env,
                 tracked,
+                unheard: false,
                 events,
             },
             PortLoop(receiver),
@@ -187,7 +190,7 @@ impl Port {
                 Some(event) = own.0.recv() => self.event(event),
                 () = self.spawning.reported() => self.take_reports(),
                 // Nobody is woken where there is nothing to wait for.
-                _ = sweep.tick(), if self.tracked.values().any(|t| t.watch.is_none()) => self.sweep(),
+                _ = sweep.tick(), if self.unheard => self.sweep(),
             }
         }
     }
@@ -203,8 +206,14 @@ impl Port {
 
     fn start(&mut self, order: StartOrder) {
         let id = order.attempt.clone();
-        self.tracked.insert(id.clone(), Tracked::new(order));
+        self.track(order);
         self.request(&id);
+    }
+
+    fn track(&mut self, order: StartOrder) {
+        self.unheard = true;
+        self.tracked
+            .insert(order.attempt.clone(), Tracked::new(order));
     }
 
     /// Asks the spawner for an attempt in our care.
@@ -364,20 +373,27 @@ impl Port {
     /// dies with a shim that is killed before it has the claim, and a report can be lost. Harmless
     /// for those that are merely slow to start, since the claim is taken once.
     fn sweep(&mut self) {
-        let unheard = |(id, t): (&AttemptId, &Tracked)| {
-            let asked = t.asked.elapsed().0;
-            let waits = t.watch.is_none() && u128::from(asked) >= PEEK.as_micros();
-            waits.then(|| (id.clone(), u128::from(asked) >= SILENCE.as_micros()))
-        };
-        let unheard: Vec<_> = self.tracked.iter().filter_map(unheard).collect();
-        for (id, is_silent) in unheard {
-            if is_silent {
-                tracing::warn!(task = %id.task, attempt = %id.attempt,
-                    "nothing was heard of an attempt since it was asked for; looking into it");
-                self.look(&id);
-            } else {
-                self.peek(&id);
+        let unheard = self.tracked.iter_mut().filter(|(_, t)| t.watch.is_none());
+        let (mut silent, mut young) = (Vec::new(), Vec::new());
+        self.unheard = false;
+        for (id, tracked) in unheard {
+            self.unheard = true;
+            let waited = u128::from(tracked.asked.elapsed().0);
+            if waited >= SILENCE.as_micros() {
+                // What can't be helped now is looked into as seldom again.
+                tracked.asked = Stopwatch::start();
+                silent.push(id.clone());
+            } else if tracked.shim.is_none() && waited >= PEEK.as_micros() {
+                young.push(id.clone());
             }
+        }
+        for id in silent {
+            tracing::warn!(task = %id.task, attempt = %id.attempt,
+                "nothing was heard of an attempt since it was asked for; looking into it");
+            self.look(&id);
+        }
+        for id in young {
+            self.peek(&id);
         }
     }
 
@@ -430,7 +446,7 @@ impl Port {
 
     fn recover(&mut self, order: StartOrder, boot: BootOfOrder) {
         let id = order.attempt.clone();
-        self.tracked.insert(id.clone(), Tracked::new(order));
+        self.track(order);
         if boot == BootOfOrder::Current {
             self.look(&id);
             return;

@@ -20,6 +20,8 @@ struct Told {
     log: Log,
     /// What the task itself has noted: a line each time that it ran, and when it came to its end.
     notes: String,
+    /// What the node has said.
+    said: String,
 }
 
 /// Runs a task whose first shim is killed. Nothing where that can't be done.
@@ -41,10 +43,16 @@ async fn killed_at(moment: Moment) -> Option<Told> {
     let shim = trap.caught();
     let view = node.end_of("t").await;
     assert!(crate::support::session_members(shim).is_empty());
-    node.stop_well();
+    let ended = node.stop();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     let log = ledger.assert_sound();
     let notes = std::fs::read_to_string(notes).unwrap();
-    Some(Told { view, log, notes })
+    Some(Told {
+        view,
+        log,
+        notes,
+        said: ended.stderr,
+    })
 }
 
 fn assert_run_again(told: &Told) {
@@ -59,6 +67,8 @@ fn assert_run_again(told: &Told) {
         "task.dead",
     ];
     assert_eq!(told.log.life("t"), kinds);
+    // Whoever has the claim is watched long before an attempt counts as unheard of.
+    assert!(!told.said.contains("nothing was heard"), "{}", told.said);
 }
 
 #[tokio::test]
