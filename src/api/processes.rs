@@ -186,9 +186,12 @@ pub(super) async fn list(
             let foreign = info.view.process.foreign();
             foreign.is_some_and(|foreign| foreign.stall_after_ms.is_some())
         };
-        // How long it has stood still only the reaper knows, who has looked before.
+        // How long it has stood still only the reaper knows, who has looked before. Where he does not
+        // answer, what a look shows is shown all the same.
         if at.is_none() && list.processes.iter().any(may_stall) {
-            let found = asked(&api, Mode::DryRun)?;
+            let found = asked(&api, Mode::DryRun)
+                .inspect_err(|error| tracing::warn!(%error, "what stands still is not known"))
+                .unwrap_or_default();
             let stuck = |info: &&mut ProcessInfo| {
                 let found = found.get(&*info.view.id);
                 info.verdict == Verdict::Running

@@ -41,12 +41,9 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     if globals.json {
         out.json(&list)?;
     } else {
-        let looks = match &source {
-            Source::Node(_) if at.is_some() => None,
-            Source::Node(_) | Source::Files(_) => {
-                Some(looks(list.reaper.swept.as_ref(), clock::now()))
-            }
-        };
+        // Who sweeps now, or that nobody does, says nothing of then.
+        let looks = || looks(list.reaper.swept.as_ref(), clock::now());
+        let looks = at.is_none().then(looks);
         let lines = lines(&out, &list, looks);
         out.lines(lines)?;
     }

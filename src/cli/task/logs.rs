@@ -52,8 +52,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     };
     let mut sink = Sink::new(args.raw);
     let source = Source::open(&data_dir)?;
-    let mut followed = None;
-    match &source {
+    let view = match &source {
         Source::Node(node) => {
             let query = OutputQuery {
                 stream,
@@ -72,7 +71,8 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                 note(format_args!("task {id} has not been started: {why}"));
             }
             if args.follow {
-                followed = Some(node.wait(follow(&data_dir, &id, args, stream, &mut sink))?);
+                // Who leads then may be another.
+                node.wait(follow(&data_dir, &id, args, stream, &mut sink))?
             } else {
                 node.wait(async {
                     let mut bytes = node.client().output(&id, &query).await?;
@@ -81,18 +81,12 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
                     }
                     Ok::<_, Failure>(())
                 })?;
+                view
             }
         }
-        Source::Files(_) => {
-            from_files(&source, &data_dir, args, stream, &mut sink)?;
-        }
-    }
-    sink.finish()?;
-    // Who was followed may be led by another node by now.
-    let view = match followed {
-        Some(view) => view,
-        None => task(&source, &args.id, None, &Policy::default())?,
+        Source::Files(_) => from_files(&source, &data_dir, args, stream, &mut sink)?,
     };
+    sink.finish()?;
     let Some(latest) = view.attempt else {
         // It was waited for, and ended without it.
         return Err(not_started(&view, "").into());
@@ -104,14 +98,14 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::OK)
 }
 
-/// What an attempt has written so far, as nobody tells what comes.
+/// What an attempt has written so far, as nobody tells what comes; and the task.
 fn from_files(
     source: &Source,
     data_dir: &Path,
     args: &Args,
     stream: Stream,
     sink: &mut Sink,
-) -> Result<(), Failure> {
+) -> Result<TaskView, Failure> {
     let view = task(source, &args.id, None, &Policy::default())?;
     let attempt = args.attempt.or(view.attempt.map(|attempt| attempt.0));
     let attempt = attempt.ok_or_else(|| not_started(&view, "start a node with `ledger up`"))?;
@@ -146,7 +140,7 @@ fn from_files(
             .hint("start one with `ledger up`; without -f what it wrote so far is shown")
             .into());
     }
-    Ok(())
+    Ok(view)
 }
 
 /// There is nothing to show of a task that never ran.
