@@ -11,6 +11,7 @@ use ledger_core::clock;
 use ledger_core::hash::Hash;
 use ledger_core::ids::{LedgerId, Seq};
 use ledger_core::store::LogReader;
+use ledger_core::time::Timestamp;
 use projections::framework::{Fold, Health, Projection, View, WorkerError, rebuild, unwatched};
 use projections::jobs::Jobs;
 use projections::processes::Processes;
@@ -31,6 +32,7 @@ use crate::jobs::decide::next_due;
 use crate::node::jobs::unscheduled;
 use crate::node::room::Room;
 use crate::scheduler::held;
+use crate::scheduler::policy::Policy;
 
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
@@ -104,21 +106,39 @@ pub(super) async fn status(
 /// The same as of a position: all that events tell, and nothing of what is now.
 fn status_at(api: &Api, at: Seq) -> Result<Status, ApiError> {
     let reader = api.reader.as_ref();
-    let report = as_of::<StatusView>(reader, at)?;
-    let then = report.state().last_event_at();
-    let tasks = as_of::<Tasks>(reader, at)?;
-    let jobs = as_of::<Jobs>(reader, at)?;
-    let processes = as_of::<Processes>(reader, at)?;
-    Ok(Status {
-        node: None,
-        as_of: Some(then),
-        report: report.state().report(then),
-        queues: held::waits(tasks.state(), &api.policy, then),
-        projections: Vec::new(),
-        jobs: next_runs(jobs.state()),
-        reaper: Some(reaper_info(processes.state(), None)),
-        disk: None,
-    })
+    let folds = Folds {
+        report: as_of::<StatusView>(reader, at)?,
+        tasks: as_of::<Tasks>(reader, at)?,
+        jobs: as_of::<Jobs>(reader, at)?,
+        processes: as_of::<Processes>(reader, at)?,
+    };
+    let then = folds.report.state().last_event_at();
+    Ok(folds.status(&api.policy, Some(then)))
+}
+
+/// What the status of a position is told from.
+pub(crate) struct Folds {
+    pub(crate) report: Fold<StatusView>,
+    pub(crate) tasks: Fold<Tasks>,
+    pub(crate) jobs: Fold<Jobs>,
+    pub(crate) processes: Fold<Processes>,
+}
+
+impl Folds {
+    /// All that events tell, with ages as of then or of now.
+    pub(crate) fn status(&self, policy: &Policy, as_of: Option<Timestamp>) -> Status {
+        let now = as_of.unwrap_or_else(clock::now);
+        Status {
+            node: None,
+            as_of,
+            report: self.report.state().report(now),
+            queues: held::waits(self.tasks.state(), policy, now),
+            projections: Vec::new(),
+            jobs: next_runs(self.jobs.state()),
+            reaper: Some(reaper_info(self.processes.state(), None)),
+            disk: None,
+        }
+    }
 }
 
 /// When each job is due next, the next first.

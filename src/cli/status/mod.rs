@@ -8,7 +8,6 @@ mod watch;
 
 use std::path::Path;
 
-use ledger_core::clock;
 use ledger_core::ids::Seq;
 use ledger_core::time::Millis;
 use projections::jobs::Jobs;
@@ -24,8 +23,7 @@ use super::projections::snapshots;
 use super::source::Source;
 use super::task::view::fold;
 use crate::api::wire::Status;
-use crate::api::{disk_info, next_runs, reaper_info};
-use crate::scheduler::held;
+use crate::api::{Folds, disk_info};
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -86,30 +84,23 @@ fn from_files(
     data_dir: &Path,
     at: Option<Seq>,
 ) -> Result<Status, Failure> {
-    let folded = fold::<StatusView>(source.reader(), at)?;
-    let as_of = at.map(|_| folded.state().last_event_at());
-    let now = as_of.unwrap_or_else(clock::now);
-    let report = folded.state().report(now);
-    let tasks = fold::<Tasks>(source.reader(), at)?;
-    let config = globals.settings_to_read_by(data_dir)?;
-    let jobs = fold::<Jobs>(source.reader(), at)?;
-    let processes = fold::<Processes>(source.reader(), at)?;
-    let (projections, disk) = match as_of {
-        None => (
-            snapshots(data_dir)?,
-            disk_info(data_dir, config.disk.warn_below),
-        ),
-        Some(_) => (Vec::new(), None),
+    let reader = source.reader();
+    let folds = Folds {
+        report: fold::<StatusView>(reader, at)?,
+        tasks: fold::<Tasks>(reader, at)?,
+        jobs: fold::<Jobs>(reader, at)?,
+        processes: fold::<Processes>(reader, at)?,
     };
+    let config = globals.settings_to_read_by(data_dir)?;
+    let then = at.map(|_| folds.report.state().last_event_at());
+    let status = folds.status(&config.policy(), then);
+    if then.is_some() {
+        return Ok(status);
+    }
     Ok(Status {
-        node: None,
-        as_of,
-        report,
-        queues: held::waits(tasks.state(), &config.policy(), now),
-        projections,
-        jobs: next_runs(jobs.state()),
-        reaper: Some(reaper_info(processes.state(), None)),
-        disk,
+        projections: snapshots(data_dir)?,
+        disk: disk_info(data_dir, config.disk.warn_below),
+        ..status
     })
 }
 

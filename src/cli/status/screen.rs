@@ -278,6 +278,7 @@ fn node(out: &Out, status: &Status) -> String {
                 (Some(_), Some(_)) | (None, _) => format!("none; {} {how}", facts.name),
             }
         }
+        (None, None) if status.as_of.is_some() => "none had been started".to_owned(),
         (None, None) => "none; start one with `ledger up`".to_owned(),
     }
 }
