@@ -29,6 +29,7 @@ use crate::lease::timing::Timing;
 use crate::node::command::{Command, Reply};
 use crate::node::ports::uptime;
 use crate::node::standby::{Control, Seen};
+use crate::run_dir;
 
 /// The lease as a leader knows it.
 #[derive(Debug, Clone)]
@@ -141,6 +142,9 @@ pub(super) async fn step_down(
         .because(why)
         .hint("mend that, then ask again; to stop this node for good, end its process (SIGTERM)")
     })?;
+    if request.dry_run {
+        return Ok(Json(receipt(*api.head.borrow(), true)));
+    }
     match api.ask(origin, Command::StepDown).await? {
         Reply::Recorded(head) => Ok(Json(receipt(head, false))),
         other => Err(unexpected(&other)),
@@ -184,7 +188,7 @@ impl Standby {
         };
         match self.seen.leader() {
             Some(leader) => {
-                let socket = self.data_dir.join("run").join(format!("{leader}.sock"));
+                let socket = run_dir::path(&self.data_dir).join(format!("{leader}.sock"));
                 error(format!("{leader} leads"))
                     .hint(format!(
                         "ask {leader}, whose socket is {}",

@@ -17,6 +17,7 @@ use crate::api::wire::{
 };
 use crate::node::holder::{self, Process};
 use crate::node::ports::Stopwatch;
+use crate::run_dir;
 use crate::units::format_limit;
 
 /// How long a node may take to say what it is.
@@ -56,7 +57,7 @@ pub struct Surveyed {
 /// If the `run` directory can't be read.
 pub async fn survey(data_dir: &Path, asks: Option<&Id>) -> io::Result<Vec<Surveyed>> {
     let mut asked = JoinSet::new();
-    for address in address::sockets(&data_dir.join("run"))? {
+    for address in address::sockets(&run_dir::path(data_dir))? {
         let Some(name) = name_of(&address) else {
             continue;
         };

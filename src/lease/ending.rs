@@ -16,6 +16,7 @@ use ledger_core::ids::Id;
 use serde::{Deserialize, Serialize};
 
 use super::decide::Ended;
+use crate::run_dir;
 
 /// How long a note is waited for. It takes some 50 us; a takeover has half a second beyond the TTL.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const MAX: u64 = 64 * 1024;
 
 fn path(data_dir: &Path) -> PathBuf {
-    data_dir.join("run").join("ending")
+    run_dir::path(data_dir).join("ending")
 }
 
 /// What a note says.
@@ -87,6 +88,8 @@ fn write_until_settled(
 /// Writes a note, unless another one says the same; whether that was done. It need not outlive the host, as
 /// no holder does.
 fn write(data_dir: &Path, ending: &Ending) -> io::Result<bool> {
+    // Not through a link that somebody has put there.
+    run_dir::open(data_dir)?;
     let path = path(data_dir);
     let new = path.with_file_name(format!(".ending-{}", std::process::id()));
     match std::fs::remove_file(&new) {

@@ -36,6 +36,7 @@ use crate::lease;
 use crate::lease::file::RecordFile;
 use crate::lease::lock::{DirLock, LockError};
 use crate::lease::record::{MAX_RECORD, Record};
+use crate::run_dir;
 use crate::shim::ProcessIdentity;
 
 /// Why a node does not come up, or a ledger is not made.
@@ -245,7 +246,7 @@ pub(super) fn boot(
         None,
         timing.ttl(),
     );
-    let (bytes, path) = (MAX_RECORD as u64, dir.join("run"));
+    let (bytes, path) = (MAX_RECORD as u64, run_dir::path(dir));
     let record = RecordFile::create(dir, record)
         .map_err(|e| no_room(e, "the lease's record", Wanted { bytes, dir }, path))?;
     let pulse = Pulse::start(record, timing).map_err(io)?;

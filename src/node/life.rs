@@ -11,6 +11,7 @@ use super::boot::BootError;
 use super::command::StopReason;
 use crate::api::BindError;
 use crate::config::Config;
+use crate::run_dir;
 
 /// How a node is to run.
 #[derive(Debug, Clone)]
@@ -32,8 +33,7 @@ pub struct NodeOptions {
 impl NodeOptions {
     /// Where the node listens.
     pub fn socket(&self) -> PathBuf {
-        let run = self.data_dir.join("run");
-        run.join(format!("{}.sock", self.node))
+        run_dir::path(&self.data_dir).join(format!("{}.sock", self.node))
     }
 }
 

@@ -116,11 +116,13 @@ async fn who_could_not_start_anew_gives_nothing_back() {
     let settings = ledger.dir.join("ledger.toml");
     let before = std::fs::read(&settings).unwrap_or_default();
     std::fs::write(&settings, "nonsense = 1\n").unwrap();
-    let said = ran(&ledger, &["lease", "step-down", "--alone", "--yes"]);
-    let why = "error: the node could not start itself anew, so it gives nothing back\ncause: ";
-    assert!(said.contains(why), "{said}");
-    assert!(said.contains("ledger.toml:1: "), "{said}");
-    assert!(said.ends_with("exit code 6\n"), "{said}");
+    for how in ["--yes", "--dry-run"] {
+        let said = ran(&ledger, &["lease", "step-down", "--alone", how]);
+        let why = "error: the node could not start itself anew, so it gives nothing back\ncause: ";
+        assert!(said.contains(why), "{said}");
+        assert!(said.contains("ledger.toml:1: "), "{said}");
+        assert!(said.ends_with("exit code 6\n"), "{said}");
+    }
     std::fs::write(&settings, before).unwrap();
     assert_eq!(a.standing().await.term.0, 1);
     a.stop_well();

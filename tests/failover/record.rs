@@ -118,6 +118,11 @@ async fn a_leader_keeps_its_name_while_its_socket_is_gone() {
     assert_eq!(again.wait().code(), Some(6));
     let status = ledger.cli(&["lease", "status"]);
     assert_eq!(status.status.code(), Some(6));
+    // One of another name waits for a while, and says what it waits for.
+    let mut b = Member::spawn(&ledger, "b");
+    b.says("another process has run/ locked, and does not let go of it")
+        .await;
+    assert_eq!(b.wait().code(), Some(1));
     let said = crate::support::text(&status.stdout);
     assert!(
         said.starts_with("leader   a leads, and can't be reached\n"),

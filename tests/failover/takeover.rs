@@ -183,7 +183,10 @@ async fn a_leader_alone_steps_down_and_leads_again() {
     let mut a = Member::leader(&ledger, "a").await;
     let made = ledger.cli(&["checkpoint", "create", "point"]);
     assert!(made.status.success(), "{made:?}");
-    let alone = StepDownRequest { alone: true };
+    let alone = StepDownRequest {
+        alone: true,
+        dry_run: false,
+    };
     a.client().await.step_down(&alone).await.unwrap();
     a.says(" stands by; ").await;
     assert_eq!(a.leads().await, 2);

@@ -88,6 +88,9 @@ pub struct StepDownRequest {
     /// Also where no node stands by: nobody leads then until one does.
     #[serde(default)]
     pub alone: bool,
+    /// Only look whether it would be done: nothing is recorded.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// `POST /v1/lease/acquire`, to the node that is to lead.

@@ -69,7 +69,12 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
         leader: None,
         took_us: None,
     };
+    let request = StepDownRequest {
+        alone: args.alone,
+        dry_run: args.dry_run,
+    };
     let said = if args.dry_run {
+        node.wait(node.client().step_down(&request))?;
         format!(
             "node {} would give back term {}; {follows}",
             lease.holder, lease.term
@@ -87,7 +92,7 @@ pub(crate) fn run(globals: &Globals, args: &Args) -> Result<Exit, Failure> {
             }
             .confirm()?;
         }
-        step_down(&node, &data_dir, args, &lease, &mut done)?
+        step_down(&node, &data_dir, &request, &lease, &mut done)?
     };
     let mut out = globals.out(Paging::Never, Buffering::Full);
     if globals.json {
@@ -124,12 +129,11 @@ fn follows(args: &Args, lease: &LeaseInfo, ready: &[&Id]) -> Result<String, ApiE
 fn step_down(
     node: &Node,
     data_dir: &Path,
-    args: &Args,
+    request: &StepDownRequest,
     lease: &LeaseInfo,
     done: &mut SteppedDown<'_>,
 ) -> Result<String, Failure> {
-    let request = StepDownRequest { alone: args.alone };
-    let receipt = node.wait(node.client().step_down(&request))?;
+    let receipt = node.wait(node.client().step_down(request))?;
     let begun = Instant::now();
     // Alone, it gives way to others for as long as that.
     let patience = PATIENCE + Duration::from_millis(lease.ttl_ms.0);
