@@ -89,7 +89,9 @@ fn write_until_settled(
 /// no holder does.
 fn write(data_dir: &Path, ending: &Ending) -> io::Result<bool> {
     // Not through a link that somebody has put there.
-    run_dir::open(data_dir)?;
+    if !run_dir::path(data_dir).symlink_metadata()?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
     let path = path(data_dir);
     let new = path.with_file_name(format!(".ending-{}", std::process::id()));
     match std::fs::remove_file(&new) {
@@ -156,6 +158,11 @@ mod tests {
         let leave = |life| Note::leave(dir.path(), ending(life));
         assert_eq!(read(dir.path()), None);
         assert!(leave("a").is_err(), "no node was there");
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("run")).unwrap();
+        assert!(leave("a").is_err(), "what a link leads to is not ours");
+        assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0);
+        std::fs::remove_file(dir.path().join("run")).unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
         for life in ["a", "b"] {
             leave(life).unwrap();
