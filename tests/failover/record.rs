@@ -56,7 +56,8 @@ async fn a_leader_makes_its_record_whole_again() {
 
 #[tokio::test]
 async fn nodes_whose_sockets_are_removed_make_them_anew() {
-    let ledger = Ledger::new();
+    // So that a connection on which nothing is said stays, however slow the rest is.
+    let ledger = Ledger::configured("[api]\nhead_timeout = \"10m\"\n");
     let a = Member::leader(&ledger, "a").await;
     let b = Member::standby(&ledger, "b").await;
     let (run, of_before) = (ledger.dir.join("run"), a.client().await);
