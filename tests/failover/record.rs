@@ -54,6 +54,11 @@ async fn a_leader_makes_its_record_whole_again() {
     assert_eq!(log.count("lease.acquired"), 1, "nobody else has led");
 }
 
+/// Puts something in the place of a directory, into which nodes write meanwhile and which they make anew.
+fn replace(run: &Path, put: &dyn Fn() -> std::io::Result<()>) {
+    while fs::remove_dir_all(run).and_then(|()| put()).is_err() {}
+}
+
 #[tokio::test]
 async fn nodes_whose_sockets_are_removed_make_them_anew() {
     // So that a connection on which nothing is said stays, however slow the rest is.
@@ -71,15 +76,9 @@ async fn nodes_whose_sockets_are_removed_make_them_anew() {
             fs::remove_file(run.join("a.sock")).unwrap();
             fs::create_dir(run.join("a.sock")).unwrap();
         },
-        &|| fs::remove_dir_all(&run).unwrap(),
-        &|| {
-            fs::remove_dir_all(&run).unwrap();
-            fs::write(&run, "").unwrap();
-        },
-        &|| {
-            fs::remove_dir_all(&run).unwrap();
-            std::os::unix::fs::symlink(&elsewhere, &run).unwrap();
-        },
+        &|| replace(&run, &|| Ok(())),
+        &|| replace(&run, &|| fs::write(&run, "")),
+        &|| replace(&run, &|| std::os::unix::fs::symlink(&elsewhere, &run)),
     ];
     for damage in damages {
         damage();
